@@ -1,0 +1,44 @@
+"""Gather what the pages load beside their text, then build the book: warnings are errors."""
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+STATIC = ROOT / "_build" / "static"
+FRONTEND = ROOT / "lib" / "within_epsilon" / "widgets" / "frontend"
+# Of MathJax's 24 MB the pages use one combined component and its fonts.
+MATHJAX = ("tex-chtml.js", "output/chtml/fonts/woff-v2")
+
+
+def gather() -> None:
+    """Put MathJax and the explorers' modules where the build copies static files from."""
+    shutil.rmtree(STATIC, ignore_errors=True)
+    spec = importlib.util.find_spec("sphinx-mathjax-offline")
+    if spec is None or spec.origin is None:
+        sys.exit("sphinx-mathjax-offline is not installed: build with `make book`.")
+    mathjax = Path(spec.origin).parent / "static" / "mathjax"
+    for part in MATHJAX:
+        source, target = mathjax / part, STATIC / "vendor" / "mathjax" / part
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target)
+        else:
+            shutil.copyfile(source, target)
+    shutil.copytree(FRONTEND, STATIC / "explorers", ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def main() -> None:
+    """Build `_build/html` and say where it is."""
+    gather()
+    command = [sys.executable, "-m", "jupyter_book", "build", "-W", "-n", "--keep-going", "."]
+    if subprocess.run([*command, *sys.argv[1:]], cwd=ROOT).returncode:
+        sys.exit("The book did not build cleanly: see the warnings above.")
+    print(f"\nThe book: {ROOT / '_build' / 'html' / 'index.html'}")
+    print("Interactives need a server (`make serve`), the text does not.")
+
+
+if __name__ == "__main__":
+    main()

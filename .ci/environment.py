@@ -1,0 +1,105 @@
+"""Make the environment that a Make target needs, from the lock, and print where its programs are.
+
+    python3 .ci/environment.py book    # builds the pages: no torch, .venv-book
+    python3 .ci/environment.py full    # everything else: .venv
+
+A second call finds the work done and returns at once. Runs on any Python 3 without
+dependencies, because its first duty is to say so when that Python will not do.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCK = ROOT / "requirements.txt"
+SUPPORTED = ((3, 11), (3, 12), (3, 13))
+FOLDERS = {"book": ".venv-book", "full": ".venv"}
+PROBE = "import sys; print(*sys.version_info[:2]); import ensurepip, venv"
+
+
+def find_python():
+    """Return a Python that is supported and can make environments, or leave with a sentence."""
+    asked = os.environ.get("PYTHON")
+    names = [asked] if asked else [sys.executable, "python3.13", "python3.12", "python3.11"]
+    found = []
+    for name in names:
+        path = shutil.which(name)
+        if not path:
+            continue
+        probe = subprocess.run([path, "-c", PROBE], capture_output=True, text=True)
+        version = tuple(int(part) for part in probe.stdout.split()[:2])
+        if version not in SUPPORTED:
+            if version:
+                found.append("{} is {}.{}".format(path, *version))
+            continue
+        if probe.returncode:
+            sys.exit(
+                f"{path} cannot make environments: its venv module is missing. "
+                "On Debian and Ubuntu: sudo apt install python3-venv"
+            )
+        return path
+    sys.exit(
+        "Within Epsilon needs Python 3.11, 3.12 or 3.13. Found: {}. Install one, or name it: "
+        "make PYTHON=/path/to/python3.12 …".format("; ".join(found) or "none")
+    )
+
+
+def fingerprint(python):
+    """Return what an environment depends on, as one hash."""
+    version = subprocess.run([python, "--version"], capture_output=True, text=True).stdout
+    parts = [LOCK.read_bytes(), (ROOT / "pyproject.toml").read_bytes(), version.encode()]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def install(kind, folder, python):
+    """Fill the folder: uv first, by pip and from the lock, then the rest by uv."""
+    print(f"Making {folder.name} …", file=sys.stderr, flush=True)
+    subprocess.run([python, "-m", "venv", "--clear", str(folder)], check=True)
+    programs = folder / ("Scripts" if os.name == "nt" else "bin")
+    pinned_uv = re.search(r"^uv==.*\n(?:    .*\n)+", LOCK.read_text(), re.MULTILINE)
+    if pinned_uv is None:
+        sys.exit("requirements.txt does not pin uv: run `make lock`.")
+    with tempfile.TemporaryDirectory() as scratch:
+        only_uv = Path(scratch, "uv.txt")
+        only_uv.write_text(pinned_uv.group())
+        pip = [str(programs / "python"), "-m", "pip", "install", "--quiet"]
+        subprocess.run([*pip, "--require-hashes", "-r", str(only_uv)], check=True)
+
+    def uv(*arguments):
+        command = [str(programs / "uv"), "pip", "install", "--quiet", *arguments]
+        environment = {**os.environ, "VIRTUAL_ENV": str(folder)}
+        subprocess.run(command, check=True, cwd=ROOT, env=environment)
+
+    if kind == "book":
+        uv("--require-hashes", "--constraint", "requirements.txt", "--group", "book")
+    else:
+        uv("--require-hashes", "--requirement", "requirements.txt")
+        uv("--no-deps", "--no-build-isolation", "--editable", ".")
+    return programs
+
+
+def main():
+    """Make the environment named on the command line, unless it is there already."""
+    if len(sys.argv) != 2 or sys.argv[1] not in FOLDERS:
+        sys.exit("usage: environment.py {}".format("|".join(FOLDERS)))
+    kind = sys.argv[1]
+    folder = ROOT / FOLDERS[kind]
+    python = find_python()
+    stamp, wanted = folder / ".complete", fingerprint(python)
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    try:
+        install(kind, folder, python)
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"Could not make {folder.name}: `{' '.join(map(str, error.cmd))}` failed.")
+    stamp.write_text(wanted)
+
+
+if __name__ == "__main__":
+    main()

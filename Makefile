@@ -1,0 +1,60 @@
+# `make` alone lists the targets. Each sets up the environment it needs, once.
+
+PYTHON ?= python3
+PORT ?= 8000
+ENVIRONMENT := PYTHON="$(PYTHON)" $(PYTHON) .ci/environment.py
+RUN := .venv/bin/python
+BOOK := .venv-book/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help book serve test test-slow lint lab notebooks lock address dist clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+book: ## build the book into _build/html (needs no torch)
+	@$(ENVIRONMENT) book
+	@$(BOOK) .ci/book.py
+
+serve: book ## build the book and serve it on http://localhost:$(PORT)
+	@echo "http://localhost:$(PORT) (Ctrl+C stops)"
+	@$(BOOK) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+test: lint book ## run every test but the slow ones
+	@$(RUN) -m pytest -n auto --dist loadfile -m "not slow" tests chapters --nbval --nbval-current-env
+
+test-slow: book ## run the slow tests
+	@$(ENVIRONMENT) full
+	@$(RUN) -m pytest -m slow tests
+
+lint: ## check style, types and workflows
+	@$(ENVIRONMENT) full
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
+	@.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@.venv/bin/zizmor --offline --quiet .github/workflows
+
+lab: ## open the chapters in JupyterLab
+	@$(ENVIRONMENT) full
+	@$(RUN) -m jupyterlab --notebook-dir=chapters
+
+notebooks: ## run the chapters (CHAPTERS="…" for some) and write their outputs back
+	@$(ENVIRONMENT) full
+	@$(RUN) .ci/notebooks.py $(CHAPTERS)
+
+lock: ## renew requirements.txt from pyproject.toml
+	@$(ENVIRONMENT) full
+	@.venv/bin/uv pip compile --quiet --upgrade --universal --generate-hashes \
+		--python-version 3.11 --all-extras --group book --group lab --group test \
+		--group install --no-header pyproject.toml --output-file requirements.txt
+
+address: ## move the project: make address URL=https://github.com/you/your-fork
+	@$(PYTHON) .ci/address.py "$(URL)"
+
+dist: ## build the wheel and the source distribution into dist/
+	@$(ENVIRONMENT) full
+	@.venv/bin/uv build --quiet --no-build-isolation --python $(RUN) --out-dir dist
+
+clean: ## delete what was built, environments included
+	rm -rf _build dist .venv .venv-book
