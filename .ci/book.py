@@ -33,7 +33,8 @@ def gather() -> None:
 def main() -> None:
     """Build `_build/html` and say where it is."""
     gather()
-    command = [sys.executable, "-m", "jupyter_book", "build", "-W", "-n", "--keep-going", "."]
+    jupyter_book = Path(sys.executable).with_name("jupyter-book")
+    command = [str(jupyter_book), "build", "-W", "-n", "--keep-going", "."]
     if subprocess.run([*command, *sys.argv[1:]], cwd=ROOT).returncode:
         sys.exit("The book did not build cleanly: see the warnings above.")
     print(f"\nThe book: {ROOT / '_build' / 'html' / 'index.html'}")
