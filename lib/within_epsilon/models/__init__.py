@@ -1,0 +1,14 @@
+"""Classifiers: one type for all, small networks for digits, ImageNet networks for photos."""
+
+from within_epsilon.models.classifier import Classifier, Prediction
+from within_epsilon.models.photos import photo_classifier
+from within_epsilon.models.small import digits_classifier, mlp, small_cnn
+
+__all__ = [
+    "Classifier",
+    "Prediction",
+    "digits_classifier",
+    "mlp",
+    "photo_classifier",
+    "small_cnn",
+]
