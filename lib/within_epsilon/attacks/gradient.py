@@ -1,0 +1,273 @@
+"""Attacks that follow the gradient of the loss in the input: FGSM and PGD."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from within_epsilon.checks import (
+    check_finite_gradient,
+    check_images,
+    check_indices,
+    check_labels,
+    check_logits,
+    check_losses,
+    warn_if_training,
+)
+from within_epsilon.losses import cross_entropy, margin
+from within_epsilon.runtime import example_generators
+from within_epsilon.threat import Ball
+
+# (logits, labels) -> one loss per example.
+Loss = Callable[[Tensor, Tensor], Tensor]
+# (step, images_adv, losses), called at every point that PGD visits.
+Callback = Callable[[int, Tensor, Tensor], None]
+
+
+def input_gradient(
+    model: nn.Module, images: Tensor, labels: Tensor, loss: Loss = cross_entropy
+) -> tuple[Tensor, Tensor]:
+    """Differentiate the loss in the input.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Takes images in [0, 1], returns logits (N, K). Neither its parameters'
+        gradients nor its mode change.
+    images : Tensor of shape (N, ...)
+        Where to differentiate.
+    labels : Tensor of shape (N,), int64
+        Classes from 0 to K - 1.
+    loss : callable
+        (logits, labels) -> (N,).
+
+    Returns
+    -------
+    losses : Tensor of shape (N,)
+        The loss of each example, detached.
+    gradient : Tensor of shape (N, ...)
+        The gradient of each example's loss in its own pixels.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the model returns anything but logits, a label is no class of theirs, the
+        loss is not one number per example, or the gradient is not finite.
+    """
+    with torch.enable_grad():
+        images = images.detach().requires_grad_()
+        logits = check_logits(model(images), len(images))
+        check_labels(labels, *logits.shape)
+        losses = loss(logits, labels)
+        check_losses(losses, len(images))
+        # Asking for the input's gradient alone spares those of the parameters.
+        (gradient,) = torch.autograd.grad(losses, images, torch.ones_like(losses))
+    check_finite_gradient(gradient)
+    return losses.detach(), gradient
+
+
+def fgsm(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    ball: Ball,
+    *,
+    targeted: bool = False,
+    loss: Loss = cross_entropy,
+    seed: int = 0,  # noqa: ARG001 - all attacks are called alike
+    indices: Tensor | Sequence[int] | None = None,  # noqa: ARG001
+) -> Tensor:
+    r"""Attack with the fast gradient sign method: one step, as long as the ball is wide.
+
+    .. math:: x' = \mathrm{clip}_{[0, 1]}\bigl(x + \epsilon\, d\bigr), \quad
+              d = \arg\max_{\|d\| \le 1} \langle \nabla_x \ell(h(x), y), d \rangle
+
+    Parameters
+    ----------
+    model : nn.Module
+        Takes images in [0, 1], returns logits (N, K).
+    images : Tensor of shape (N, ...)
+        Clean pixels in [0, 1].
+    labels : Tensor of shape (N,), int64
+        The true classes, or the target classes if `targeted`.
+    ball : Ball
+        The threat model. For linf, d is the gradient's sign, as in the paper.
+    targeted : bool
+        Descend the loss of the target instead of ascending that of the true class.
+    loss : callable
+        (logits, labels) -> (N,), for the attack to raise.
+    seed, indices
+        Without effect: nothing here is random. All attacks take them.
+
+    Returns
+    -------
+    Tensor of shape (N, ...)
+        Adversarial images within ball and [0, 1], detached. A heuristic: a lower bound
+        on the worst loss.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If images, labels, logits or gradient are unusable; see `checks`.
+
+    References
+    ----------
+    Goodfellow, Shlens, Szegedy, "Explaining and Harnessing Adversarial Examples", ICLR
+    2015, section 4. l2 and l1 are the same step by another norm.
+    """
+    images = _check(model, images, labels, loss)
+    _, gradient = input_gradient(model, images, labels, loss)
+    return _step(ball, images, images, gradient, -ball.epsilon if targeted else ball.epsilon)
+
+
+def pgd(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    ball: Ball,
+    *,
+    steps: int = 40,
+    step_size: float | None = None,
+    restarts: int = 1,
+    random_start: bool = True,
+    targeted: bool = False,
+    loss: Loss = cross_entropy,
+    seed: int = 0,
+    indices: Tensor | Sequence[int] | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    r"""Attack with projected gradient descent: many short steps, each brought back.
+
+    .. math:: x_{t+1} = \Pi\bigl(x_t + \alpha\, d_t\bigr), \quad
+              d_t = \arg\max_{\|d\| \le 1} \langle \nabla_x \ell(h(x_t), y), d \rangle
+
+    Parameters
+    ----------
+    model : nn.Module
+        Takes images in [0, 1], returns logits (N, K).
+    images : Tensor of shape (N, ...)
+        Clean pixels in [0, 1].
+    labels : Tensor of shape (N,), int64
+        The true classes, or the target classes if `targeted`.
+    ball : Ball
+        The threat model.
+    steps : int
+        Gradient steps of each run, >= 1.
+    step_size : float, optional
+        Length of a step in the ball's norm, in pixel units; 2.5 epsilon / steps by
+        default, enough to cross the ball.
+    restarts : int
+        Independent runs, >= 1; the worst end point of each example is kept.
+    random_start : bool
+        Start the first run at a random point of the ball instead of the clean image.
+        All further runs start at random.
+    targeted : bool
+        Descend the loss of the target instead of ascending that of the true class.
+    loss : callable
+        (logits, labels) -> (N,), for the attack to raise.
+    seed : int
+        Seed of the experiment.
+    indices : Tensor or sequence of int, shape (N,), optional
+        Positions in the data set, which key the randomness; 0 ... N - 1 by default.
+    callback : callable, optional
+        ``callback(step, images_adv, losses)`` at every point visited: the start as
+        step 0, then 1 ... steps, the last iterate included; again from 0 in every
+        restart.
+
+    Returns
+    -------
+    Tensor of shape (N, ...)
+        Adversarial images within ball and [0, 1], detached: the last iterates, and of
+        several restarts, one that fools the model if there is any, then the one of
+        the largest loss (smallest, if targeted). A heuristic: a lower bound on the
+        worst loss.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If images, labels, logits or gradient are unusable (see `checks`), or steps,
+        restarts or step_size not positive.
+
+    Notes
+    -----
+    Besides the projection of `Ball.perturb`, one deviation from the paper: an l1 step,
+    which moves a single pixel, passes over pixels that are stuck at 0 or 1.
+
+    References
+    ----------
+    Madry, Makelov, Schmidt, Tsipras, Vladu, "Towards Deep Learning Models Resistant to
+    Adversarial Attacks", ICLR 2018, section 2.1.
+    """
+    images = _check(model, images, labels, loss)
+    if step_size is None:
+        step_size = 2.5 * ball.epsilon / steps
+    positions = check_indices(indices, len(images))
+    ascent = -step_size if targeted else step_size
+    worst = _Worst(targeted)
+    for restart in range(restarts):
+        images_adv = images
+        if random_start or restart > 0:
+            start = ball.random(images, example_generators(positions, seed, restart))
+            images_adv = ball.perturb(images, start)
+        for step in range(steps):
+            losses, gradient = input_gradient(model, images_adv, labels, loss)
+            if callback is not None:
+                callback(step, images_adv.clone(), losses)
+            images_adv = _step(ball, images, images_adv, gradient, ascent)
+        if restarts == 1 and callback is None:
+            return images_adv  # nobody asks for the score of the only candidate
+        losses = worst.offer(model, images_adv, labels, loss)
+        if callback is not None:
+            callback(steps, images_adv.clone(), losses)
+    return worst.images_adv
+
+
+@torch.no_grad()
+def _step(
+    ball: Ball, images: Tensor, images_adv: Tensor, gradient: Tensor, ascent: float
+) -> Tensor:
+    """Move along the steepest direction by `ascent`, then back into ball and [0, 1]."""
+    if ball.norm == "l1":
+        uphill = gradient * ascent
+        stuck = ((images_adv <= 0) & (uphill < 0)) | ((images_adv >= 1) & (uphill > 0))
+        gradient = gradient.masked_fill(stuck, 0.0)
+    delta = (images_adv - images).add_(ball.steepest(gradient), alpha=ascent)
+    return ball.perturb(images, delta)
+
+
+class _Worst:
+    """The worst candidate so far of each example."""
+
+    def __init__(self, targeted: bool) -> None:
+        self.targeted = targeted
+        self.images_adv = torch.empty(0)
+
+    @torch.no_grad()
+    def offer(self, model: nn.Module, images_adv: Tensor, labels: Tensor, loss: Loss) -> Tensor:
+        """Score candidates, keep those that are worse, return their losses (N,)."""
+        logits = check_logits(model(images_adv), len(images_adv))
+        losses = loss(logits, labels)
+        hits = logits.argmax(dim=1) == labels
+        fooled, gains = (hits, -losses) if self.targeted else (~hits, losses)
+        if not len(self.images_adv):
+            self.images_adv, self.fooled, self.gains = images_adv, fooled, gains
+            return losses
+        better = torch.where(fooled == self.fooled, gains > self.gains, fooled)
+        per_pixel = better.view(-1, *(1 for _ in images_adv.shape[1:]))
+        self.images_adv = torch.where(per_pixel, images_adv, self.images_adv)
+        self.fooled = torch.where(better, fooled, self.fooled)
+        self.gains = torch.where(better, gains, self.gains)
+        return losses
+
+
+def _check(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss) -> Tensor:
+    """Check what every attack is given; return the images detached."""
+    check_images(images)
+    check_labels(labels, len(images))
+    if loss is margin:
+        raise ValueError(
+            "loss: expected a loss for the attack to raise, received margin, which falls "
+            "as the attack succeeds; use losses.margin_loss"
+        )
+    warn_if_training(model)
+    return images.detach()

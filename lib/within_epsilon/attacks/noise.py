@@ -1,0 +1,56 @@
+"""The control beside every attack: noise of the same size, drawn without a look."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from within_epsilon.checks import check_images, check_indices
+from within_epsilon.runtime import example_generators
+from within_epsilon.threat import Ball
+
+
+@torch.no_grad()
+def random_noise(
+    images: Tensor,
+    ball: Ball,
+    *,
+    seed: int = 0,
+    indices: Tensor | Sequence[int] | None = None,
+) -> Tensor:
+    """Add random noise as large as the threat model allows.
+
+    Parameters
+    ----------
+    images : Tensor of shape (N, ...)
+        Pixels in [0, 1].
+    ball : Ball
+        The threat model. For linf every pixel moves by epsilon, up or down; for l2
+        and l1 the direction is random and the length epsilon.
+    seed : int
+        Seed of the experiment.
+    indices : Tensor or sequence of int, shape (N,), optional
+        Positions in the data set, which key the randomness; 0 ... N - 1 by default.
+
+    Returns
+    -------
+    Tensor of shape (N, ...)
+        Noisy images within ball and [0, 1]; clipping to [0, 1] may have shortened
+        the noise.
+    """
+    check_images(images)
+    generators = example_generators(check_indices(indices, len(images)), seed)
+    return ball.perturb(images, ball.random_boundary(images, generators))
+
+
+def noise_control(
+    model: nn.Module,  # noqa: ARG001 - the control is not to look
+    images: Tensor,
+    labels: Tensor,  # noqa: ARG001
+    ball: Ball,
+    *,
+    seed: int = 0,
+    indices: Tensor | Sequence[int] | None = None,
+) -> Tensor:
+    """Call `random_noise` the way an attack is called, for `evaluation.robust_accuracy`."""
+    return random_noise(images, ball, seed=seed, indices=indices)

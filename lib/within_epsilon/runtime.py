@@ -1,0 +1,95 @@
+"""Seeds, devices and progress: what a run needs before it computes anything."""
+
+import hashlib
+import random
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's global generators.
+
+    Parameters
+    ----------
+    seed : int
+        Any non-negative integer below 2**32 (NumPy's limit).
+    """
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - libraries that still draw from it
+    torch.manual_seed(seed)
+
+
+def pick_device() -> torch.device:
+    """Return the fastest device at hand: a CUDA GPU, Apple's MPS, or the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Return the device that the model's parameters live on (the CPU if it has none)."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        return tensor.device
+    return torch.device("cpu")
+
+
+def example_generators(
+    indices: Iterable[int] | Tensor, seed: int, restart: int = 0
+) -> list[torch.Generator]:
+    """Make one random generator per example.
+
+    An example's randomness follows from what it is, not from where in a batch it
+    stands: the same (seed, index, restart) gives the same stream, so attacks come
+    out alike however the data are batched, ordered or spread over processes.
+
+    Parameters
+    ----------
+    indices : iterable of int, or Tensor of shape (N,)
+        Positions of the examples in their data set.
+    seed : int
+        Seed of the experiment.
+    restart : int
+        Number of the restart, from 0.
+
+    Returns
+    -------
+    list of torch.Generator
+        N generators on the CPU, whose streams do not depend on the platform.
+    """
+    positions = indices.tolist() if isinstance(indices, Tensor) else list(indices)
+    return [_generator(f"{seed}/{int(index)}/{restart}") for index in positions]
+
+
+def _generator(key: str) -> torch.Generator:
+    # Hashing keeps neighbouring keys far apart; Python's own hash is not promised
+    # to stay the same from one version to the next.
+    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+def progress_bar(items: Iterable[T], *, show: bool, label: str, unit: str) -> Iterator[T]:
+    """Iterate with a progress bar where somebody watches.
+
+    The bar appears on a terminal alone: tests, continuous integration and notebooks,
+    whose standard error is no terminal, stay silent.
+
+    Parameters
+    ----------
+    items : iterable
+        What to iterate over.
+    show : bool
+        False for no bar anywhere.
+    label, unit : str
+        What the bar says, and what it counts.
+    """
+    # disable=None is tqdm's "unless this is a terminal".
+    return iter(tqdm(items, desc=label, unit=unit, leave=False, disable=None if show else True))

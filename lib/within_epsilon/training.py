@@ -1,0 +1,191 @@
+"""Training: stochastic gradient descent written out, and the loop around it."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from within_epsilon.checks import Labelled, check_images, check_labels, check_logits
+from within_epsilon.evaluation import accuracy
+from within_epsilon.losses import cross_entropy
+from within_epsilon.runtime import device_of, progress_bar
+
+
+@dataclass
+class History:
+    """What training looked like, one entry per epoch.
+
+    Parameters
+    ----------
+    train_losses : list of float
+        Mean loss over the epoch's minibatches, each before its own step.
+    validation_accuracies : list of float
+        Accuracy on the validation split after the epoch; empty without one.
+    """
+
+    train_losses: list[float] = field(default_factory=list)
+    validation_accuracies: list[float] = field(default_factory=list)
+
+
+@torch.no_grad()
+def sgd_step(
+    parameters: Iterable[Tensor],
+    step_size: float,
+    *,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    velocities: list[Tensor] | None = None,
+) -> None:
+    r"""Take one step of stochastic gradient descent, in place.
+
+    .. math:: v := \mu v + (g + \lambda \theta), \quad \theta := \theta - \alpha v
+
+    Parameters
+    ----------
+    parameters : iterable of Tensor
+        The parameters theta, with their minibatch gradient g in ``.grad``; those
+        without one stay as they are.
+    step_size : float
+        The step size alpha.
+    momentum : float
+        The share mu of the last step that goes on; needs `velocities`.
+    weight_decay : float
+        The factor lambda that pulls parameters to 0.
+    velocities : list of Tensor, optional
+        One velocity v per parameter, zero at first, updated in place.
+
+    Notes
+    -----
+    The same update as torch.optim.SGD with neither dampening nor Nesterov's variant.
+    """
+    for number, theta in enumerate(parameters):
+        if theta.grad is None:
+            continue
+        direction = theta.grad
+        if weight_decay:
+            direction = direction + weight_decay * theta
+        if velocities is not None:
+            direction = velocities[number].mul_(momentum).add_(direction)
+        theta -= step_size * direction
+
+
+def minibatches(n: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Shuffle 0 ... n - 1 and cut it into minibatches.
+
+    Parameters
+    ----------
+    n : int
+        Number of examples.
+    batch_size : int
+        Examples in a minibatch; the last may be smaller.
+    generator : torch.Generator
+        Source of the shuffle, on the CPU.
+
+    Yields
+    ------
+    Tensor of shape (B,), int64
+        Indices; together every example once.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size: expected at least 1, received {batch_size}")
+    yield from torch.randperm(n, generator=generator).split(batch_size)
+
+
+def fit(
+    model: nn.Module,
+    split: Labelled,
+    *,
+    epochs: int,
+    batch_size: int,
+    step_size: float,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    validation: Labelled | None = None,
+    seed: int = 0,
+    progress: bool = True,
+    callback: Callable[[int, History], None] | None = None,
+) -> History:
+    r"""Train a classifier: minimise its mean cross-entropy by minibatch SGD.
+
+    .. math:: \min_\theta \frac1m \sum_{i=1}^m \ell(h_\theta(x_i), y_i)
+
+    Parameters
+    ----------
+    model : nn.Module
+        Takes images, returns logits (N, K). Trained in place, on its own device, and
+        left in eval mode.
+    split : Labelled
+        Training examples: ``.images`` in [0, 1] and ``.labels``.
+    epochs : int
+        Passes over the training examples.
+    batch_size : int
+        Examples in a minibatch.
+    step_size, momentum, weight_decay : float
+        See `sgd_step`.
+    validation : Labelled, optional
+        Examples to measure accuracy on after every epoch.
+    seed : int
+        Seed of the shuffles, and of dropout if there is any.
+    progress : bool
+        Show a progress bar on a terminal.
+    callback : callable, optional
+        ``callback(epoch, history)`` after every epoch, from 0.
+
+    Returns
+    -------
+    History
+        Losses and accuracies per epoch.
+
+    Raises
+    ------
+    ValueError
+        If the data are unusable, or the loss stops being finite.
+    """
+    check_images(split.images)
+    check_labels(split.labels, len(split.images))
+    device = device_of(model)
+    images, labels = split.images.to(device), split.labels.to(device)
+    generator = torch.Generator().manual_seed(seed)
+    history = History()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)  # dropout draws from the global generator
+        velocities = [torch.zeros_like(theta) for theta in model.parameters()]
+        for epoch in progress_bar(range(epochs), show=progress, label="training", unit="epoch"):
+            model.train()
+            total = 0.0
+            for batch in minibatches(len(images), batch_size, generator):
+                losses = _losses(model, images[batch.to(device)], labels[batch.to(device)])
+                mean = losses.mean()
+                _require_finite(mean, epoch, step_size)
+                model.zero_grad()
+                mean.backward()
+                sgd_step(
+                    model.parameters(),
+                    step_size,
+                    momentum=momentum,
+                    weight_decay=weight_decay,
+                    velocities=velocities,
+                )
+                total += mean.item() * len(batch)
+            model.eval()
+            history.train_losses.append(total / len(images))
+            if validation is not None:
+                history.validation_accuracies.append(
+                    accuracy(model, validation.images, validation.labels)
+                )
+            if callback is not None:
+                callback(epoch, history)
+    return history
+
+
+def _losses(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    return cross_entropy(check_logits(model(images), len(images)), labels)
+
+
+def _require_finite(loss: Tensor, epoch: int, step_size: float) -> None:
+    if not torch.isfinite(loss):
+        raise ValueError(
+            f"loss: expected a finite number, received {loss.item()} in epoch {epoch}; "
+            f"step_size={step_size:g} is too large, try {step_size / 10:g}"
+        )
