@@ -33,10 +33,10 @@ def find_python():
         if not path:
             continue
         probe = subprocess.run([path, "-c", PROBE], capture_output=True, text=True)
-        version = tuple(int(part) for part in probe.stdout.split()[:2])
-        if version not in SUPPORTED:
-            if version:
-                found.append("{} is {}.{}".format(path, *version))
+        numbers = tuple(int(part) for part in probe.stdout.split()[:2])
+        if numbers not in SUPPORTED:
+            if numbers:
+                found.append("{} is {}.{}".format(path, *numbers))
             continue
         if probe.returncode:
             sys.exit(
@@ -50,18 +50,25 @@ def find_python():
     )
 
 
+def version(python):
+    """Return what a Python says of itself: "Python 3.11.7"."""
+    return subprocess.run([python, "--version"], capture_output=True, text=True).stdout.strip()
+
+
 def fingerprint(python):
     """Return what an environment depends on, as one hash."""
-    version = subprocess.run([python, "--version"], capture_output=True, text=True).stdout
-    parts = [LOCK.read_bytes(), (ROOT / "pyproject.toml").read_bytes(), version.encode()]
+    parts = [LOCK.read_bytes(), (ROOT / "pyproject.toml").read_bytes(), version(python).encode()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
 def install(kind, folder, python):
     """Fill the folder: uv first, by pip and from the lock, then the rest by uv."""
     print(f"Making {folder.name} …", file=sys.stderr, flush=True)
-    subprocess.run([python, "-m", "venv", "--clear", str(folder)], check=True)
     programs = folder / ("Scripts" if os.name == "nt" else "bin")
+    own = shutil.which(str(programs / "python"))
+    # A changed lock changes what is installed; only another Python asks for a fresh folder.
+    if own is None or version(own) != version(python):
+        subprocess.run([python, "-m", "venv", "--clear", str(folder)], check=True)
     pinned_uv = re.search(r"^uv==.*\n(?:    .*\n)+", LOCK.read_text(), re.MULTILINE)
     if pinned_uv is None:
         sys.exit("requirements.txt does not pin uv: run `make lock`.")
