@@ -13,8 +13,7 @@ BGR_MEAN = (104.0, 117.0, 123.0)
 
 
 def decode(content: bytes, layers: Mapping[str, torch.Size]) -> dict[str, Tensor]:
-    """
-    Decode the weights and biases of a network's layers.
+    """Decode the weights and biases of a network's layers.
 
     All numbers are little-endian. The file begins with one uint32 a layer, the number n
     of its stored weights. Then come, layer by layer: a codebook of 256 float32 (entry 0 is
@@ -47,7 +46,9 @@ def decode(content: bytes, layers: Mapping[str, torch.Size]) -> dict[str, Tensor
     data = np.frombuffer(content, np.uint8)
     header = 4 * len(layers)
     if len(data) < header:
-        raise ValueError(f"Expected a header of {header} bytes, got a file of {len(data)}.")
+        raise ValueError(
+            f"content: expected a header of {header} bytes, received {len(data)} in all"
+        )
     counts = [int(n) for n in data[:header].view("<u4")]
     sizes = [
         4 * CODES + 4 * shape[0] + n + (n + 1) // 2
@@ -55,8 +56,8 @@ def decode(content: bytes, layers: Mapping[str, torch.Size]) -> dict[str, Tensor
     ]
     if header + sum(sizes) != len(data):
         raise ValueError(
-            f"The header announces {header + sum(sizes):,} bytes, the file has {len(data):,}: "
-            "it is truncated or of another format. Delete it and fetch it again."
+            f"content: expected {header + sum(sizes):,} bytes by its header, received "
+            f"{len(data):,}; it is truncated, or of another format or network"
         )
     blocks = np.split(data, np.cumsum([header, *sizes[:-1]]))[1:]
     state: dict[str, Tensor] = {}
@@ -74,19 +75,20 @@ def _decode_layer(name: str, shape: torch.Size, n: int, block: np.ndarray) -> It
     positions = np.cumsum(gaps.astype(np.int64) + 1) - 1
     weight = np.zeros(shape.numel(), dtype="<f4")
     if n and positions[-1] >= len(weight):
-        raise ValueError(f"Layer {name} has {len(weight)} weights; the file names one beyond them.")
+        raise ValueError(
+            f"{name}: expected positions below {len(weight)}, received {positions[-1]}"
+        )
     weight[positions] = codebook.view("<f4")[codes]
     arrays = weight.reshape(shape), bias.view("<f4")
     if not all(np.isfinite(array).all() for array in arrays):
-        raise ValueError(f"Layer {name} holds numbers that are not finite: the file is damaged.")
+        raise ValueError(f"{name}: expected finite numbers, received others; the file is damaged")
     return (torch.from_numpy(array.astype(np.float32)) for array in arrays)
 
 
 def fold_normalisation(
     weight: Tensor, bias: Tensor, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> tuple[Tensor, Tensor]:
-    """
-    Make a first convolution that was trained on BGR bytes take normalised RGB.
+    """Make a first convolution that was trained on BGR bytes take normalised RGB.
 
     For pixels p in [0, 1], the network was trained on 255 p - m, with m the mean bytes;
     torchvision's normalisation gives z = (p - mean) / std. Then 255 p - m equals

@@ -13,8 +13,7 @@ from within_epsilon.data.files import OFFLINE, DataUnavailableError, cache_folde
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Split:
-    """
-    Images and their labels.
+    """Images and their labels.
 
     ``split[index]`` is a pair (images, labels) for any index that tensors take, so a
     Split is a PyTorch data set too: ``DataLoader(digits().train, batch_size=32)``.
@@ -38,8 +37,8 @@ class Split:
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or self.labels.shape != self.images.shape[:1]:
             raise ValueError(
-                "Expected images (N, C, H, W) and labels (N,), got "
-                f"{tuple(self.images.shape)} and {tuple(self.labels.shape)}."
+                "images and labels: expected shapes (N, C, H, W) and (N,), received "
+                f"{tuple(self.images.shape)} and {tuple(self.labels.shape)}"
             )
 
     def __len__(self) -> int:
@@ -53,8 +52,7 @@ class Split:
 
 
 class Digits(NamedTuple):
-    """
-    One data set, divided once and for all.
+    """One data set, divided once and for all.
 
     ``train`` fits parameters and ``validation`` chooses among models; ``test`` is for
     the final number and must choose nothing.
@@ -66,8 +64,7 @@ class Digits(NamedTuple):
 
 
 def digits() -> Digits:
-    """
-    Load scikit-learn's 1,797 handwritten digits, 8 x 8 pixels; needs no network.
+    """Load scikit-learn's 1,797 handwritten digits, 8 x 8 pixels; needs no network.
 
     Returns
     -------
@@ -100,8 +97,7 @@ def digits() -> Digits:
 
 
 def mnist(root: str | Path | None = None) -> Digits:
-    """
-    Load MNIST through torchvision, downloading its 11 MB the first time.
+    """Load MNIST through torchvision, downloading its 11 MB the first time.
 
     Parameters
     ----------
@@ -112,8 +108,8 @@ def mnist(root: str | Path | None = None) -> Digits:
     Returns
     -------
     Digits
-        Images (N, 1, 28, 28). The last 5,000 of the 60,000 training images are the
-        validation split; the test split is MNIST's own.
+        Images (N, 1, 28, 28). The last twelfth of the training images, 5,000 of 60,000,
+        is the validation split; the test split is MNIST's own.
 
     Raises
     ------
@@ -131,5 +127,6 @@ def mnist(root: str | Path | None = None) -> Digits:
             f"MNIST cannot be had: {error}\nPut its four files (train-images-idx3-ubyte and so on) "
             f"into {folder / 'MNIST' / 'raw'}, or pass the root that has them.\n{OFFLINE}"
         ) from error
-    train, test = (Split(part.data.unsqueeze(1) / 255, part.targets) for part in parts)
-    return Digits(Split(*train[:-5000]), Split(*train[-5000:]), test)
+    rest, test = (Split(part.data.unsqueeze(1).float() / 255, part.targets) for part in parts)
+    kept = len(rest) - len(rest) // 12
+    return Digits(Split(*rest[:kept]), Split(*rest[kept:]), test)

@@ -46,8 +46,7 @@ class RemoteFile:
 
 
 def shipped(name: str) -> Path:
-    """
-    Find a file that comes with the library.
+    """Find a file that comes with the library.
 
     Parameters
     ----------
@@ -72,7 +71,7 @@ def shipped(name: str) -> Path:
             return place
     looked = " or ".join(map(str, places))
     raise DataUnavailableError(
-        f"{name!r} should come with the library but is not at {looked}: reinstall within-epsilon."
+        f"{name} comes with the library but is not at {looked}; reinstall it"
     )
 
 
@@ -84,8 +83,7 @@ def registry() -> dict[str, RemoteFile]:
 
 
 def cache_folder() -> Path:
-    """
-    Return the folder of downloaded files; it need not exist yet.
+    """Return the folder of downloaded files; it need not exist yet.
 
     It is ``$WITHIN_EPSILON_DATA`` where that is set, else the user's cache folder.
 
@@ -101,15 +99,14 @@ def cache_folder() -> Path:
     folder = Path(setting).expanduser()
     if not folder.is_absolute():
         raise ValueError(
-            f"{VARIABLE} must be an absolute path, got {setting!r}; "
-            f"from the current folder that would be {str(folder.resolve())!r}."
+            f"{VARIABLE}: expected an absolute path, received {setting!r}; "
+            f"from the current folder that would be {str(folder.resolve())!r}"
         )
     return folder
 
 
 def fetch(name: str) -> Path:
-    """
-    Return the path of a file of the registry, downloading it the first time.
+    """Return the path of a file of the registry, downloading it the first time.
 
     The cache changes only once a download has arrived whole and its SHA-256 is right,
     and no file that is already there is ever replaced.
@@ -152,8 +149,7 @@ def fetch(name: str) -> Path:
 
 
 def available(name: str) -> bool:
-    """
-    Tell whether ``fetch(name)`` would succeed without a network.
+    """Tell whether ``fetch(name)`` would succeed without a network.
 
     Raises
     ------
@@ -181,7 +177,7 @@ def _registered(name: str) -> RemoteFile:
     if name in known:
         return known[name]
     close = get_close_matches(name, known) or known
-    raise ValueError(f"Nothing named {name!r} in the registry; did you mean {', '.join(close)}?")
+    raise ValueError(f"name: the registry has no {name!r}; did you mean {', '.join(close)}?")
 
 
 def _problem(path: Path, file: RemoteFile) -> str:

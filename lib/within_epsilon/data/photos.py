@@ -3,7 +3,6 @@
 import io
 import struct
 import warnings
-import zlib
 from difflib import get_close_matches
 from pathlib import Path
 from typing import BinaryIO
@@ -19,13 +18,15 @@ BUNDLED = ("chelsea", "coffee", "pig")
 # other programs.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 LARGEST_ASPECT_RATIO = 20
+BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+# What Pillow raises on a file that is not what it claims to be.
+UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, LookupError, struct.error, *BOMB)
 
 Source = str | Path | bytes | BinaryIO | Image.Image
 
 
 def photo(source: Source, size: int = 224) -> Tensor:
-    """
-    Load a photo as torchvision's ImageNet networks expect it, but for normalisation.
+    """Load a photo as torchvision's ImageNet networks expect it, but for normalisation.
 
     The shorter side is resized to `size` (bilinear, antialiased) and the centre square
     kept; on a square picture this is the tutorial's plain ``Resize(224)``. EXIF rotation
@@ -60,41 +61,24 @@ def photo(source: Source, size: int = 224) -> Tensor:
 
     image, name = _open(source)
     try:
-        with image:
-            image = _to_rgb(ImageOps.exif_transpose(image))
+        image = _to_rgb(ImageOps.exif_transpose(image))
     except UNREADABLE as error:
-        raise ValueError(f"{name} is a damaged or unsupported picture: {error}") from error
+        raise ValueError(f"{name}: damaged, or of a kind that cannot be read ({error})") from error
     short, long = sorted(image.size)
     if long > LARGEST_ASPECT_RATIO * short:
         raise ValueError(
-            f"{name} is {image.width} x {image.height} pixels; expected sides within a factor "
-            f"of {LARGEST_ASPECT_RATIO} of each other. Crop it first."
+            f"{name}: expected sides within a factor of {LARGEST_ASPECT_RATIO} of each other, "
+            f"received {image.width} x {image.height} pixels; crop it first"
         )
     square = transforms.center_crop(transforms.resize(image, [size]), [size])
     pixels: Tensor = transforms.to_tensor(square)
     return pixels.unsqueeze(0)
 
 
-# What Pillow's readers raise on files that are not what they claim to be.
-UNREADABLE = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    LookupError,
-    TypeError,
-    ArithmeticError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
-)
-
-
 def _open(source: Source) -> tuple[Image.Image, str]:
     """Return a picture, its pixels perhaps not read yet, and what to call it in errors."""
     if isinstance(source, Image.Image):
-        return source.copy(), "The image"
+        return source, "The given image"
     if isinstance(source, str) and source in BUNDLED:
         if source == "pig":
             return _identify(fetch("pig.jpg").read_bytes(), "pig.jpg"), source
@@ -107,9 +91,10 @@ def _open(source: Source) -> tuple[Image.Image, str]:
         content = source.read()
         if isinstance(content, bytes):
             return _identify(content, "The given file"), "The given file"
-        raise TypeError("The given file yields text; open it in binary mode, 'rb'.")
+        raise TypeError("source: expected bytes from the file, received text; open it in mode 'rb'")
     raise TypeError(
-        f"Expected a name, a path, bytes, a binary file or a PIL image, got {type(source).__name__}"
+        "source: expected a name, a path, bytes, a binary file or a PIL image, received "
+        f"{type(source).__name__}"
     )
 
 
@@ -126,7 +111,7 @@ def _scikit_image(name: str) -> Image.Image:
 
 def _read(path: Path) -> bytes:
     if path.is_dir():
-        raise ValueError(f"{path} is a folder; expected a picture.")
+        raise ValueError(f"{path}: expected a picture, received a folder")
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
@@ -138,15 +123,19 @@ def _read(path: Path) -> bytes:
 def _identify(content: bytes, name: str) -> Image.Image:
     """Read a picture's header, refusing what is no picture and what would fill the memory."""
     if not content:
-        raise ValueError(f"{name}: empty, 0 bytes; expected a picture.")
+        raise ValueError(f"{name}: expected a picture, received 0 bytes")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             return Image.open(io.BytesIO(content), formats=FORMATS)
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise ValueError(f"{name}: too large to unpack safely, shrink it first. {error}") from error
+    except BOMB as error:
+        raise ValueError(
+            f"{name}: too large to unpack safely; shrink it first ({error})"
+        ) from error
     except UNREADABLE as error:
-        raise ValueError(f"{name}: not a picture in any of {', '.join(FORMATS)}.") from error
+        raise ValueError(
+            f"{name}: expected a picture ({', '.join(FORMATS)}), received something else"
+        ) from error
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from within_epsilon.checks import check_images
+
 
 class Prediction(NamedTuple):
     """One class, what it is called, and the probability that a classifier gives it."""
@@ -19,8 +21,7 @@ class Prediction(NamedTuple):
 
 
 class Classifier(nn.Module):
-    """
-    A network together with its normalisation and the names of its classes.
+    """A network together with its normalisation and the names of its classes.
 
     It computes ``body((images - mean) / std)``. Since the normalisation is inside, an
     attack works on pixels and epsilon is in units of pixels.
@@ -67,13 +68,15 @@ class Classifier(nn.Module):
             buffer = torch.as_tensor(value, dtype=torch.float32).reshape(-1, 1, 1).clone()
             self.register_buffer(name, buffer, persistent=False)
         if len({1, len(self.mean), len(self.std)}) > 2:
-            raise ValueError(f"mean has {len(self.mean)} channels and std has {len(self.std)}.")
+            raise ValueError(
+                "mean and std: expected one number each, or as many as there are channels, "
+                f"received {len(self.mean)} and {len(self.std)}"
+            )
         if not (self.std > 0).all():
-            raise ValueError(f"std must be positive, got {std}.")
+            raise ValueError(f"std: expected positive numbers, received {std}")
 
     def forward(self, images: Tensor) -> Tensor:
-        """
-        Compute logits.
+        """Compute logits.
 
         Parameters
         ----------
@@ -93,13 +96,10 @@ class Classifier(nn.Module):
             If images are integers, or the body returns something else than a tensor.
         """
         self._check_images(images)
-        result = self.body((images - self.mean) / self.std)
-        logits = result if self.output is None else result[self.output]
-        return self._check_logits(logits)
+        return self._logits(self.body((images - self.mean) / self.std))
 
     def predict(self, images: Tensor, top: int = 5) -> list[list[Prediction]]:
-        """
-        Name the most probable classes of each image.
+        """Name the most probable classes of each image.
 
         Parameters
         ----------
@@ -116,13 +116,9 @@ class Classifier(nn.Module):
         Raises
         ------
         ValueError
-            If a pixel is outside [0, 1].
+            If a pixel is outside [0, 1], or there is no image.
         """
-        if images.numel() and not (images.amin() >= 0 and images.amax() <= 1):
-            raise ValueError(
-                f"Pixels must lie in [0, 1], got [{images.amin():.3g}, {images.amax():.3g}]. "
-                "Divide bytes by 255, and leave normalisation to the classifier."
-            )
+        check_images(images)
         with torch.no_grad():
             probabilities = self(images).cpu().double().softmax(-1)
         values, indices = probabilities.topk(min(top, probabilities.shape[1]))
@@ -144,26 +140,36 @@ class Classifier(nn.Module):
     def _check_images(self, images: Tensor) -> None:
         if images.ndim != 4:
             raise ValueError(
-                f"Expected images (N, C, H, W), got {tuple(images.shape)}; "
-                "a single image becomes a batch by image[None]."
+                f"images: expected shape (N, C, H, W), received {tuple(images.shape)}; "
+                "add a batch dimension to a single image with images.unsqueeze(0)"
             )
         if not images.is_floating_point():
-            raise TypeError(f"Expected pixels in [0, 1], got {images.dtype}; divide bytes by 255.")
+            raise TypeError(
+                f"images: expected floating-point pixels in [0, 1], received {images.dtype}; "
+                "convert with images.float() / 255"
+            )
         channels = max(len(self.mean), len(self.std))
         if channels not in (1, images.shape[1]):
             raise ValueError(
-                f"The classifier's mean and std are for {channels} channels, images "
-                f"{tuple(images.shape)} have {images.shape[1]}."
+                f"images: expected {channels} channels, as many as mean and std have, received "
+                f"shape {tuple(images.shape)}"
             )
 
-    def _check_logits(self, logits: Any) -> Tensor:
+    def _logits(self, result: Any) -> Tensor:
+        """Find the logits in what the body returned, and check their shape."""
+        try:
+            logits = result if self.output is None else result[self.output]
+        except (KeyError, IndexError, TypeError):
+            logits = None
         if not isinstance(logits, Tensor):
-            keys = f" with keys {list(logits)}" if isinstance(logits, dict) else ""
+            keys = f" with keys {list(result)}" if isinstance(result, dict) else ""
             raise TypeError(
-                f"The body returned a {type(logits).__name__}{keys} instead of logits; "
-                "pass Classifier(..., output=<key or position of the logits>)."
+                f"body: expected logits, received a {type(result).__name__}{keys}, and "
+                f"output={self.output!r}; set output to the key or position of the logits"
             )
         if logits.ndim != 2 or (self.categories and logits.shape[1] != len(self.categories)):
-            expected = f"(N, {len(self.categories) or 'K'})"
-            raise ValueError(f"Expected logits {expected}, got {tuple(logits.shape)}.")
+            raise ValueError(
+                f"logits: expected shape (N, {len(self.categories) or 'K'}), one per category, "
+                f"received {tuple(logits.shape)}; give the body's own categories, or none"
+            )
         return logits

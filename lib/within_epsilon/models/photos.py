@@ -15,8 +15,7 @@ from within_epsilon.models.classifier import Classifier
 
 
 def photo_classifier(name: str = "squeezenet1_0", weights: str | None = None) -> Classifier:
-    """
-    Load a network trained on ImageNet.
+    """Load a network trained on ImageNet.
 
     Parameters
     ----------
@@ -55,10 +54,10 @@ def _torchvision_weights(name: str, weights: str) -> Any:
     known = models.list_models(module=models)
     if name not in known:
         close = get_close_matches(name, known) or ["squeezenet1_0", "resnet50"]
-        raise ValueError(f"torchvision has no network {name!r}; did you mean {', '.join(close)}?")
+        raise ValueError(f"name: torchvision has no {name!r}; did you mean {', '.join(close)}?")
     choices = models.get_model_weights(name).__members__
     if weights not in choices:
-        raise ValueError(f"{name} has no weights {weights!r}; choose from {', '.join(choices)}.")
+        raise ValueError(f"weights: {name} has no {weights!r}; choose from {', '.join(choices)}")
     return choices[weights]
 
 

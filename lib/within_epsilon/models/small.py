@@ -10,8 +10,7 @@ from within_epsilon.models.classifier import Classifier
 
 
 def mlp(*sizes: int) -> nn.Sequential:
-    """
-    Build a multi-layer perceptron with ReLU between its layers.
+    """Build a multi-layer perceptron with ReLU between its layers.
 
     Parameters
     ----------
@@ -25,7 +24,9 @@ def mlp(*sizes: int) -> nn.Sequential:
         If fewer than two sizes are given.
     """
     if len(sizes) < 2:
-        raise ValueError(f"Expected at least inputs and classes, mlp(64, 10), got {sizes}.")
+        raise ValueError(
+            f"sizes: expected at least inputs and classes, as in mlp(64, 10), received {sizes}"
+        )
     layers: list[nn.Module] = [nn.Flatten()]
     for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
@@ -46,8 +47,7 @@ def small_cnn() -> nn.Sequential:
 
 
 def digits_classifier() -> Classifier:
-    """
-    Load the digits network that ships with the library; its card is data/digits_cnn.md.
+    """Load the digits network that ships with the library; its card is data/digits_cnn.md.
 
     Returns
     -------
