@@ -1,0 +1,58 @@
+"""The verdicts themselves: three kinds, never an exception."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from within_epsilon.exercises import check, verdict
+
+CHAPTERS = Path(__file__).resolve().parents[2] / "chapters"
+
+
+def _raises_not_implemented(*_arguments):
+    raise NotImplementedError
+
+
+def _breaks(*_arguments):
+    raise ZeroDivisionError("oh")
+
+
+@pytest.mark.parametrize("stub", [None, ..., lambda *_: None, lambda *_: ..., _raises_not_implemented])
+def test_a_stub_is_not_attempted_yet(stub):
+    assert verdict("1.1", stub) == "not attempted yet"
+
+
+def test_an_attempt_that_breaks_is_wrong_and_says_how():
+    assert verdict("1.1", _breaks) == "wrong, because it stopped with ZeroDivisionError: oh"
+
+
+@pytest.mark.parametrize("number", ["1.99", "99.1", "", "nonsense"])
+def test_an_unknown_exercise_gets_a_sentence(number, capsys):
+    check(number, None)
+    assert "there is no exercise" in capsys.readouterr().out
+
+
+def _checked_cells():
+    """Yield (chapter, exercise, is the solution, printed text) for every check in the book."""
+    for path in sorted(CHAPTERS.glob("*.ipynb")):
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            source = "".join(cell["source"])
+            number = re.search(r'exercises\.check\(\s*"([\d.]+)"', source)
+            if number and cell["cell_type"] == "code":
+                text = "".join("".join(out.get("text", "")) for out in cell["outputs"])
+                yield path.name, number[1], source.startswith("# Solution"), text
+
+
+def test_every_exercise_of_the_book_has_a_stub_and_a_solution_that_is_correct():
+    seen: dict[str, set[bool]] = {}
+    for chapter, number, is_solution, text in _checked_cells():
+        wanted = "correct" if is_solution else "not attempted yet"
+        assert f"Exercise {number}: {wanted}" in text, (chapter, number)
+        assert number.split(".")[0] == str(int(chapter[:2])), (chapter, number)
+        seen.setdefault(number, set()).add(is_solution)
+    assert seen, "no chapter has exercises"
+    assert all(kinds == {True, False} for kinds in seen.values()), seen
