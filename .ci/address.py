@@ -33,7 +33,11 @@ def move(old: str, new: str) -> list[Path]:
     """Replace the old address, also in its Pages and Binder forms; return the changed files."""
     changed = []
     old_slug, new_slug = (url.removeprefix("https://github.com/") for url in (old, new))
-    forms = {old: new, f"gh/{old_slug}": f"gh/{new_slug}", f"github/{old_slug}": f"github/{new_slug}"}
+    forms = {
+        old: new,
+        f"gh/{old_slug}": f"gh/{new_slug}",
+        f"github/{old_slug}": f"github/{new_slug}",
+    }
     for path in mentions(old):
         text = before = path.read_text(encoding="utf-8")
         for form, replacement in forms.items():

@@ -1,0 +1,182 @@
+"""The built book as a reader meets it: in a browser, with every other site out of reach."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).resolve().parents[2]
+HTML = ROOT / "_build" / "html"
+PAGES = sorted(
+    f"chapters/{path.stem}.html"
+    for path in (ROOT / "chapters").iterdir()
+    if path.suffix in {".md", ".ipynb"}
+)
+SIZES = {"desktop": (1280, 900), "phone": (360, 740)}
+# The theme declares this twice on every page, with Thebe off too.
+KNOWN = ("Identifier 'THEBE_JS_URL' has already been declared",)
+# Faults of the theme's own markup, on every page of every book built with it.
+OURS = ["within-epsilon-explorer", ".cell_output", ".admonition", "table", ".lead-line"]
+
+
+class Visit:
+    """A page opened under given conditions, and what it tried meanwhile."""
+
+    def __init__(self, chromium, address: str, *, size="desktop", theme="light", **options):
+        width, height = SIZES[size]
+        options = {"viewport": {"width": width, "height": height}, "color_scheme": theme} | options
+        self.context = chromium.new_context(**options)
+        self.context.add_init_script(
+            f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')"
+        )
+        self.outside: list[str] = []
+        self.complaints: list[str] = []
+        self.address = address
+        self.context.route("**/*", self._route)
+        self.page = self.context.new_page()
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self._complain(str(error)))
+        self.page.on("response", self._response)
+
+    def _route(self, route):
+        if route.request.url.startswith((self.address, "data:", "blob:")):
+            route.continue_()
+        else:
+            self.outside.append(route.request.url)
+            route.abort()
+
+    def _console(self, message):
+        if message.type == "error":
+            self._complain(message.text)
+
+    def _complain(self, text):
+        if not any(known in text for known in KNOWN):
+            self.complaints.append(text)
+
+    def _response(self, response):
+        if response.status >= 400:
+            self.complaints.append(f"{response.status} {response.url}")
+
+    def open(self, name: str):
+        self.page.goto(f"{self.address}/{name}", wait_until="load")
+        self.page.wait_for_function(
+            "!window.MathJax?.startup?.promise || window.MathJax.startup.promise.then(() => true)"
+        )
+        return self.page
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.context.close()
+
+
+def _wake_explorers(page):
+    """Scroll every explorer into view and wait until it has mounted."""
+    for element in page.query_selector_all("within-epsilon-explorer"):
+        element.scroll_into_view_if_needed()
+        page.wait_for_function(
+            "element => [...element.querySelectorAll('*')].some(child => child.shadowRoot)",
+            arg=element,
+        )
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_stands_by_itself(chromium, book, name, size, theme):
+    with Visit(chromium, book, size=size, theme=theme) as visit:
+        page = visit.open(name)
+        _wake_explorers(page)
+        assert page.get_attribute("html", "data-theme") == theme
+        assert visit.outside == []
+        assert visit.complaints == []
+        # Formulas are set, none is left as source.
+        formulas = page.locator(".bd-article .math")
+        assert page.locator(".bd-article mjx-container").count() >= formulas.count()
+        assert page.locator("mjx-merror").count() == 0
+        # A phone scrolls up and down only.
+        overflow = page.evaluate(
+            "document.scrollingElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        assert overflow <= 0
+        for image in page.query_selector_all(".bd-article img:visible"):
+            assert image.evaluate("image => image.naturalWidth") > 0
+            assert len(image.get_attribute("alt") or "") > 20
+            assert image.evaluate("image => getComputedStyle(image).filter") == "none"
+        include = [[part] for part in OURS if page.locator(part).count()]
+        found = Axe().run(page, context={"include": include}) if include else None
+        assert found is None or found.violations_count == 0, found.generate_report()
+
+
+@pytest.mark.parametrize("name", [page for page in PAGES if re.search(r"/0[1-9]_", page)])
+def test_without_javascript_every_explorer_leaves_a_described_picture(chromium, book, name):
+    with Visit(chromium, book, java_script_enabled=False) as visit:
+        page = visit.page
+        page.goto(f"{book}/{name}")
+        explorers = page.locator("within-epsilon-explorer")
+        assert explorers.count() >= 1, "each chapter has an interactive"
+        for index in range(explorers.count()):
+            still = explorers.nth(index).locator("img").first
+            assert still.is_visible()
+            assert len(still.get_attribute("alt")) > 40
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", [page for page in PAGES if "/01_" in page or "/06_" in page])
+def test_epsilon_slider_moves_picture_bars_and_verdict(chromium, book, name, size):
+    with Visit(chromium, book, size=size) as visit:
+        page = visit.open(name)
+        _wake_explorers(page)
+        explorer = page.locator("within-epsilon-explorer").first
+        slider = explorer.locator("[role=slider], input[type=range]").first
+        canvases = "element => { const found = []; const walk = node => { "
+        canvases += "for (const child of node.querySelectorAll('*')) { "
+        canvases += "if (child.tagName === 'CANVAS') found.push(child.toDataURL()); "
+        canvases += "if (child.shadowRoot) walk(child.shadowRoot) } }; walk(element); "
+        canvases += "return found }"
+        look = lambda: (explorer.evaluate(canvases), explorer.inner_text())  # noqa: E731
+        slider.focus()
+        page.keyboard.press("Home")
+        page.wait_for_timeout(300)
+        clean = look()
+        for _ in range(3):
+            page.keyboard.press("PageUp")
+        page.wait_for_timeout(300)
+        changed = look()
+        assert changed[0] != clean[0], "the pictures did not move"
+        assert changed[1] != clean[1], "verdict and bars did not move"
+        page.keyboard.press("Home")
+        page.wait_for_timeout(300)
+        assert look() == clean, "what goes up must come down"
+        assert visit.complaints == []
+
+
+def test_our_code_on_a_page_is_light():
+    """At most 30 KB, gzipped, before the reader touches anything."""
+    modules = list((HTML / "_static" / "explorers").glob("*.js"))
+    assert len(modules) >= 3
+    style = HTML / "_static" / "book.css"
+    total = sum(len(gzip.compress(path.read_bytes())) for path in [*modules, style])
+    assert total <= 30_000, total
+
+
+def test_search_finds_a_word(chromium, book):
+    with Visit(chromium, book) as visit:
+        page = visit.open("search.html?q=gradient")
+        page.wait_for_selector("#search-results li")
+        assert visit.outside == []
+
+
+def test_the_root_leads_to_the_opening_page(chromium, book):
+    with Visit(chromium, book) as visit:
+        page = visit.open("index.html")
+        page.wait_for_url("**/chapters/index.html")
+        page.get_by_role("link", name="Start with chapter 1").click()
+        page.wait_for_url("**/01_fool_a_network.html")

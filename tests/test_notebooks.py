@@ -1,0 +1,107 @@
+"""Every committed notebook is what a fresh run leaves, and keeps the book's conventions."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "chapters").glob("*.ipynb"))
+CHAPTERS = [path for path in NOTEBOOKS if not path.name.startswith("00_")]
+HIDDEN = {"remove-cell", "hide-cell"}
+
+
+def _read(path: Path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _cells(path: Path, kind: str):
+    return [cell for cell in _read(path)["cells"] if cell["cell_type"] == kind]
+
+
+def _source(cell) -> str:
+    return "".join(cell["source"])
+
+
+def _tags(cell) -> set[str]:
+    return set(cell["metadata"].get("tags", []))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_ran_top_to_bottom_without_a_complaint(path):
+    notebook = _read(path)
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(_source(cell).strip() for cell in cells), "an empty code cell"
+    counts = [cell["execution_count"] for cell in cells]
+    assert counts == list(range(1, len(cells) + 1)), "not run in order in a fresh kernel"
+    assert set(notebook["metadata"]) == {"kernelspec", "language_info", "within_epsilon"}
+    for cell in cells:
+        for output in cell["outputs"]:
+            assert output["output_type"] != "error", _source(cell)
+            assert output.get("name") != "stderr", output.get("text")
+            assert "application/vnd.jupyter.widget-view+json" not in output.get("data", {})
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_cells_are_short_and_pictures_are_described(path):
+    run = 0
+    for cell in _read(path)["cells"]:
+        if cell["cell_type"] != "code":
+            run = 0
+            continue
+        source = _source(cell)
+        assert max(map(len, source.splitlines())) <= 75, f"clipped on the page:\n{source}"
+        assert len(source.splitlines()) <= 40, f"too long to take in:\n{source}"
+        run += not (_tags(cell) & HIDDEN)
+        assert run <= 2, f"three code cells in a row, up to:\n{source}"
+        draws = any("image/png" in output.get("data", {}) for output in cell["outputs"])
+        alt = cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
+        assert not draws or len(alt) > 40, f"a picture without alternative text:\n{source}"
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_has_all_its_parts(path):
+    text = "\n".join(_source(cell) for cell in _cells(path, "markdown"))
+    order = [r"^# ", r"\{\.lead-line\}", "you can\n", ":class: predict", "^## What goes wrong"]
+    order += ["^## Exercises", "^## Quiz", "^## Summary", "^## Read next"]
+    for part in order:
+        assert re.search(part, text, re.MULTILINE), f"no {part!r}"
+    quiz = text.split("## Quiz")[1].split("## Summary")[0]
+    assert quiz.count("{dropdown}") >= 3
+    assert "{cite:t}" in text.split("## Read next")[1]
+    solved = [cell for cell in _cells(path, "code") if _source(cell).startswith("# Solution")]
+    assert len(solved) >= 2
+    assert all("hide-cell" in _tags(cell) for cell in solved)
+
+
+def test_every_chapter_fetches_the_library_in_the_same_words():
+    first = {_source(_cells(path, "code")[0]) for path in CHAPTERS}
+    assert len(first) == 1
+    assert "find_spec" in first.pop()
+
+
+def test_a_chapter_that_uses_the_photo_network_says_so():
+    for path in NOTEBOOKS:
+        code = "\n".join(_source(cell) for cell in _cells(path, "code"))
+        needs = _read(path)["metadata"]["within_epsilon"].get("needs", [])
+        assert ("compressed_SqueezeNet.net" in needs) == ("photo_classifier(" in code), path.name
+        assert ("pig.jpg" in needs) == ('photo("pig")' in code), path.name
+
+
+def test_notebooks_are_written_in_one_form_and_left_alone_without_their_data(tmp_path, monkeypatch):
+    """`make notebooks` leaves a chapter byte for byte as it was when its data is out of reach."""
+    monkeypatch.setenv("WITHIN_EPSILON_DATA", str(tmp_path))
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    chapter = CHAPTERS[0]
+    before = chapter.read_bytes()
+    script = ROOT / ".ci" / "notebooks.py"
+    done = subprocess.run(
+        [sys.executable, str(script), str(chapter)], capture_output=True, text=True, check=True
+    )
+    assert "left alone, cannot get" in done.stdout
+    assert chapter.read_bytes() == before

@@ -1,0 +1,74 @@
+"""Figures show the pixels they were given, and say so."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from within_epsilon import plots
+
+
+def _rendered(figure):
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=figure.dpi)
+    return np.asarray(Image.open(buffer).convert("RGB"))
+
+
+@pytest.mark.parametrize(("channels", "side"), [(1, 8), (3, 28), (3, 224)])
+def test_pictures_are_drawn_pixel_for_pixel(channels, side):
+    generator = np.random.default_rng(0)
+    levels = generator.integers(0, 256, size=(3, channels, side, side))
+    figure = plots.pictures(list(levels / 255), ["a", "b", "c"])
+    page = _rendered(figure)
+    factor = (page.shape[1] - 2 * 20) // 3 // side
+    assert factor >= 2
+    for index, image in enumerate(levels):
+        left = index * (side * factor + 20)
+        seen = page[-side * factor :, left : left + side * factor]
+        wanted = np.repeat(np.repeat(image.transpose(1, 2, 0), factor, 0), factor, 1)
+        wanted = np.broadcast_to(wanted, seen.shape)
+        assert np.abs(seen.astype(int) - wanted).max() <= 1
+
+
+def test_a_triptych_states_its_amplification():
+    clean = np.full((3, 8, 8), 0.5)
+    changed = clean + 4 / 255
+    figure = plots.triptych(clean, changed)
+    texts = [text.get_text() for text in figure.texts]
+    assert texts == ["clean", "perturbation × 31", "adversarial"]
+    middle = figure.axes[1].get_images()[0].get_array()
+    assert np.allclose(middle, 0.5 + 31 * 4 / 255)
+
+
+def test_amplify_keeps_no_change_at_mid_grey_and_clips():
+    assert np.allclose(plots.amplify([[[0.0, 0.1, -9.0]]], 2), [[[0.5, 0.7, 0.0]]])
+
+
+def test_bars_mark_the_true_class_in_colour_and_in_words():
+    panels = {"clean": [("cat", 0.8), ("dog", 0.2)], "attacked": [("dog", 0.9), ("cat", 0.1)]}
+    figure = plots.probability_bars(panels, true="cat")
+    colours = [[patch.get_facecolor() for patch in axes.patches] for axes in figure.axes]
+    blue = colours[0][0]
+    assert colours[1][1] == blue != colours[1][0]
+    words = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert words.count("cat (true)") == 2
+    assert "90.0%" in words
+
+
+def test_line_labels_do_not_overlap():
+    x = np.linspace(0, 1, 5)
+    figure = plots.lines(x, {"a": x, "b": x, "c": x + 0.001}, xlabel="ε", ylabel="error")
+    figure.canvas.draw()
+    labels = [text for text in figure.axes[0].texts if text.get_text() in "abc"]
+    boxes = sorted((label.get_window_extent() for label in labels), key=lambda box: box.y0)
+    assert len(boxes) == 3
+    assert all(low.y1 <= high.y0 + 1 for low, high in zip(boxes, boxes[1:], strict=False))
+
+
+@pytest.mark.parametrize("bad", [np.zeros((8, 8)), np.zeros((2, 3, 8, 8)), np.zeros((4, 8, 8))])
+def test_something_that_is_no_picture_is_refused(bad):
+    with pytest.raises(ValueError, match="expected a picture"):
+        plots.pictures([bad], ["?"])
