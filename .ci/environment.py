@@ -23,7 +23,7 @@ FOLDERS = {"book": ".venv-book", "full": ".venv"}
 PROBE = "import sys; print(*sys.version_info[:2]); import ensurepip, venv"
 
 
-def find_python():
+def find_python() -> str:
     """Return a Python that is supported and can make environments, or leave with a sentence."""
     asked = os.environ.get("PYTHON")
     names = [asked] if asked else [sys.executable, "python3.13", "python3.12", "python3.11"]
@@ -50,18 +50,18 @@ def find_python():
     )
 
 
-def version(python):
+def version(python: str) -> str:
     """Return what a Python says of itself: "Python 3.11.7"."""
     return subprocess.run([python, "--version"], capture_output=True, text=True).stdout.strip()
 
 
-def fingerprint(python):
+def fingerprint(python: str) -> str:
     """Return what an environment depends on, as one hash."""
     parts = [LOCK.read_bytes(), (ROOT / "pyproject.toml").read_bytes(), version(python).encode()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
-def install(kind, folder, python):
+def install(kind: str, folder: Path, python: str) -> None:
     """Fill the folder: uv first, by pip and from the lock, then the rest by uv."""
     print(f"Making {folder.name} …", file=sys.stderr, flush=True)
     programs = folder / ("Scripts" if os.name == "nt" else "bin")
@@ -78,7 +78,7 @@ def install(kind, folder, python):
         pip = [str(programs / "python"), "-m", "pip", "install", "--quiet"]
         subprocess.run([*pip, "--require-hashes", "-r", str(only_uv)], check=True)
 
-    def uv(*arguments):
+    def uv(*arguments: str) -> None:
         command = [str(programs / "uv"), "pip", "install", "--quiet", *arguments]
         environment = {**os.environ, "VIRTUAL_ENV": str(folder)}
         subprocess.run(command, check=True, cwd=ROOT, env=environment)
@@ -88,10 +88,9 @@ def install(kind, folder, python):
     else:
         uv("--require-hashes", "--requirement", "requirements.txt")
         uv("--no-deps", "--no-build-isolation", "--editable", ".")
-    return programs
 
 
-def main():
+def main() -> None:
     """Make the environment named on the command line, unless it is there already."""
     if len(sys.argv) != 2 or sys.argv[1] not in FOLDERS:
         sys.exit("usage: environment.py {}".format("|".join(FOLDERS)))

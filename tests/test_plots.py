@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 
 import numpy as np
 import pytest
@@ -65,7 +66,7 @@ def test_line_labels_do_not_overlap():
     labels = [text for text in figure.axes[0].texts if text.get_text() in "abc"]
     boxes = sorted((label.get_window_extent() for label in labels), key=lambda box: box.y0)
     assert len(boxes) == 3
-    assert all(low.y1 <= high.y0 + 1 for low, high in zip(boxes, boxes[1:], strict=False))
+    assert all(low.y1 <= high.y0 + 1 for low, high in itertools.pairwise(boxes))
 
 
 @pytest.mark.parametrize("bad", [np.zeros((8, 8)), np.zeros((2, 3, 8, 8)), np.zeros((4, 8, 8))])

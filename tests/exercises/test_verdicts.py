@@ -21,7 +21,9 @@ def _breaks(*_arguments):
     raise ZeroDivisionError("oh")
 
 
-@pytest.mark.parametrize("stub", [None, ..., lambda *_: None, lambda *_: ..., _raises_not_implemented])
+@pytest.mark.parametrize(
+    "stub", [None, ..., lambda *_: None, lambda *_: ..., _raises_not_implemented]
+)
 def test_a_stub_is_not_attempted_yet(stub):
     assert verdict("1.1", stub) == "not attempted yet"
 
