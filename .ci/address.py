@@ -42,7 +42,7 @@ def move(old: str, new: str) -> list[Path]:
         text = before = path.read_text(encoding="utf-8")
         for form, replacement in forms.items():
             # Only the whole name: an address may be the beginning of a longer one.
-            text = re.sub(rf"{re.escape(form)}(?![\w-])", lambda _, r=replacement: r, text)
+            text = re.sub(rf"{re.escape(form)}(?![\w-])", replacement, text)
         if text != before:
             path.write_text(text, encoding="utf-8")
             changed.append(path)

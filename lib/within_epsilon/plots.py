@@ -92,7 +92,9 @@ def pictures(images: Sequence[ArrayLike], captions: Sequence[str], *, columns: i
     caption = 26 + 36 * max(1 + text.count("\n") for text in captions)
     total = (columns * width + (columns - 1) * gap, rows * (height + caption))
     with plt.style.context(STYLE):
-        figure: Figure = plt.figure(figsize=(total[0] / _DPI, total[1] / _DPI), dpi=_DPI, layout="none")
+        figure: Figure = plt.figure(
+            figsize=(total[0] / _DPI, total[1] / _DPI), dpi=_DPI, layout="none"
+        )
         for index, (array, text) in enumerate(zip(arrays, captions, strict=True)):
             row, column = divmod(index, columns)
             left, bottom = column * (width + gap), total[1] - row * (height + caption)
