@@ -1,13 +1,15 @@
 """Checks of what users hand in: what was expected, what came, what to do."""
 
+import math
 import warnings
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 
+@runtime_checkable
 class Labelled(Protocol):
     """Anything with images (N, ...) in [0, 1] and labels (N,), such as a `data.Split`."""
 
@@ -49,7 +51,7 @@ def check_images(images: Tensor) -> None:
     if lowest >= 0 and highest <= 1:
         return
     remedy = "give pixels in [0, 1] and let the model normalise (models.Classifier does)"
-    if lowest != lowest:
+    if math.isnan(lowest):
         remedy = "remove the NaN"
     elif lowest >= 0 and highest <= 255:
         remedy = "divide by 255"
@@ -158,7 +160,8 @@ def check_finite_gradient(gradient: Tensor) -> None:
     ValueError
         If an entry is infinite or NaN.
     """
-    if not torch.isfinite(gradient).all():
+    # One pass over the extremes, cheaper than asking every entry.
+    if not all(math.isfinite(extreme) for extreme in torch.aminmax(gradient)):
         bad = (~torch.isfinite(gradient)).flatten(1).any(dim=1).sum().item()
         raise ValueError(
             f"gradient: expected finite numbers, received infinities or NaN for {bad} of "

@@ -95,11 +95,12 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     in all digits once the label's probability rounds to 1, and so does its gradient,
     softmax minus one-hot; the second keeps loss and gradient to full precision there.
     """
+    _check(logits, labels)
     gaps = _rival_gaps(logits, labels)
-    excess = log_sum_exp(gaps)
-    # log(1 + e^t), with the exponential of the side that cannot overflow.
-    loss = excess.clamp(min=0) + torch.log1p((-excess.abs()).exp())
-    return loss.to(logits.dtype)
+    # log(1 + sum e^gap), with e^peak taken out where it exceeds 1.
+    peak = gaps.detach().amax(dim=-1).clamp_(min=0)
+    rivals = (gaps - peak.unsqueeze(-1)).exp().sum(dim=-1)
+    return (peak + torch.log1p(torch.expm1(-peak) + rivals)).to(logits.dtype)
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
@@ -122,6 +123,7 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
     TypeError, ValueError
         If logits or labels have the wrong type, shape or range.
     """
+    _check(logits, labels)
     return -_rival_gaps(logits, labels).amax(dim=-1).to(logits.dtype)
 
 
@@ -141,10 +143,13 @@ def margin_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 def _rival_gaps(logits: Tensor, labels: Tensor) -> Tensor:
     """Return z_j - z_y, with minus infinity in the place of j = y."""
-    check_logits(logits)
-    check_labels(labels, *logits.shape)
     wide, column = _widen(logits), labels.unsqueeze(-1)
     return (wide - wide.gather(-1, column)).scatter(-1, column, -torch.inf)
+
+
+def _check(logits: Tensor, labels: Tensor) -> None:
+    check_logits(logits)
+    check_labels(labels, *logits.shape)
 
 
 def _shift(logits: Tensor) -> tuple[Tensor, Tensor]:

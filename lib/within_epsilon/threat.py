@@ -2,15 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-Norm = Literal["linf", "l2", "l1"]
+from within_epsilon.geometry import (
+    Norm,
+    double,
+    draw_rows,
+    norm_of_rows,
+    project_rows_l1,
+    project_rows_l2,
+    step_back,
+)
+from within_epsilon.wording import radius
 
-# Slack for rounding when a norm is compared with epsilon, relative to epsilon.
-_SLACK = {torch.float64: 1e-6, torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 1e-2}
+# By how much rounding may lengthen a perturbation, relative to epsilon; else by 1e-6.
+_SLACK = {torch.float16: 1e-3, torch.bfloat16: 1e-2}
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,7 @@ class Ball:
     def __str__(self) -> str:
         """Name the norm and the radius, in 255ths where that is the shorter way."""
         name = {"linf": "l∞", "l2": "l2", "l1": "l1"}[self.norm]
-        return f"{name} ε = {_readable(self.epsilon)}"
+        return f"{name} ε = {radius(self.epsilon)}"
 
     def length(self, delta: Tensor) -> Tensor:
         """Measure each perturbation in the ball's norm.
@@ -80,7 +89,7 @@ class Ball:
         Tensor of shape (N,), float64
             Norms, free of overflow and underflow.
         """
-        return _norm(_double(delta).flatten(1), self.norm)
+        return norm_of_rows(double(delta).flatten(1), self.norm)
 
     def contains(self, delta: Tensor, atol: float = 0.0) -> Tensor:
         """Tell which perturbations lie in the ball, up to rounding in their dtype.
@@ -100,9 +109,9 @@ class Ball:
         Tensor of shape (N,), bool
             Whether norm <= epsilon (1 + 1e-6) + atol; 1e-3 in float16, 1e-2 in bfloat16.
         """
-        return self.length(delta) <= self.epsilon * (1 + _SLACK[delta.dtype]) + atol
+        return self.length(delta) <= self.epsilon * (1 + _SLACK.get(delta.dtype, 1e-6)) + atol
 
-    def admits(self, images: Tensor, images_adv: Tensor) -> Tensor:
+    def admits(self, images: Tensor, images_adv: Tensor, atol: float = 0.0) -> Tensor:
         """Tell which adversarial images the threat model allows.
 
         Parameters
@@ -111,6 +120,8 @@ class Ball:
             Clean pixels in [0, 1].
         images_adv : Tensor of shape (N, ...)
             Perturbed pixels, of the same dtype.
+        atol : float
+            How far beyond epsilon a change may go.
 
         Returns
         -------
@@ -119,12 +130,14 @@ class Ball:
             exactly between the bounds x - epsilon and x + epsilon as rounded to the
             dtype; for l2 and l1, as in `contains`, on the exact difference.
         """
+        fine = (images_adv >= 0) & (images_adv <= 1)
         if self.norm == "linf":
             lower, upper = self._bounds(images)
-            return ((lower <= images_adv) & (images_adv <= upper)).flatten(1).all(dim=1)
-        in_range = ((images_adv >= 0) & (images_adv <= 1)).flatten(1).all(dim=1)
-        lengths = self.length(_double(images_adv) - _double(images)).to(images.device)
-        return in_range & (lengths <= self.epsilon * (1 + _SLACK[images.dtype]))
+            fine &= (lower - atol <= images_adv) & (images_adv <= upper + atol)
+            return fine.flatten(1).all(dim=1)
+        lengths = self.length(double(images_adv) - double(images)).to(images.device)
+        limit = self.epsilon * (1 + _SLACK.get(images.dtype, 1e-6)) + atol
+        return fine.flatten(1).all(dim=1) & (lengths <= limit)
 
     def project(self, delta: Tensor) -> Tensor:
         """Return the points of the ball nearest to the given ones (Euclidean distance).
@@ -141,13 +154,11 @@ class Ball:
 
         References
         ----------
-        l1: Duchi, Shalev-Shwartz, Singer, Chandra, "Efficient Projections onto the
-        l1-Ball for Learning in High Dimensions", ICML 2008, Figure 1 with equation 4;
-        O(D log D) for D pixels.
+        l1: Duchi, Shalev-Shwartz, Singer, Chandra, ICML 2008; see `geometry`.
         """
         if self.norm == "linf":
             return delta.clamp(-self.epsilon, self.epsilon)
-        return self._project(_double(delta)).to(delta)
+        return self._project(double(delta)).to(delta)
 
     def perturb(self, images: Tensor, delta: Tensor) -> Tensor:
         """Add perturbations to images and return adversarial images that `admits` accepts.
@@ -188,10 +199,10 @@ class Ball:
         if self.norm == "linf":
             lower, upper = self._bounds(images)
             return torch.clamp(images + delta.to(images), lower, upper)
-        clean, change = _double(images), self._project(_double(delta))
+        clean, change = double(images), self._project(double(delta))
         images_adv = (clean + change).clamp_(0, 1).to(images)
-        too_far = (_double(images_adv) - clean).abs_() > change.abs_()
-        return torch.where(too_far.to(images.device), _step_back(images_adv, images), images_adv)
+        moved = double(images_adv) - clean
+        return step_back(images_adv, moved.sign() * (moved.abs() > change.abs()))
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """Return the unit step that raises a linear function most.
@@ -213,8 +224,8 @@ class Ball:
         if self.norm == "linf":
             return gradient.sign()
         if self.norm == "l2":
-            wide = _double(gradient)
-            lengths = _norm(wide.flatten(1), "l2").view(_column(gradient))
+            wide = double(gradient)
+            lengths = norm_of_rows(wide.flatten(1), "l2").view(_column(gradient))
             # 0 / tiny is 0: no direction, no step.
             return (wide / lengths.clamp(min=torch.finfo(wide.dtype).tiny)).to(gradient)
         rows = gradient.flatten(1)
@@ -239,8 +250,7 @@ class Ball:
 
         References
         ----------
-        l2 and l1: Barthe, Guédon, Mendelson, Naor, "A Probabilistic Approach to the
-        Geometry of the l_p^n-Ball", Annals of Probability 2005, Theorem 1.
+        l2 and l1: Barthe, Guédon, Mendelson, Naor, 2005; see `geometry`.
         """
         return self._draw(like, generators, inside=True)
 
@@ -253,10 +263,8 @@ class Ball:
         return self._draw(like, generators, inside=False)
 
     def _draw(self, like: Tensor, generators: Sequence[torch.Generator], *, inside: bool) -> Tensor:
-        sample = {"linf": _draw_linf, "l2": _draw_l2, "l1": _draw_l1}[self.norm]
-        size = like[0].numel()
-        rows = [sample(size, generator, inside) for generator in generators]
-        return self.project((self.epsilon * torch.stack(rows)).view(like.shape).to(like))
+        rows = draw_rows(self.norm, like[0].numel(), generators, inside=inside)
+        return self.project((self.epsilon * rows).view(like.shape).to(like))
 
     def _bounds(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the lowest and highest pixels that linf allows, in the images' dtype."""
@@ -264,82 +272,10 @@ class Ball:
 
     def _project(self, delta: Tensor) -> Tensor:
         """Project float64 perturbations onto the l2 or l1 ball."""
-        lengths = _norm(delta.flatten(1), self.norm).view(_column(delta))
-        outside = lengths > self.epsilon
-        if self.norm == "l2":
-            return delta * torch.where(outside, self.epsilon / lengths, 1.0)
-        if not outside.any():
-            return delta
-        shrunk = delta.sign() * (delta.abs() - self._threshold(delta)).clamp_(min=0)
-        return torch.where(outside, shrunk, delta)
-
-    def _threshold(self, delta: Tensor) -> Tensor:
-        """Return how much each coordinate must lose for the l1 norm to be epsilon."""
-        sizes = delta.flatten(1).abs().sort(dim=1, descending=True).values
-        ranks = torch.arange(1, sizes.shape[1] + 1, device=sizes.device, dtype=sizes.dtype)
-        thresholds = (sizes.cumsum(dim=1) - self.epsilon) / ranks
-        # The last rank whose coordinate survives its own threshold decides.
-        last = (sizes > thresholds).sum(dim=1, keepdim=True).clamp_(min=1) - 1
-        return thresholds.gather(1, last).view(_column(delta))
-
-
-def _readable(epsilon: float) -> str:
-    """Write 2/255 as "2/255", 0.1 as "0.1": the shortest form that loses nothing."""
-    levels = epsilon * 255
-    short = f"{epsilon:.3g}"
-    if float(short) == epsilon or abs(levels * 4 - round(levels * 4)) > 1e-9 * levels:
-        return short if float(short) == epsilon else f"{epsilon:.6g}"
-    return f"{round(levels * 4) / 4:g}/255"
-
-
-def _double(tensor: Tensor) -> Tensor:
-    """Return the tensor in float64, on the CPU if its own device has none (Apple's MPS)."""
-    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
+        project = project_rows_l2 if self.norm == "l2" else project_rows_l1
+        return project(delta.flatten(1), self.epsilon).view_as(delta)
 
 
 def _column(tensor: Tensor) -> tuple[int, ...]:
     """Return the shape (N, 1, ..., 1) that lets one number per image multiply it."""
-    return (len(tensor), *(1 for _ in tensor.shape[1:]))
-
-
-def _norm(rows: Tensor, norm: Norm) -> Tensor:
-    """Return the norm of each row of a float64 matrix."""
-    if norm == "l1":
-        return rows.abs().sum(dim=1)
-    peaks = rows.abs().amax(dim=1)
-    if norm == "linf":
-        return peaks
-    # Squares of very large or very small numbers leave the range of floats.
-    scale = torch.where(peaks > 0, peaks, 1.0)
-    return scale * torch.linalg.vector_norm(rows / scale.unsqueeze(1), dim=1)
-
-
-def _step_back(images_adv: Tensor, images: Tensor) -> Tensor:
-    """Move non-negative floats to the next one towards the clean image."""
-    # Read as integers, non-negative floats keep their order and are one apart. (Not
-    # torch.nextafter: not every device has it for every dtype.)
-    bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}[images.element_size()]
-    towards = (images > images_adv).to(bits) - (images < images_adv).to(bits)
-    return (images_adv.view(bits) + towards).view(images.dtype)
-
-
-def _draw_linf(size: int, generator: torch.Generator, inside: bool) -> Tensor:
-    uniform = 2 * torch.rand(size, generator=generator, dtype=torch.float64) - 1
-    return uniform if inside else uniform.sign()
-
-
-def _draw_l2(size: int, generator: torch.Generator, inside: bool) -> Tensor:
-    normal = torch.randn(size, generator=generator, dtype=torch.float64)
-    extra = 2 * _exponential(1, generator) if inside else 0.0
-    return normal / (normal.square().sum() + extra).sqrt()
-
-
-def _draw_l1(size: int, generator: torch.Generator, inside: bool) -> Tensor:
-    signs = torch.randint(0, 2, (size,), generator=generator) * 2 - 1
-    sizes = _exponential(size, generator)
-    extra = _exponential(1, generator) if inside else 0.0
-    return signs * sizes / (sizes.sum() + extra)
-
-
-def _exponential(size: int, generator: torch.Generator) -> Tensor:
-    return torch.empty(size, dtype=torch.float64).exponential_(generator=generator)
+    return (len(tensor), *[1] * (tensor.ndim - 1))

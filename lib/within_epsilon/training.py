@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -89,7 +90,7 @@ def minibatches(n: int, batch_size: int, generator: torch.Generator) -> Iterator
     """
     if batch_size < 1:
         raise ValueError(f"batch_size: expected at least 1, received {batch_size}")
-    yield from torch.randperm(n, generator=generator).split(batch_size)
+    yield from torch.split(torch.randperm(n, generator=generator), batch_size)
 
 
 def fit(
@@ -147,40 +148,39 @@ def fit(
     device = device_of(model)
     images, labels = split.images.to(device), split.labels.to(device)
     generator = torch.Generator().manual_seed(seed)
+    velocities = [torch.zeros_like(theta) for theta in model.parameters()]
+    update = partial(
+        sgd_step,
+        step_size=step_size,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        velocities=velocities,
+    )
     history = History()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)  # dropout draws from the global generator
-        velocities = [torch.zeros_like(theta) for theta in model.parameters()]
         for epoch in progress_bar(range(epochs), show=progress, label="training", unit="epoch"):
             model.train()
             total = 0.0
             for batch in minibatches(len(images), batch_size, generator):
-                losses = _losses(model, images[batch.to(device)], labels[batch.to(device)])
-                mean = losses.mean()
-                _require_finite(mean, epoch, step_size)
+                loss = _mean_loss(model, images[batch], labels[batch])
+                _require_finite(loss, epoch, step_size)
                 model.zero_grad()
-                mean.backward()
-                sgd_step(
-                    model.parameters(),
-                    step_size,
-                    momentum=momentum,
-                    weight_decay=weight_decay,
-                    velocities=velocities,
-                )
-                total += mean.item() * len(batch)
+                loss.backward()  # type: ignore[no-untyped-call]
+                update(model.parameters())
+                total += loss.item() * len(batch)
             model.eval()
             history.train_losses.append(total / len(images))
             if validation is not None:
-                history.validation_accuracies.append(
-                    accuracy(model, validation.images, validation.labels)
-                )
+                share = accuracy(model, validation.images, validation.labels)
+                history.validation_accuracies.append(share)
             if callback is not None:
                 callback(epoch, history)
     return history
 
 
-def _losses(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    return cross_entropy(check_logits(model(images), len(images)), labels)
+def _mean_loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    return cross_entropy(check_logits(model(images), len(images)), labels).mean()
 
 
 def _require_finite(loss: Tensor, epoch: int, step_size: float) -> None:

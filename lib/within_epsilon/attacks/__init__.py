@@ -1,14 +1,19 @@
 """Attacks: functions that take a model, images and labels and return worse images."""
 
-from within_epsilon.attacks.gradient import Callback, Loss, fgsm, input_gradient, pgd
+from within_epsilon.attacks.candidates import Loss
+from within_epsilon.attacks.description import Attack, describe, settings
+from within_epsilon.attacks.gradient import Callback, fgsm, input_gradient, pgd
 from within_epsilon.attacks.noise import noise_control, random_noise
 
 __all__ = [
+    "Attack",
     "Callback",
     "Loss",
+    "describe",
     "fgsm",
     "input_gradient",
     "noise_control",
     "pgd",
     "random_noise",
+    "settings",
 ]

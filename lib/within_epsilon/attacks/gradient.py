@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from within_epsilon.attacks.candidates import Loss, Worst
 from within_epsilon.checks import (
     check_finite_gradient,
     check_images,
@@ -18,8 +19,6 @@ from within_epsilon.losses import cross_entropy, margin
 from within_epsilon.runtime import example_generators
 from within_epsilon.threat import Ball
 
-# (logits, labels) -> one loss per example.
-Loss = Callable[[Tensor, Tensor], Tensor]
 # (step, images_adv, losses), called at every point that PGD visits.
 Callback = Callable[[int, Tensor, Tensor], None]
 
@@ -60,6 +59,12 @@ def input_gradient(
         check_labels(labels, *logits.shape)
         losses = loss(logits, labels)
         check_losses(losses, len(images))
+        if not losses.requires_grad:
+            raise ValueError(
+                "loss: expected one that depends on the pixels, received one without gradient; "
+                "look for detach(), no_grad(), argmax or NumPy in the model, or use an attack "
+                "without gradients"
+            )
         # Asking for the input's gradient alone spares those of the parameters.
         (gradient,) = torch.autograd.grad(losses, images, torch.ones_like(losses))
     check_finite_gradient(gradient)
@@ -199,11 +204,19 @@ def pgd(
     Adversarial Attacks", ICLR 2018, section 2.1.
     """
     images = _check(model, images, labels, loss)
+    for name, number in (("steps", steps), ("restarts", restarts)):
+        if number < 1:
+            raise ValueError(f"{name}: expected at least 1, received {number}")
     if step_size is None:
         step_size = 2.5 * ball.epsilon / steps
+    elif step_size <= 0:
+        raise ValueError(
+            f"step_size: expected a length > 0, received {step_size}; "
+            "to descend towards a class, set targeted=True"
+        )
     positions = check_indices(indices, len(images))
     ascent = -step_size if targeted else step_size
-    worst = _Worst(targeted)
+    worst = Worst(targeted)
     for restart in range(restarts):
         images_adv = images
         if random_start or restart > 0:
@@ -233,31 +246,6 @@ def _step(
         gradient = gradient.masked_fill(stuck, 0.0)
     delta = (images_adv - images).add_(ball.steepest(gradient), alpha=ascent)
     return ball.perturb(images, delta)
-
-
-class _Worst:
-    """The worst candidate so far of each example."""
-
-    def __init__(self, targeted: bool) -> None:
-        self.targeted = targeted
-        self.images_adv = torch.empty(0)
-
-    @torch.no_grad()
-    def offer(self, model: nn.Module, images_adv: Tensor, labels: Tensor, loss: Loss) -> Tensor:
-        """Score candidates, keep those that are worse, return their losses (N,)."""
-        logits = check_logits(model(images_adv), len(images_adv))
-        losses = loss(logits, labels)
-        hits = logits.argmax(dim=1) == labels
-        fooled, gains = (hits, -losses) if self.targeted else (~hits, losses)
-        if not len(self.images_adv):
-            self.images_adv, self.fooled, self.gains = images_adv, fooled, gains
-            return losses
-        better = torch.where(fooled == self.fooled, gains > self.gains, fooled)
-        per_pixel = better.view(-1, *(1 for _ in images_adv.shape[1:]))
-        self.images_adv = torch.where(per_pixel, images_adv, self.images_adv)
-        self.fooled = torch.where(better, fooled, self.fooled)
-        self.gains = torch.where(better, gains, self.gains)
-        return losses
 
 
 def _check(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss) -> Tensor:

@@ -1,0 +1,83 @@
+"""What an attack is called, and with which settings, for reports and verdicts."""
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from within_epsilon.losses import cross_entropy
+from within_epsilon.threat import Ball
+from within_epsilon.wording import radius
+
+_ACRONYMS = {"fgsm": "FGSM", "pgd": "PGD"}
+
+
+class Attack(Protocol):
+    """How every attack is called; its other settings travel in `functools.partial`."""
+
+    def __call__(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        ball: Ball,
+        *,
+        indices: Tensor | Sequence[int] | None = None,
+    ) -> Tensor:
+        """Return adversarial images of the same shape, within ball and [0, 1]."""
+
+
+def settings(attack: Callable[..., Any]) -> dict[str, Any]:
+    """Return the attack's optional arguments with their values, partial's included.
+
+    Parameters
+    ----------
+    attack : callable
+        A function or a `functools.partial` of one.
+
+    Returns
+    -------
+    dict
+        Argument name to value.
+    """
+    parameters = inspect.signature(attack).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def describe(attack: Callable[..., Any]) -> str:
+    """Name an attack and those of its settings that decide how strong it is.
+
+    Parameters
+    ----------
+    attack : callable
+        A function or a `functools.partial` of one.
+
+    Returns
+    -------
+    str
+        Such as "PGD, 40 steps, 5 restarts".
+    """
+    values = settings(attack)
+    while isinstance(attack, functools.partial):
+        attack = attack.func
+    name = getattr(attack, "__name__", type(attack).__name__)
+    words = [_ACRONYMS.get(name, name.replace("_", " "))]
+    if "steps" in values:
+        words.append(_count(values["steps"], "step"))
+    if values.get("step_size") is not None:
+        words.append(f"step size {radius(values['step_size'])}")
+    if values.get("restarts", 1) > 1:
+        words.append(_count(values["restarts"], "restart"))
+    if values.get("random_start") is False:
+        words.append("clean start")
+    if values.get("loss", cross_entropy) is not cross_entropy:
+        words.append(values["loss"].__name__.replace("_", " "))
+    if values.get("targeted"):
+        words.append("targeted")
+    return ", ".join(words)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,46 @@
+"""How numbers are written in sentences, the same way in prose, figures and widgets."""
+
+
+def percent(share: float) -> str:
+    """Write a probability or an accuracy as a percentage.
+
+    Whole percents, but tenths above 99% and below 1%, so that neither 0.994 reads as
+    certainty nor 0.004 as impossibility; those two words are left to what still is 100%
+    or 0% after rounding to tenths.
+
+    Parameters
+    ----------
+    share : float
+        Between 0 and 1.
+
+    Returns
+    -------
+    str
+        "86%" for 0.857, "99.4%" for 0.994, "100%" for 0.9996.
+    """
+    hundredths = 100 * share
+    if 1 <= hundredths <= 99:
+        return f"{hundredths:.0f}%"
+    return f"{hundredths:.1f}".removesuffix(".0") + "%"
+
+
+def radius(epsilon: float) -> str:
+    """Write a radius in units of pixels, in 255ths where a decimal would be longer.
+
+    Parameters
+    ----------
+    epsilon : float
+        The radius.
+
+    Returns
+    -------
+    str
+        "0.1" for 0.1, "2/255" for 2 / 255, "0.25/255" for a quarter of a level.
+    """
+    short = f"{epsilon:.3g}"
+    quarters = epsilon * 255 * 4
+    if float(short) == epsilon:
+        return short
+    if abs(quarters - round(quarters)) <= 1e-9 * quarters:
+        return f"{round(quarters) / 4:g}/255"
+    return f"{epsilon:.6g}"
