@@ -1,0 +1,10 @@
+"""Explorers: one front end that is live beside a kernel and alive in the page without one.
+
+Each explorer is a widget (`anywidget`) in JupyterLab, Colab and VS Code; in the rendered book the
+same front-end module reads the same state from the page. Needs the `notebooks` extra.
+"""
+
+from within_epsilon.widgets.base import Explorer
+from within_epsilon.widgets.epsilon import EpsilonExplorer
+
+__all__ = ["EpsilonExplorer", "Explorer"]

@@ -1,0 +1,113 @@
+"""What every explorer shares: state, front end, and how a notebook and a page show it."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import anywidget
+
+FRONTEND = Path(__file__).with_name("frontend")
+
+_IMPORT = re.compile(r"^import\s[^;]*?from\s+\"\./(\w+)\.js\";\n", re.MULTILINE)
+_EXPORT = re.compile(r"^export\s+(?!default)", re.MULTILINE)
+
+
+def _modules(name: str, seen: set[str]) -> Iterator[str]:
+    """Yield a front-end module's source after those that it imports, each once."""
+    if name in seen:
+        return
+    seen.add(name)
+    source = (FRONTEND / f"{name}.js").read_text(encoding="utf-8")
+    for needed in _IMPORT.findall(source):
+        yield from _modules(needed, seen)
+    yield _EXPORT.sub("", _IMPORT.sub("", source))
+
+
+def bundle(kind: str) -> str:
+    """Join an explorer's modules into one, as a widget needs it.
+
+    Works because a front-end module imports only its neighbours, by their own names, and no two
+    modules share a top-level name.
+
+    Parameters
+    ----------
+    kind : name of the module in `frontend/`, without the ending
+
+    Returns
+    -------
+    An ES module that exports `{ render }` and imports nothing
+    """
+    return "\n".join([*_modules(kind, set()), "export default { render };\n"])
+
+
+class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
+    """Base of all explorers: a subclass names its front end and gives a still picture.
+
+    Traits tagged `sync=True, page=True` are the state: plain JSON, sent to the front end by a
+    kernel and written into the page for readers without one.
+    """
+
+    kind: ClassVar[str]
+
+    @property
+    def _esm(self) -> str:
+        return bundle(self.kind)
+
+    def still(self) -> str:
+        """Return HTML that stands where no script runs: pictures with alternative text."""
+        raise NotImplementedError
+
+    def summary(self) -> str:
+        """Return what `repr` says in brackets: nothing that changes from run to run."""
+        return ""
+
+    def state(self) -> dict[str, Any]:
+        """Return what the front end starts from, as JSON types."""
+        return {name: getattr(self, name) for name in sorted(self.trait_names(page=True))}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.summary()})"
+
+    def to_html(self) -> str:
+        """Return the element that the book's page brings to life.
+
+        A still image marked `data-state="name"` also carries that part of the state, once.
+        """
+        still = self.still()
+        carried = set(re.findall(r'data-state="(\w+)"', still))
+        state = {key: value for key, value in self.state().items() if key not in carried}
+        data = json.dumps(state, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        # "<" may open or close a script in the middle of a string; "\u003c" is the same JSON.
+        data = data.replace("<", "\\u003c")
+        return (
+            f'<within-epsilon-explorer kind="{self.kind}" style="display:block">\n'
+            f'<script type="application/json">{data}</script>\n'
+            f"<div>{still}</div>\n"
+            "</within-epsilon-explorer>"
+        )
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        data, metadata = super()._repr_mimebundle_(**kwargs)
+        return {**data, "text/plain": repr(self), "text/html": self.to_html()}, metadata
+
+
+def still_picture(uri: str, alt: str, *, width: int, height: int, state: str = "") -> str:
+    """Return an <img> whose pixels no theme filters.
+
+    Parameters
+    ----------
+    uri : PNG as a data URI
+    alt : what is seen, in words
+    width, height : CSS pixels
+    state : name of the trait that the same picture carries to the front end
+    """
+    carries = f' data-state="{state}"' if state else ""
+    return (
+        f'<img class="dark-light" style="filter:none;max-width:100%;height:auto"{carries} '
+        f'width="{width}" height="{height}" alt="{html.escape(alt)}" src="{uri}">'
+    )

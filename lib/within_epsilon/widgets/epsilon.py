@@ -1,0 +1,230 @@
+"""The ε explorer: a picture, a direction, and ε on a slider."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import traitlets
+from torch import Tensor, nn
+
+from within_epsilon.checks import warn_if_training
+from within_epsilon.runtime import device_of
+from within_epsilon.threat import Ball
+from within_epsilon.widgets import pictures, scale
+from within_epsilon.widgets.base import Explorer, still_picture
+from within_epsilon.widgets.recording import (
+    Direction,
+    Stop,
+    check_one_image,
+    class_index,
+    class_names,
+    directions_from,
+    guess,
+    record_curve,
+)
+
+_SMALL = 100  # pixels: pictures below this are enlarged
+
+
+def _state(trait: Any) -> Any:
+    return trait.tag(sync=True, page=True)
+
+
+class EpsilonExplorer(Explorer):
+    """See one image perturbed by ±ε in every pixel, and what the model then sees in it.
+
+    Three directions: against the true class (FGSM), towards a target class if one is named, and
+    random signs, the control of the same size. Every stop of the slider is recorded: picture and
+    probabilities are exact, nothing is interpolated.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Takes images in [0, 1], returns logits (N, K); its `categories`, if it has any, name the
+        classes. Mode and parameters' gradients stay as they are.
+    images : Tensor of shape (1, C, H, W)
+        One image, C = 1 or 3, pixels in [0, 1]. Shown in 8 bits, computed in float32.
+    label : int or str, optional
+        The true class, by index or name; what the model sees in the clean image by default.
+    target : int or str, optional
+        A class to go towards.
+    epsilon : float
+        Where the slider starts, in pixel units; becomes a stop if it is none.
+    epsilons : sequence of float, optional
+        Stops; by default 0 and 1/16 to 16 levels of 255, or 0 to 0.5 for small pictures.
+    direction : {"away", "towards", "random"}
+        What is chosen at the start.
+    seed : int
+        Seed of the random signs, those of `attacks.random_noise`.
+    batch_size : int
+        Images to classify at a time while recording.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is not exactly one image in [0, 1], a class is unknown, or an epsilon no radius.
+
+    Notes
+    -----
+    With a kernel, `epsilon` and `direction` can be read, set and observed; an epsilon between two
+    stops goes to the nearer one.
+
+    References
+    ----------
+    Goodfellow, Shlens, Szegedy, "Explaining and Harnessing Adversarial Examples", ICLR 2015.
+    """
+
+    kind = "epsilon"
+
+    shape = _state(traitlets.List(traitlets.Int()))
+    clean = _state(traitlets.Unicode())
+    directions = _state(traitlets.List(traitlets.Dict()))
+    categories = _state(traitlets.Dict())
+    label = _state(traitlets.Int())
+    target = _state(traitlets.Int(None, allow_none=True))
+    epsilons = _state(traitlets.List(traitlets.Float()))
+    balls = _state(traitlets.List(traitlets.Unicode()))
+    readouts = _state(traitlets.List(traitlets.Unicode()))
+    ticks = _state(traitlets.List())
+    epsilon = _state(traitlets.Float())
+    direction = _state(traitlets.Unicode())
+
+    def __init__(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        label: int | str | None = None,
+        *,
+        target: int | str | None = None,
+        epsilon: float = 1 / 255,
+        epsilons: Sequence[float] | None = None,
+        direction: str = "away",
+        seed: int = 0,
+        batch_size: int = 8,
+    ) -> None:
+        check_one_image(images)
+        warn_if_training(model)
+        images = images.detach().to(device_of(model), torch.float32)
+        names = class_names(model, images)
+        true = guess(model, images) if label is None else class_index("label", label, names)
+        goal = None if target is None else class_index("target", target, names)
+        small = max(images.shape[2:]) < _SMALL
+        wanted = epsilons or (scale.DIGIT_EPSILONS if small else scale.PHOTO_EPSILONS)
+        stops = sorted({0.0, float(epsilon), *map(float, wanted)})
+        balls = [str(Ball("linf", stop)) for stop in stops]
+        self._images = images
+        self._ways = {
+            way.key: way for way in directions_from(model, images, true, goal, names, seed)
+        }
+        if direction not in self._ways:
+            raise ValueError(
+                f"direction: expected one of {', '.join(self._ways)}, received {direction!r}"
+                + ("; name a target to go towards it" if direction == "towards" else "")
+            )
+        watch = sorted({true} if goal is None else {true, goal})
+        curves = [
+            record_curve(
+                model, images, way.signs, stops, watch=watch, batch_size=batch_size, label=way.label
+            )
+            for way in self._ways.values()
+        ]
+        super().__init__(
+            shape=list(images.shape[1:]),
+            clean=pictures.encode_pixels(images),
+            directions=list(map(_direction_state, self._ways.values(), curves)),
+            categories=_mentioned(curves, names),
+            label=true,
+            target=goal,
+            epsilons=stops,
+            balls=balls,
+            readouts=[scale.readout(stop) for stop in stops],
+            ticks=[list(tick) for tick in scale.ticks(stops)],
+            epsilon=float(epsilon),
+            direction=direction,
+        )
+
+    @traitlets.validate("epsilon")  # type: ignore[untyped-decorator]
+    def _to_a_stop(self, proposal: dict[str, float]) -> float:
+        stops = self.epsilons or [proposal["value"]]
+        return float(min(stops, key=lambda stop: abs(stop - proposal["value"])))
+
+    @traitlets.validate("direction")  # type: ignore[untyped-decorator]
+    def _to_a_direction(self, proposal: dict[str, str]) -> str:
+        if proposal["value"] not in self._ways:
+            raise traitlets.TraitError(f"direction: expected one of {', '.join(self._ways)}")
+        return proposal["value"]
+
+    def perturbed(self) -> Tensor:
+        """Return the perturbed image that stands on the screen, (1, C, H, W), float32."""
+        signs = self._ways[self.direction].signs
+        return Ball("linf", self.epsilon).perturb(self._images, self.epsilon * signs)
+
+    def verdict(self) -> str:
+        """Return the sentence that stands under the pictures."""
+        way = next(way for way in self.directions if way["key"] == self.direction)
+        place = self.epsilons.index(self.epsilon)
+        (before, p_before), (after, p_after) = way["curve"][0][0], way["curve"][place][0]
+        return (
+            f"{self.categories[str(before)]} {p_before:.0%} → "
+            f"{self.categories[str(after)]} {p_after:.0%}, {self.balls[place]}, {way['attack']}"
+        )
+
+    def summary(self) -> str:
+        """Return the true class, the threat model and the direction."""
+        ball = self.balls[self.epsilons.index(self.epsilon)]
+        return f"{self.categories[str(self.label)]!r}, {ball}, direction={self.direction!r}"
+
+    def still(self) -> str:
+        """Return clean | perturbation | adversarial, with the verdict below."""
+        adversarial = self.perturbed()
+        k = amplification(self.epsilon)
+        middle = (0.5 + k * (adversarial.double() - self._images.double())).clamp(0, 1)
+        name = html.escape(self.categories[str(self.label)])
+        parts = [
+            ("clean", f"The clean image: {name}", self._images),
+            (f"perturbation × {k:g}", "The perturbation around mid-grey, enlarged", middle),
+            (
+                "adversarial",
+                "The perturbed image, hardly different from the clean one",
+                adversarial,
+            ),
+        ]
+        figures = "".join(_still_figure(*part, clean=self.clean) for part in parts)
+        return (
+            f'<div style="display:flex;gap:8px;flex-wrap:wrap">{figures}</div>'
+            f"<p>{html.escape(self.verdict())}</p>"
+        )
+
+
+def amplification(epsilon: float) -> float:
+    """Return how much a perturbation is enlarged so that it shows: a power of two."""
+    return float(2 ** max(0, int(np.floor(-np.log2(2 * epsilon))))) if epsilon > 0 else 1.0
+
+
+def _still_figure(caption: str, alt: str, image: Tensor, *, clean: str) -> str:
+    small = pictures.eight_bits(image)
+    levels = pictures.enlarge(small) if max(small.shape[:2]) < _SMALL else small
+    uri = pictures.png(levels)
+    state = "clean" if uri == clean else ""
+    tag = still_picture(uri, alt, width=levels.shape[1], height=levels.shape[0], state=state)
+    return f'<figure style="margin:0">{tag}<figcaption>{caption}</figcaption></figure>'
+
+
+def _direction_state(way: Direction, curve: list[Stop]) -> dict[str, Any]:
+    return {
+        "key": way.key,
+        "label": way.label,
+        "attack": way.attack,
+        "signs": pictures.encode_signs(way.signs),
+        "curve": [[list(pair) for pair in stop] for stop in curve],
+    }
+
+
+def _mentioned(curves: list[list[Stop]], names: list[str]) -> dict[str, str]:
+    """Return the names of the classes that some stop mentions."""
+    indices = {index for curve in curves for stop in curve for index, _ in stop}
+    return {str(index): names[index] for index in sorted(indices)}
