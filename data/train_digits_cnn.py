@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from within_epsilon.attacks import fgsm, noise_control, pgd
 from within_epsilon.data import Split, digits
@@ -66,7 +66,7 @@ def main() -> None:
     """Train, measure on the test split, write weights and card."""
     torch.set_num_threads(1)  # with more, sums round differently
     model = train()
-    save_file(model.body.state_dict(), HERE / "digits_cnn.safetensors")
+    (HERE / "digits_cnn.safetensors").write_bytes(save(model.body.state_dict()))
     rows = table(measure(model, digits().test))
     card = HERE / "digits_cnn.md"
     old = card.read_text(encoding="utf-8")

@@ -141,8 +141,8 @@ def fetch(name: str) -> Path:
         return target
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            downloaded = _download(file, scratch)
-            _store(downloaded, target)
+            _download(file, Path(scratch, name))
+            _store(Path(scratch, name), target)
         except (OSError, ValueError) as error:
             raise DataUnavailableError(_unavailable(name, target, file, error)) from error
     return target
@@ -192,11 +192,12 @@ def _problem(path: Path, file: RemoteFile) -> str:
     return "" if digest == file.sha256 else f"its SHA-256 is {digest}, not {file.sha256}"
 
 
-def _download(file: RemoteFile, folder: str) -> Path:
-    """Download into a scratch folder; raise ValueError if the SHA-256 is wrong."""
-    downloader = pooch.HTTPDownloader(timeout=TIMEOUT)
-    name = Path(file.path).name
-    return Path(pooch.retrieve(file.url, f"sha256:{file.sha256}", name, folder, None, downloader))
+def _download(file: RemoteFile, target: Path) -> None:
+    """Download to a scratch file; raise ValueError if it is not the right one."""
+    pooch.HTTPDownloader(timeout=TIMEOUT)(file.url, str(target), None)
+    problem = _problem(target, file)
+    if problem:
+        raise ValueError(f"what came is not the file: {problem}")
 
 
 def _store(source: Path, target: Path) -> None:

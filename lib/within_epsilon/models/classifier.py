@@ -1,6 +1,6 @@
 """A network that speaks pixels in [0, 1] and the names of its classes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -157,12 +157,12 @@ class Classifier(nn.Module):
 
     def _logits(self, result: Any) -> Tensor:
         """Find the logits in what the body returned, and check their shape."""
-        try:
-            logits = result if self.output is None else result[self.output]
-        except (KeyError, IndexError, TypeError):
-            logits = None
+        logits = result
+        if self.output is not None:
+            parts = result if isinstance(result, Mapping) else dict(enumerate(result))
+            logits = parts.get(self.output)
         if not isinstance(logits, Tensor):
-            keys = f" with keys {list(result)}" if isinstance(result, dict) else ""
+            keys = f" with keys {list(result)}" if isinstance(result, Mapping) else ""
             raise TypeError(
                 f"body: expected logits, received a {type(result).__name__}{keys}, and "
                 f"output={self.output!r}; set output to the key or position of the logits"
