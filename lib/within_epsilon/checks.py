@@ -130,6 +130,22 @@ def check_logits(logits: object, n: int | None = None) -> Tensor:
     return logits
 
 
+def check_no_nan(logits: Tensor) -> None:
+    """Require logits without NaN, which would pass for a fooled model.
+
+    Raises
+    ------
+    ValueError
+        If a logit is NaN.
+    """
+    if torch.isnan(torch.aminmax(logits).min):
+        bad = int(torch.isnan(logits).any(dim=1).sum())
+        raise ValueError(
+            f"logits: expected numbers, received NaN for {bad} of {len(logits)} examples; look "
+            "at the model's weights and its normalisation"
+        )
+
+
 def check_losses(losses: Tensor, n: int) -> None:
     """Require one loss per example, of shape (N,)."""
     if losses.shape != (n,):

@@ -13,6 +13,7 @@ from within_epsilon.checks import (
     check_images,
     check_labels,
     check_logits,
+    check_no_nan,
     warn_if_training,
 )
 from within_epsilon.models import Classifier
@@ -180,6 +181,7 @@ def verdict(
 def _is_right(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Return which images the model classifies as labelled, (N,)."""
     logits = check_logits(model(images), len(images))
+    check_no_nan(logits)
     check_labels(labels, *logits.shape)
     return logits.argmax(dim=1) == labels
 
@@ -241,7 +243,7 @@ def _batches(data: Data, batch_size: int) -> Iterable[tuple[Tensor, Tensor]]:
     if isinstance(data, Labelled):
         images, labels = data.images, data.labels
     elif isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], Tensor):
-        images, labels = cast("tuple[Tensor, Tensor]", data)
+        images, labels = data
     else:
         return cast("Iterable[tuple[Tensor, Tensor]]", data)
     check_images(images)

@@ -1,6 +1,6 @@
 """Norms, projections and uniform draws: the mathematics under `threat.Ball`.
 
-Everything works on rows, one perturbation each, in float64.
+Everything works on rows, one perturbation each; lengths are measured in float64.
 """
 
 from collections.abc import Sequence
@@ -92,6 +92,32 @@ def project_rows_l1(rows: Tensor, epsilon: float) -> Tensor:
     survivors = (ordered > thresholds).sum(dim=1, keepdim=True)
     threshold = thresholds.gather(1, survivors.clamp_(min=1) - 1)
     return torch.where(outside, rows.sign() * (sizes - threshold).clamp_(min=0), rows)
+
+
+def steepest_rows(rows: Tensor, norm: Norm) -> Tensor:
+    """Return the maximiser of <row, d> over the unit ball of the norm; see `Ball.steepest`.
+
+    Parameters
+    ----------
+    rows : Tensor of shape (N, D)
+        Gradients, in any floating-point dtype.
+    norm : {"linf", "l2", "l1"}
+        The norm.
+
+    Returns
+    -------
+    Tensor of shape (N, D)
+        Unit vectors; zero for a row of zeros.
+    """
+    if norm == "linf":
+        return rows.sign()
+    if norm == "l2":
+        wide = double(rows)
+        # A row of zeros stays one when divided by the smallest number.
+        lengths = norm_of_rows(wide, "l2").clamp_(min=torch.finfo(wide.dtype).tiny)
+        return (wide / lengths.unsqueeze(1)).to(rows)
+    largest = rows.abs().argmax(dim=1, keepdim=True)
+    return torch.zeros_like(rows).scatter_(1, largest, rows.gather(1, largest).sign())
 
 
 def draw_rows(

@@ -14,6 +14,7 @@ from within_epsilon.geometry import (
     norm_of_rows,
     project_rows_l1,
     project_rows_l2,
+    steepest_rows,
     step_back,
 )
 from within_epsilon.wording import radius
@@ -221,19 +222,11 @@ class Ball:
         Tensor of shape (N, ...)
             Steps of norm 1; zero where the gradient is zero.
         """
-        if self.norm == "linf":
-            return gradient.sign()
-        if self.norm == "l2":
-            wide = double(gradient)
-            lengths = norm_of_rows(wide.flatten(1), "l2").view(_column(gradient))
-            # 0 / tiny is 0: no direction, no step.
-            return (wide / lengths.clamp(min=torch.finfo(wide.dtype).tiny)).to(gradient)
-        rows = gradient.flatten(1)
-        largest = rows.abs().argmax(dim=1, keepdim=True)
-        step = torch.zeros_like(rows).scatter_(1, largest, rows.gather(1, largest).sign())
-        return step.view_as(gradient)
+        return steepest_rows(gradient.flatten(1), self.norm).view_as(gradient)
 
-    def random(self, like: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    def random(
+        self, like: Tensor, generators: Sequence[torch.Generator], *, boundary: bool = False
+    ) -> Tensor:
         """Draw one perturbation per image, uniform inside the ball.
 
         Parameters
@@ -242,6 +235,10 @@ class Ball:
             Gives shape, dtype and device.
         generators : sequence of N torch.Generator
             One per image; see `runtime.example_generators`.
+        boundary : bool
+            Draw perturbations as large as the ball allows instead: for linf a random
+            corner, every pixel moved by epsilon; for l2 and l1 a uniform point of the
+            sphere.
 
         Returns
         -------
@@ -252,18 +249,7 @@ class Ball:
         ----------
         l2 and l1: Barthe, Guédon, Mendelson, Naor, 2005; see `geometry`.
         """
-        return self._draw(like, generators, inside=True)
-
-    def random_boundary(self, like: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        """Draw one perturbation per image, as large as the ball allows.
-
-        For linf a random corner (every pixel moves by epsilon), for l2 and l1 a
-        uniform point of the sphere. See `random` for parameters.
-        """
-        return self._draw(like, generators, inside=False)
-
-    def _draw(self, like: Tensor, generators: Sequence[torch.Generator], *, inside: bool) -> Tensor:
-        rows = draw_rows(self.norm, like[0].numel(), generators, inside=inside)
+        rows = draw_rows(self.norm, like[0].numel(), generators, inside=not boundary)
         return self.project((self.epsilon * rows).view(like.shape).to(like))
 
     def _bounds(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -274,8 +260,3 @@ class Ball:
         """Project float64 perturbations onto the l2 or l1 ball."""
         project = project_rows_l2 if self.norm == "l2" else project_rows_l1
         return project(delta.flatten(1), self.epsilon).view_as(delta)
-
-
-def _column(tensor: Tensor) -> tuple[int, ...]:
-    """Return the shape (N, 1, ..., 1) that lets one number per image multiply it."""
-    return (len(tensor), *[1] * (tensor.ndim - 1))

@@ -1,8 +1,8 @@
 """Attacks: functions that take a model, images and labels and return worse images."""
 
-from within_epsilon.attacks.candidates import Loss
+from within_epsilon.attacks.common import Loss, input_gradient
 from within_epsilon.attacks.description import Attack, describe, settings
-from within_epsilon.attacks.gradient import Callback, fgsm, input_gradient, pgd
+from within_epsilon.attacks.gradient import Callback, fgsm, pgd
 from within_epsilon.attacks.noise import noise_control, random_noise
 
 __all__ = [

@@ -5,70 +5,14 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.candidates import Loss, Worst
-from within_epsilon.checks import (
-    check_finite_gradient,
-    check_images,
-    check_indices,
-    check_labels,
-    check_logits,
-    check_losses,
-    warn_if_training,
-)
-from within_epsilon.losses import cross_entropy, margin
+from within_epsilon.attacks.common import Loss, Worst, check_call, input_gradient
+from within_epsilon.checks import check_indices
+from within_epsilon.losses import cross_entropy
 from within_epsilon.runtime import example_generators
 from within_epsilon.threat import Ball
 
 # (step, images_adv, losses), called at every point that PGD visits.
 Callback = Callable[[int, Tensor, Tensor], None]
-
-
-def input_gradient(
-    model: nn.Module, images: Tensor, labels: Tensor, loss: Loss = cross_entropy
-) -> tuple[Tensor, Tensor]:
-    """Differentiate the loss in the input.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Takes images in [0, 1], returns logits (N, K). Neither its parameters'
-        gradients nor its mode change.
-    images : Tensor of shape (N, ...)
-        Where to differentiate.
-    labels : Tensor of shape (N,), int64
-        Classes from 0 to K - 1.
-    loss : callable
-        (logits, labels) -> (N,).
-
-    Returns
-    -------
-    losses : Tensor of shape (N,)
-        The loss of each example, detached.
-    gradient : Tensor of shape (N, ...)
-        The gradient of each example's loss in its own pixels.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the model returns anything but logits, a label is no class of theirs, the
-        loss is not one number per example, or the gradient is not finite.
-    """
-    with torch.enable_grad():
-        images = images.detach().requires_grad_()
-        logits = check_logits(model(images), len(images))
-        check_labels(labels, *logits.shape)
-        losses = loss(logits, labels)
-        check_losses(losses, len(images))
-        if not losses.requires_grad:
-            raise ValueError(
-                "loss: expected one that depends on the pixels, received one without gradient; "
-                "look for detach(), no_grad(), argmax or NumPy in the model, or use an attack "
-                "without gradients"
-            )
-        # Asking for the input's gradient alone spares those of the parameters.
-        (gradient,) = torch.autograd.grad(losses, images, torch.ones_like(losses))
-    check_finite_gradient(gradient)
-    return losses.detach(), gradient
 
 
 def fgsm(
@@ -120,7 +64,7 @@ def fgsm(
     Goodfellow, Shlens, Szegedy, "Explaining and Harnessing Adversarial Examples", ICLR
     2015, section 4. l2 and l1 are the same step by another norm.
     """
-    images = _check(model, images, labels, loss)
+    images = check_call(model, images, labels, loss)
     _, gradient = input_gradient(model, images, labels, loss)
     return _step(ball, images, images, gradient, -ball.epsilon if targeted else ball.epsilon)
 
@@ -203,7 +147,7 @@ def pgd(
     Madry, Makelov, Schmidt, Tsipras, Vladu, "Towards Deep Learning Models Resistant to
     Adversarial Attacks", ICLR 2018, section 2.1.
     """
-    images = _check(model, images, labels, loss)
+    images = check_call(model, images, labels, loss)
     for name, number in (("steps", steps), ("restarts", restarts)):
         if number < 1:
             raise ValueError(f"{name}: expected at least 1, received {number}")
@@ -246,16 +190,3 @@ def _step(
         gradient = gradient.masked_fill(stuck, 0.0)
     delta = (images_adv - images).add_(ball.steepest(gradient), alpha=ascent)
     return ball.perturb(images, delta)
-
-
-def _check(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss) -> Tensor:
-    """Check what every attack is given; return the images detached."""
-    check_images(images)
-    check_labels(labels, len(images))
-    if loss is margin:
-        raise ValueError(
-            "loss: expected a loss for the attack to raise, received margin, which falls "
-            "as the attack succeeds; use losses.margin_loss"
-        )
-    warn_if_training(model)
-    return images.detach()

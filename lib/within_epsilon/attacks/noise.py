@@ -40,7 +40,7 @@ def random_noise(
     """
     check_images(images)
     generators = example_generators(check_indices(indices, len(images)), seed)
-    return ball.perturb(images, ball.random_boundary(images, generators))
+    return ball.perturb(images, ball.random(images, generators, boundary=True))
 
 
 def noise_control(
