@@ -11,6 +11,7 @@ from torch import nn
 from within_epsilon import data, models
 from within_epsilon.models import Classifier
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
 
@@ -117,6 +118,7 @@ def test_predict_names_the_most_probable_classes():
     first, second = model.predict(images(), top=2)
     assert [p.category for p in first] == ["dog", "hen"]
     assert [p.index for p in first] == [1, 3]
+    assert repr(first) == "[dog 64%, hen 24%]"
     assert first[0].probability == pytest.approx(logits[0, 1].exp().item(), abs=1e-7)
     assert second[0].category == "cat"
     every = model.predict(images(), top=9)[0]
@@ -224,13 +226,10 @@ def test_torchvision_weights_from_its_own_cache(checkpoint):
     torch.save(net.state_dict(), checkpoint)
     model = models.photo_classifier("squeezenet1_1")
     x = torch.rand(1, 3, 64, 64)
-    mean, std = (torch.tensor(t).reshape(3, 1, 1) for t in ((0.485, 0.456, 0.406), STD_IMAGENET))
+    mean, std = (torch.tensor(t).reshape(3, 1, 1) for t in (IMAGENET_MEAN, IMAGENET_STD))
     assert torch.allclose(model(x), net((x - mean) / std), atol=1e-6)
     assert model.categories[285] == "Egyptian cat"
     assert not model.training
-
-
-STD_IMAGENET = (0.229, 0.224, 0.225)
 
 
 class Trap:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.checks import check_images
+from within_epsilon.wording import percent
 
 
 class Prediction(NamedTuple):
@@ -17,7 +18,7 @@ class Prediction(NamedTuple):
     index: int  # type: ignore[assignment]  # the field hides tuple.index
 
     def __repr__(self) -> str:
-        return f"{self.category} {self.probability:.0%}"
+        return f"{self.category} {percent(self.probability)}"
 
 
 class Classifier(nn.Module):
