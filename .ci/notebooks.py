@@ -28,6 +28,18 @@ def missing_data(notebook: nbformat.NotebookNode) -> list[str]:
     return [name for name in needs if not available(name)]
 
 
+def merge_streams(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Join what was printed in one go; how it arrived in pieces differs from run to run."""
+    merged: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        last = merged[-1] if merged else None
+        if last and output.output_type == "stream" and last.get("name") == output.name:
+            last.text += output.text
+        else:
+            merged.append(output)
+    return merged
+
+
 def normalise(notebook: nbformat.NotebookNode) -> None:
     """Keep what the cells say and show; drop what differs from run to run."""
     own = notebook.metadata.get("within_epsilon", {})
@@ -36,6 +48,8 @@ def normalise(notebook: nbformat.NotebookNode) -> None:
     )
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.outputs = merge_streams(cell.outputs)
         for output in cell.get("outputs", []):
             # A widget's model lives in the kernel that made it; pages show the HTML beside it.
             output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)

@@ -1,4 +1,4 @@
-"""How nbval runs the chapters: whole, or not at all and with the reason."""
+"""How nbval runs the chapters: whole, or not and with the reason."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ os.environ["TQDM_DISABLE"] = "1"
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:
-    """Compare text, not markup: explorers are checked in a browser, figures by their tests."""
+    """Compare text, not markup, which is checked in a browser."""
     if isinstance(collector, IPyNbFile):
         collector.skip_compare += ("text/html", "application/json")
 
 
 def missing_data(path: Path) -> list[str]:
-    """Return the names of the data that a notebook says it needs and that cannot be had."""
+    """Return what a notebook says it needs and cannot be had."""
     metadata = json.loads(path.read_text(encoding="utf-8"))["metadata"]
     needs = metadata.get("within_epsilon", {}).get("needs", [])
     return [name for name in needs if not available(name)]
@@ -32,7 +32,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     reasons: dict[Path, list[str]] = {}
     for item in items:
         if isinstance(item, IPyNbCell) and not os.environ.get("CI"):
-            missing = reasons.setdefault(item.path, missing_data(item.path))
+            missing = reasons.setdefault(
+                item.path, missing_data(item.path)
+            )
             if missing:
-                reason = f"skipped, because {item.path.name} needs {', '.join(missing)}"
+                names = ", ".join(missing)
+                reason = f"skipped, because it needs {names}"
                 item.add_marker(pytest.mark.skip(reason=reason))

@@ -63,7 +63,7 @@ def gradient_signs(
 
 def random_signs(images: Tensor, seed: int = 0) -> Tensor:
     """Return the signs that `attacks.random_noise` draws for the same image and seed."""
-    return _SIGNS.random_boundary(images, example_generators([0], seed))
+    return _SIGNS.random(images, example_generators([0], seed), boundary=True)
 
 
 @torch.no_grad()
