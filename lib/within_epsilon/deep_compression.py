@@ -41,7 +41,7 @@ def decode(content: bytes, layers: Mapping[str, torch.Size]) -> dict[str, Tensor
 
     References
     ----------
-    S. Han, H. Mao, W. J. Dally, Deep Compression, ICLR 2016, section 2 and 3.
+    S. Han, H. Mao, W. J. Dally, Deep Compression, ICLR 2016, sections 2 and 3.
     """
     data = np.frombuffer(content, np.uint8)
     header = 4 * len(layers)

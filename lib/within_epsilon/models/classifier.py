@@ -82,8 +82,8 @@ class Classifier(nn.Module):
         Parameters
         ----------
         images : Tensor, (N, C, H, W)
-            Pixels in [0, 1]; the range is not checked here, in the inner loop of every
-            attack, but by whoever takes images from outside.
+            Pixels, in [0, 1] but for those who step outside on purpose, with finite
+            differences or Gaussian noise: attacks and `predict` check the range.
 
         Returns
         -------

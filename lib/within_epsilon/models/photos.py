@@ -36,6 +36,11 @@ def photo_classifier(name: str = "squeezenet1_0", weights: str | None = None) ->
         If torchvision knows no such network, or no such weights for it.
     DataUnavailableError
         If the weights are neither cached nor to be downloaded, or are damaged.
+
+    References
+    ----------
+    F. N. Iandola et al., SqueezeNet, arXiv:1602.07360, 2016.
+    S. Han, H. Mao, W. J. Dally, Deep Compression, ICLR 2016.
     """
     chosen = _torchvision_weights(name, weights or "IMAGENET1K_V1")
     transforms = chosen.transforms()
