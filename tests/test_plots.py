@@ -60,13 +60,20 @@ def test_bars_mark_the_true_class_in_colour_and_in_words():
 
 
 def test_line_labels_do_not_overlap():
-    x = np.linspace(0, 1, 5)
-    figure = plots.lines(x, {"a": x, "b": x, "c": x + 0.001}, xlabel="ε", ylabel="error")
-    figure.canvas.draw()
+    x = np.linspace(0, 100, 5)
+    figure = plots.lines(x, {"a": x, "b": x, "c": x + 0.1}, xlabel="ε", ylabel="error")
+    figure.draw_without_rendering()
     labels = [text for text in figure.axes[0].texts if text.get_text() in "abc"]
     boxes = sorted((label.get_window_extent() for label in labels), key=lambda box: box.y0)
     assert len(boxes) == 3
     assert all(low.y1 <= high.y0 + 1 for low, high in itertools.pairwise(boxes))
+
+
+def test_a_logarithmic_axis_has_plain_numbers():
+    figure = plots.lines([1, 10, 400], {"a": [1, 2, 3]}, xlabel="n", ylabel="y", xscale="log")
+    figure.draw_without_rendering()
+    words = [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
+    assert {"1", "10", "100"} <= set(words)
 
 
 @pytest.mark.parametrize("bad", [np.zeros((8, 8)), np.zeros((2, 3, 8, 8)), np.zeros((4, 8, 8))])

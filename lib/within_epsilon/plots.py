@@ -200,6 +200,9 @@ def lines(
     horizontal = np.asarray(x, dtype=float)
     dashes = ["-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 1)), (0, (1, 3))]
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title, xscale=xscale, yscale=yscale)
+    for axis, scale in ((axes.xaxis, xscale), (axes.yaxis, yscale)):
+        if scale == "log":  # 100 and 0.01 rather than powers of ten
+            axis.set_major_formatter(lambda value, _: f"{value:g}")
     ends = []
     for index, (name, values) in enumerate(series.items()):
         vertical = np.asarray(values, dtype=float)
@@ -218,7 +221,7 @@ def lines(
 
 def _label_ends(figure: Figure, axes: Axes, ends: list[tuple[str, float, float, str]]) -> None:
     """Write each curve's name at its right end, moved apart where names would overlap."""
-    figure.canvas.draw()
+    figure.draw_without_rendering()  # a closed figure's canvas no longer draws
     spacing = 15 * figure.dpi / 100
     placed = sorted((axes.transData.transform(end[1:3])[1], *end) for end in ends)
     height = -np.inf
