@@ -151,8 +151,10 @@ def snapshot(folder):
 
 
 def test_fetch_downloads_once_from_the_commit(cache, server):
-    server.content = CONTENT
+    server.content = requests.ConnectionError("no route")
     assert not data.available("thing")
+    server.clear()
+    server.content = CONTENT
     path = data.fetch("thing")
     assert path == cache / "thing"
     assert path.read_bytes() == CONTENT

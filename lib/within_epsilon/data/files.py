@@ -149,16 +149,18 @@ def fetch(name: str) -> Path:
 
 
 def available(name: str) -> bool:
-    """Tell whether ``fetch(name)`` would succeed without a network.
+    """Fetch a file if it is not there yet, and tell whether that went well.
 
     Raises
     ------
     ValueError
         If the registry has no such name.
     """
-    file = _registered(name)
-    target = cache_folder() / name
-    return target.is_file() and not _problem(target, file)
+    try:
+        fetch(name)
+    except DataUnavailableError:
+        return False
+    return True
 
 
 @contextmanager
