@@ -80,3 +80,11 @@ def test_a_logarithmic_axis_has_plain_numbers():
 def test_something_that_is_no_picture_is_refused(bad):
     with pytest.raises(ValueError, match="expected a picture"):
         plots.pictures([bad], ["?"])
+
+
+def test_a_matrix_writes_its_shares_and_leaves_unknown_squares_empty():
+    shares = [[np.nan, 0.25], [1.0, np.nan]]
+    figure = plots.matrix(shares, rows=["a", "b"], columns=["c", "d"], xlabel="x", ylabel="y")
+    (axes,) = figure.axes
+    written = {text.get_position(): text.get_text() for text in axes.texts}
+    assert written == {(1, 0): "25", (0, 1): "100"}

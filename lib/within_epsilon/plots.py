@@ -13,6 +13,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
@@ -216,6 +217,34 @@ def lines(
         last = np.flatnonzero(np.isfinite(vertical))[-1]
         ends.append((name, horizontal[last], vertical[last], colour))
     _label_ends(figure, axes, ends)
+    return figure
+
+
+def matrix(
+    shares: ArrayLike, *, rows: Sequence[str], columns: Sequence[str], xlabel: str, ylabel: str
+) -> Figure:
+    """Draw a table of shares in squares, the adversary's colour, each with its whole percentage.
+
+    Parameters
+    ----------
+    shares : (len(rows), len(columns)) in [0, 1]; NaN leaves its square grey and empty
+    rows, columns : names, from the top and from the left
+    xlabel, ylabel : what columns and rows are
+    """
+    figure, axes = _canvas(6.4, 6.4 * len(rows) / len(columns))
+    gains = LinearSegmentedColormap.from_list("gains", ["#FFFFFF", ADVERSARY]).with_extremes(
+        bad="#DDDDDD"
+    )
+    table = np.asarray(shares, dtype=float)
+    axes.imshow(table, cmap=gains, vmin=0, vmax=1)
+    for (row, column), share in np.ndenumerate(table):
+        if np.isfinite(share):
+            axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=13)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.set_xticks(range(len(columns)), columns, fontsize=13)
+    axes.set_yticks(range(len(rows)), rows, fontsize=13)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
     return figure
 
 
