@@ -1,6 +1,7 @@
 """Gather what the pages load beside their text, then build the book: warnings are errors."""
 
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,14 @@ STATIC = ROOT / "_build" / "static"
 FRONTEND = ROOT / "lib" / "within_epsilon" / "widgets" / "frontend"
 # Of MathJax's 24 MB the pages use one combined component and its fonts.
 MATHJAX = ("tex-chtml.js", "output/chtml/fonts/woff-v2")
+# What the theme puts on every page and no page uses: icons a second time, as 1.5 MB of script
+# (its style sheet draws them already), and a client for live kernels on another site.
+UNUSED = (
+    r'<script src="[^"]*fontawesome/[^"]*/all\.min\.js[^"]*"></script>',
+    r'<script[^>]*src="[^"]*sphinx-thebe\.js[^"]*"></script>',
+    r'<link[^>]*href="[^"]*sphinx-thebe\.css[^"]*"[^>]*/>',
+    r"<script>const THEBE_JS_URL[^<]*</script>",
+)
 
 
 def gather() -> None:
@@ -30,6 +39,20 @@ def gather() -> None:
     shutil.copytree(FRONTEND, STATIC / "explorers", ignore=shutil.ignore_patterns("__pycache__"))
 
 
+def slim() -> None:
+    """Drop from the built pages what none of them uses."""
+    pages = sorted((ROOT / "_build" / "html").rglob("*.html"))
+    for pattern in UNUSED:
+        found = 0
+        for page in pages:
+            text, count = re.subn(pattern, "", page.read_text(encoding="utf-8"))
+            if count:
+                page.write_text(text, encoding="utf-8")
+            found += count
+        if not found:
+            sys.exit(f"No page has {pattern!r} any more: the theme changed, so mend .ci/book.py.")
+
+
 def main() -> None:
     """Build `_build/html` and say where it is."""
     gather()
@@ -37,6 +60,7 @@ def main() -> None:
     command = [str(jupyter_book), "build", "-W", "-n", "--keep-going", "."]
     if subprocess.run([*command, *sys.argv[1:]], cwd=ROOT).returncode:
         sys.exit("The book did not build cleanly: see the warnings above.")
+    slim()
     print(f"\nThe book: {ROOT / '_build' / 'html' / 'index.html'}")
     print("Interactives need a server (`make serve`), the text does not.")
 
