@@ -7,7 +7,7 @@ from typing import TypeAlias, cast
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks import describe, input_gradient, settings
+from within_epsilon.attacks import describe, input_gradient, settings, takes
 from within_epsilon.checks import (
     Labelled,
     check_images,
@@ -195,7 +195,7 @@ def _run(
     indices: Tensor,
 ) -> Tensor:
     """Call the attack, with `indices` if it takes them, and check what it returns."""
-    extra = {"indices": indices} if "indices" in settings(attack) else {}
+    extra = {"indices": indices} if takes(attack, "indices") else {}
     images_adv = attack(model, images, labels, ball, **extra)
     _require_admitted(ball, images, images_adv)
     return images_adv
