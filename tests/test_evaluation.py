@@ -1,5 +1,6 @@
 """Accuracies counted by hand, intervals against SciPy, warnings about what looks robust."""
 
+import re
 import warnings
 from functools import partial
 
@@ -101,6 +102,17 @@ def test_a_readers_own_attack_needs_only_four_arguments():
 def test_an_attack_that_proves_nothing_is_refused(attack, message):
     with pytest.raises(ValueError, match=message):
         robust_accuracy(Threshold().eval(), examples(), attack, BALL)
+
+
+@pytest.mark.parametrize("wrap", [tuple, lambda pair: [pair]])
+def test_unusable_data_are_refused(wrap):
+    images, labels = examples()
+    for pair, message in (
+        ((images * 255, labels), "divide by 255"),
+        ((images, labels[:3]), "(10,)"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            robust_accuracy(Threshold().eval(), wrap(pair), fgsm, BALL)
 
 
 def test_data_without_examples_is_refused():

@@ -1,5 +1,6 @@
 """The ball: against NumPy's norms, brute force and hostile perturbations."""
 
+import doctest
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from within_epsilon import threat
 from within_epsilon.runtime import example_generators
 from within_epsilon.threat import Ball
 
@@ -194,6 +196,10 @@ def test_length_neither_overflows_nor_underflows():
 )
 def test_a_ball_reads_as_it_is_written(ball, words):
     assert str(ball) == words
+
+
+def test_the_docstrings_example_is_true():
+    assert doctest.testmod(threat) == (0, 1)
 
 
 @pytest.mark.parametrize(
