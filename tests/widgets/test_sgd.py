@@ -97,7 +97,7 @@ def test_page_walks_pythons_path(open_widget: Callable[..., Any]) -> None:
     widget = explorer(weight_decay=0.01, seed=3)
     page = open_widget(widget)
     np.testing.assert_allclose(shown_path(page, widget), widget.path(), atol=0.02)
-    page.get_by_role("button", name="Other minibatches").click()
+    page.get_by_role("button", name="Reshuffle").click()
     page.get_by_role("slider", name="Step size").press("ArrowLeft")
     page.get_by_role("slider", name="minibatch").press("Home")
     for key in ("seed", "step_size", "batch_size"):

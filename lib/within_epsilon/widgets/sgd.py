@@ -22,8 +22,8 @@ Array = NDArray[np.float64]
 class SGDExplorer(Explorer):
     """Turn step size and batch size, and watch SGD on logistic regression with two weights.
 
-    The loss is the mean of log(1 + exp(-y w·x)), plus weight_decay / 2 |w|²; a step is
-    w := w - α times the gradient of a minibatch's loss, minibatches covering the shuffled data.
+    The loss is the mean of log(1 + exp(-y θ·x)), plus weight_decay / 2 |θ|²; a step is
+    θ := θ - α times the gradient of a minibatch's loss, minibatches covering the shuffled data.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ class SGDExplorer(Explorer):
         axes.plot(*path[0], marker="s", color="white", markeredgecolor="black")
         axes.plot(*self.minimum, marker="x", color="black", markersize=9, markeredgewidth=2)
         axes.set(xlim=self.frame["x"], ylim=self.frame["y"])
-        axes.set(xlabel="weight $w_1$", ylabel="weight $w_2$")
+        axes.set(xlabel=r"weight $\theta_1$", ylabel=r"weight $\theta_2$")
         said = (
             f"{self.steps} steps on {self.batch_size} examples each, α = {self.step_size:g}: "
             f"loss {self.loss(path[-1]):.3g}, the minimum is {self.loss(self.minimum):.3g}."

@@ -20,7 +20,7 @@ function mulberry32(seed) {
 const softplus = (t) => Math.max(t, 0) + Math.log1p(Math.exp(-Math.abs(t)));
 const sigmoid = (t) => (t >= 0 ? 1 / (1 + Math.exp(-t)) : Math.exp(t) / (1 + Math.exp(t)));
 
-/** The mean of log(1 + exp(-y w·x)) over a batch, plus weight decay, and its gradient. */
+/** The mean of log(1 + exp(-y θ·x)) over a batch, plus weight decay, and its gradient. */
 function logistic({ inputs, labels, decay }, batch, [w0, w1]) {
   let [loss, g0, g1] = [0, 0, 0];
   for (const i of batch) {
@@ -119,7 +119,7 @@ function background({ at }, frame, grid) {
   return svg("g", {},
     ...levels.map((level) => svg("path", { class: "contour", d: contour(grid, level, across, up) })),
     yAxis(at, roundTicks(frame.y)),
-    xAxis(at, roundTicks(frame.x), "across: weight w_1, up: weight w_2"));
+    xAxis(at, roundTicks(frame.x), "across: weight θ_1, up: weight θ_2"));
 }
 
 /** Start, minimum, and the path. */
@@ -235,7 +235,7 @@ export function render({ model, el }) {
   });
   card.append(html("style", {}, SGD_STYLE), part(plot), part(stepControl.node),
     part(html("div", { class: "row" }, batchControl.node, html("div", { class: "row" }, ...reel.nodes,
-      button("Other minibatches", () => set("seed", state.seed + 1)), button("Reset", reset)))),
+      button("Reshuffle", () => set("seed", state.seed + 1)), button("Reset", reset)))),
     verdictNode);
   again();
   return () => card.close();
