@@ -96,14 +96,17 @@ function curve(card, stops, move) {
   };
 }
 
+// Three photos of 224 pixels just fill a column of the book: the gaps give way before they do.
 const STYLE = `
-.pictures { display: grid; justify-content: center; gap: 8px; padding: 0 2px;
+.pictures { display: grid; justify-content: center;
+  gap: clamp(0px, calc((100cqw - 3 * var(--shown)) / 2), 8px);
   grid-template-columns: repeat(3, minmax(0, var(--shown))); }
 .pictures figure { text-align: center; font-size: 14px; }
 canvas { display: block; width: 100%; height: auto; border-radius: 3px; }
 .pixelated canvas { image-rendering: pixelated; }
 figcaption { padding: 4px 0 0; line-height: 1.3; white-space: nowrap; }
-@container (max-width: 400px) { figcaption { font-size: 12px; } }
+@container (max-width: 520px) { .pictures { gap: 6px; padding: 0 6px; } }
+@container (max-width: 400px) { figcaption { font-size: 11.5px; } }
 .curve { margin: 2px 0 -6px; touch-action: pan-y; cursor: ew-resize; }
 .curve path { fill: none; }
 .curve .grid { stroke: var(--line); }

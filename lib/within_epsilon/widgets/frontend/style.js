@@ -15,8 +15,8 @@ export const CSS = `
 [hidden] { display: none !important; }
 .card { font: 15px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
   font-variant-numeric: tabular-nums; color: var(--text); background: var(--surface);
-  border: 1px solid var(--line); border-radius: 10px; padding: 12px 0 14px; margin: 4px 0;
-  overflow: hidden; text-align: left; }
+  box-shadow: inset 0 0 0 1px var(--line); border-radius: 10px; padding: 12px 0 14px;
+  margin: 4px 0; overflow: hidden; text-align: left; }
 .part { padding: 0 16px; margin: 12px 0 0; }
 .part:first-of-type { margin-top: 0; }
 .row { display: flex; flex-wrap: wrap; gap: 6px 16px; align-items: center; }
