@@ -6,6 +6,7 @@ import html
 import math
 from collections.abc import Sequence
 
+import matplotlib.pyplot as plt
 import torch
 import traitlets
 from torch import Tensor
@@ -89,10 +90,15 @@ class LogitsExplorer(Explorer):
 
     def still(self) -> str:
         """Return a chart of the probabilities."""
-        probabilities = self.probabilities().tolist()
-        pairs = sorted(zip(self.categories, probabilities, strict=True), key=lambda pair: -pair[1])
-        title = f"softmax(z / T), T = {self.temperature:g}"
+        shares = self.probabilities().tolist()
+        with plt.style.context(plots.STYLE):
+            figure, axes = plt.subplots(figsize=(7, 0.6 + 0.36 * len(shares)))
+        plt.close(figure)
+        drawn = axes.barh(self.categories, shares, color=plots.NEUTRAL)
+        axes.bar_label(drawn, [percent(share) for share in shares], padding=4)
+        axes.invert_yaxis()
+        axes.set(xlim=(0, 1.1), xticks=[0, 0.5, 1], xlabel="probability, softmax(z / T)")
+        pairs = zip(self.categories, shares, strict=True)
         said = ", ".join(f"{name} {percent(share)}" for name, share in pairs)
-        picture = chart(plots.probability_bars({title: pairs}))
-        alt = f"Bars of probabilities: {said}"
-        return still_picture(picture, alt) + f"<p>{html.escape(said)}, {title}</p>"
+        sentence = html.escape(f"{said}, T = {self.temperature:g}")
+        return still_picture(chart(figure), f"Bars of probabilities: {said}") + f"<p>{sentence}</p>"

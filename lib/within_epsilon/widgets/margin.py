@@ -65,6 +65,7 @@ class MarginExplorer(Explorer):
             {"loss": losses, "gradient, 1 − p": 1 - np.exp(-losses)},
             xlabel="margin: true logit minus largest other",
             ylabel="",
+            colours={"loss": "#222222", "gradient, 1 − p": plots.DIRECTION},
         )
         said = (
             f"Margin {self.margin:g}, {self.classes} classes: loss {loss:.4g}, "

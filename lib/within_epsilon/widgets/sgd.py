@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 class SGDExplorer(Explorer):
     """Turn step size and batch size, and watch SGD on logistic regression with two weights.
 
-    The loss is the mean of log(1 + exp(-y θ·x)), plus weight_decay / 2 |θ|²; a step is
+    The loss is the mean of log(1 + exp(-y θ·x)), plus half of weight_decay times the squared length of θ; a step is
     θ := θ - α times the gradient of a minibatch's loss, minibatches covering the shuffled data.
 
     Parameters
@@ -133,7 +133,8 @@ class SGDExplorer(Explorer):
         with plt.style.context(plots.STYLE):
             figure, axes = plt.subplots()
         plt.close(figure)
-        axes.contour(x, y, losses, levels=14, colors="#bbbbbb", linewidths=1)
+        levels = losses.min() + np.ptp(losses) * ((np.arange(16) + 0.6) / 16) ** 2.5
+        axes.contour(x, y, losses, levels=levels, colors="#bbbbbb", linewidths=1)
         axes.plot(*path.T, color=plots.DIRECTION, marker=".", linewidth=1.5)
         axes.plot(*path[0], marker="s", color="white", markeredgecolor="black")
         axes.plot(*self.minimum, marker="x", color="black", markersize=9, markeredgewidth=2)
