@@ -22,8 +22,9 @@ Array = NDArray[np.float64]
 class SGDExplorer(Explorer):
     """Turn step size and batch size, and watch SGD on logistic regression with two weights.
 
-    The loss is the mean of log(1 + exp(-y θ·x)), plus half of weight_decay times the squared length of θ; a step is
-    θ := θ - α times the gradient of a minibatch's loss, minibatches covering the shuffled data.
+    The loss is the mean of log(1 + exp(-y θ·x)), plus half of weight_decay times the squared
+    length of θ; a step is θ := θ - α times the gradient of a minibatch's loss, minibatches
+    covering the shuffled data.
 
     Parameters
     ----------
