@@ -41,9 +41,9 @@ def radius(epsilon: float) -> str:
         "0.1" for 0.1, "2/255" for 2 / 255, "0.25/255" for a quarter of a level.
     """
     short = f"{epsilon:.3g}"
-    quarters = epsilon * 255 * 4
+    sixteenths = epsilon * 255 * 16
     if float(short) == epsilon:
         return short
-    if abs(quarters - round(quarters)) <= 1e-9 * quarters:
-        return f"{round(quarters) / 4:g}/255"
+    if abs(sixteenths - round(sixteenths)) <= 1e-9 * sixteenths:
+        return f"{round(sixteenths) / 16:g}/255"
     return f"{epsilon:.6g}"
