@@ -31,7 +31,7 @@ _SIDE = 448  # pixels a picture is enlarged to, at _DPI: 2.24 inches, three in a
 _DPI = 200
 
 
-def _canvas(width: float = 7.0, height: float = 3.2) -> tuple[Figure, Axes]:
+def _canvas(width: float = 6.0, height: float = 3.0) -> tuple[Figure, Axes]:
     """Return a figure with one pair of axes that no notebook shows twice."""
     with plt.style.context(STYLE):
         figure, axes = plt.subplots(figsize=(width, height))
