@@ -195,7 +195,8 @@ class Ball:
         clean, change = double(images), self._project(double(delta))
         images_adv = (clean + change).clamp_(0, 1).to(images)
         moved = double(images_adv) - clean
-        return geometry.step_back(images_adv, moved.sign() * (moved.abs() > change.abs()))
+        too_far = moved.abs() > change.abs()
+        return geometry.step_back(images_adv, moved.sign_().mul_(too_far))
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """Return the unit step that raises a linear function most.
