@@ -110,6 +110,8 @@ def test_a_page_stands_by_itself(chromium, book, name, size, theme):
         assert page.get_attribute("html", "data-theme") == theme
         assert visit.outside == []
         assert visit.complaints == []
+        # Icons come from a style sheet; the theme's second copy is 1.5 MB of script.
+        assert page.locator("script[src*=fontawesome], script[src*=thebe]").count() == 0
         # Formulas are set, none is left as source.
         formulas = page.locator(".bd-article .math")
         assert page.locator(".bd-article mjx-container").count() >= formulas.count()
