@@ -138,11 +138,11 @@ def test_without_javascript_every_explorer_leaves_a_described_picture(chromium, 
         explorers = page.locator("within-epsilon-explorer")
         assert explorers.count() >= 1, "each chapter has an interactive"
         for index in range(explorers.count()):
-            stills = explorers.nth(index).locator("img")
+            stills = explorers.nth(index).locator("img, table")
             assert stills.count() >= 1
             for still in stills.all():
                 assert still.is_visible()
-                assert len(still.get_attribute("alt")) > 20
+                assert len(still.get_attribute("alt") or still.inner_text()) > 15
 
 
 @pytest.mark.parametrize("size", SIZES)
