@@ -1,0 +1,162 @@
+// What a network does to planes of numbers, and the adjoint of each operation: if `f` takes x to
+// A x, its adjoint takes a gradient with respect to A x to A' times it, the gradient with respect
+// to x. All numbers are float32, an image is a stack of planes (channel, row, column).
+//
+// kernels.js has the same operations in JavaScript. build.py compiles this file to kernels.wasm.
+
+#define EXPORT(name) __attribute__((export_name(#name))) void name
+
+// 32 neighbours of a row, handled together: eight SIMD registers.
+enum { RUN = 32, BLOCK = 256 };
+typedef float Run __attribute__((vector_size(4 * RUN), aligned(4)));
+
+// One weight of a convolution: how far away the number is that it multiplies.
+typedef struct {
+    int offset;
+    float weight;
+} Tap;
+
+// Convolution. Let every row of the input planes be `pitch` numbers long, then the number that
+// a weight multiplies is at a fixed distance from where the product is to be added. So one loop
+// over weights serves every kernel size, sparse or dense; and the adjoint is the same loop with
+// the distances reversed. `starts[c]` is the first tap of output plane c.
+EXPORT(convolve)(const float *in, const int *starts, const Tap *taps, const float *bias,
+                 int planes, int positions, float *out, int out_plane) {
+    for (int block = 0; block < positions; block += BLOCK) {
+        int end = block + BLOCK < positions ? block + BLOCK : positions;
+        for (int plane = 0; plane < planes; plane++) {
+            for (int at = block; at < end; at += RUN) {
+                Run sum = (Run){0} + (bias ? bias[plane] : 0);
+                const Tap *last = taps + starts[plane + 1];
+                for (const Tap *tap = taps + starts[plane]; tap < last; tap++)
+                    sum += tap->weight * *(const Run *)(in + at + tap->offset);
+                float *place = out + plane * out_plane + at;
+                if (at + RUN <= end) *(Run *)place = sum;
+                else for (int i = 0; i < end - at; i++) place[i] = sum[i];
+            }
+        }
+    }
+}
+
+// Lay planes out for a convolution: zeros around them, and of a strided one each phase apart
+// (rows and columns 0, stride, 2 stride, ...; 1, stride + 1, ...), since its output sees each
+// phase with stride 1. `guard` zeros stand before every plane and after the last.
+EXPORT(spread)(const float *planes, int channels, int height, int width, int stride, int padding,
+               int rows, int pitch, int guard, float *out) {
+    for (int channel = 0; channel < channels; channel++, planes += height * width)
+        for (int phase = 0; phase < stride * stride; phase++) {
+            for (int i = 0; i < guard; i++) *out++ = 0;
+            for (int row = 0; row < rows; row++, out += pitch) {
+                int y = row * stride + phase / stride - padding, x = phase % stride - padding;
+                if (y < 0 || y >= height) {
+                    for (int i = 0; i < pitch; i++) out[i] = 0;
+                } else if (stride == 1) {
+                    for (int i = 0; i < padding; i++) out[i] = 0;
+                    for (int i = 0; i < width; i++) out[padding + i] = planes[y * width + i];
+                    for (int i = padding + width; i < pitch; i++) out[i] = 0;
+                } else {
+                    for (int i = 0; i < pitch; i++, x += stride)
+                        out[i] = x < 0 || x >= width ? 0 : planes[y * width + x];
+                }
+            }
+        }
+    for (int i = 0; i < guard; i++) *out++ = 0;
+}
+
+// The way back, and the adjoint: numbers that no output saw get 0.
+EXPORT(gather)(const float *spread, int channels, int height, int width, int stride, int padding,
+               int rows, int pitch, float *planes) {
+    for (int channel = 0; channel < channels; channel++)
+        for (int y = padding; y < height + padding; y++)
+            for (int x = padding; x < width + padding; x++) {
+                int plane = (channel * stride + y % stride) * stride + x % stride;
+                int row = y / stride, column = x / stride;
+                *planes++ = row < rows && column < pitch
+                                ? spread[(plane * rows + row) * pitch + column] : 0;
+            }
+}
+
+// Take the numbers that belong to the picture out of rows `pitch` long.
+EXPORT(crop)(const float *in, int planes, int in_plane, int height, int width, int pitch,
+             float *out) {
+    for (int plane = 0; plane < planes; plane++)
+        for (int y = 0; y < height; y++, out += width)
+            for (int x = 0; x < width; x++) out[x] = in[plane * in_plane + y * pitch + x];
+}
+
+EXPORT(relu)(float *x, int length) {
+    for (int i = 0; i < length; i++) x[i] = x[i] > 0 ? x[i] : 0;
+}
+
+// `y` is what relu made.
+EXPORT(relu_adjoint)(const float *y, int length, float *gradient) {
+    for (int i = 0; i < length; i++) gradient[i] = y[i] > 0 ? gradient[i] : 0;
+}
+
+// The greatest of each window, and where it was: the first of several.
+EXPORT(max_pool)(const float *in, int channels, int height, int width, int kernel, int stride,
+                 int out_height, int out_width, float *out, int *where) {
+    for (int plane = 0; plane < channels * height * width; plane += height * width)
+        for (int top = 0; top < out_height * stride; top += stride)
+            for (int left = 0; left < out_width * stride; left += stride) {
+                int bottom = top + kernel < height ? top + kernel : height;
+                int right = left + kernel < width ? left + kernel : width;
+                int best = plane + top * width + left;
+                for (int y = top; y < bottom; y++)
+                    for (int x = left; x < right; x++) {
+                        int at = plane + y * width + x;
+                        if (in[at] > in[best]) best = at;
+                    }
+                *out++ = in[best];
+                *where++ = best;
+            }
+}
+
+EXPORT(max_pool_adjoint)(const float *gradient, const int *where, int length, float *in_gradient,
+                         int in_length) {
+    for (int i = 0; i < in_length; i++) in_gradient[i] = 0;
+    for (int i = 0; i < length; i++) in_gradient[where[i]] += gradient[i];
+}
+
+EXPORT(mean)(const float *in, int channels, int area, float *out) {
+    for (int channel = 0; channel < channels; channel++) {
+        float sum = 0;
+        for (int i = 0; i < area; i++) sum += *in++;
+        out[channel] = sum / area;
+    }
+}
+
+EXPORT(mean_adjoint)(const float *gradient, int channels, int area, float *in_gradient) {
+    for (int channel = 0; channel < channels; channel++)
+        for (int i = 0; i < area; i++) *in_gradient++ = gradient[channel] / area;
+}
+
+EXPORT(normalise)(const float *in, int channels, int area, const float *mean, const float *std,
+                  float *out) {
+    for (int channel = 0; channel < channels; channel++)
+        for (int i = 0; i < area; i++) *out++ = (*in++ - mean[channel]) / std[channel];
+}
+
+EXPORT(normalise_adjoint)(const float *gradient, int channels, int area, const float *std,
+                          float *in_gradient) {
+    for (int channel = 0; channel < channels; channel++)
+        for (int i = 0; i < area; i++) *in_gradient++ = *gradient++ / std[channel];
+}
+
+EXPORT(add)(const float *term, int length, float *sum) {
+    for (int i = 0; i < length; i++) sum[i] += term[i];
+}
+
+// One step along the sign of the gradient, then back to where the adversary may be: in float32
+// max(clean - epsilon, 0) <= image <= min(clean + epsilon, 1). The sign of 0 is 0.
+EXPORT(step)(const float *clean, const float *gradient, int length, float step_size,
+             float epsilon, float *image) {
+    for (int i = 0; i < length; i++) {
+        float sign = (float)(gradient[i] > 0) - (float)(gradient[i] < 0);
+        float moved = clean[i] + ((image[i] - clean[i]) + step_size * sign);
+        float lower = clean[i] - epsilon, upper = clean[i] + epsilon;
+        lower = lower > 0 ? lower : 0;
+        upper = upper < 1 ? upper : 1;
+        image[i] = moved < lower ? lower : moved > upper ? upper : moved;
+    }
+}

@@ -1,0 +1,174 @@
+// The operations of kernels.c behind one interface, twice: from kernels.wasm, and written out here
+// in JavaScript for where WebAssembly is missing.
+//
+// Numbers live in blocks. `allocate(length)` gives a block of zeros, `slice(block, from, length)` a
+// part of one, `view(block, Type)` its numbers as they are now; blocks are what the operations take.
+
+// A convolution reads up to a run of 32 numbers past the end of a block, whatever they are.
+const SLACK = 32;
+const PAGE = 65536;
+
+/** The operations from WebAssembly if `wasm` (bytes) compiles here, else those in JavaScript. */
+export async function openKernels(wasm) {
+  if (wasm) {
+    try {
+      return await openWasm(await WebAssembly.compile(wasm));
+    } catch {
+      // No WebAssembly here, or none with SIMD: slower, but the same numbers to within rounding.
+    }
+  }
+  return { kind: "javascript", ...operations,
+    allocate: (length) => new Float32Array(length + SLACK).subarray(0, length),
+    slice: (block, from, length) => block.subarray(from, from + length),
+    view: (block, Type = Float32Array) => new Type(block.buffer, block.byteOffset, block.length) };
+}
+
+async function openWasm(module) {
+  const memory = new WebAssembly.Memory({ initial: 1 }); // the first page is the stack's
+  const { exports } = await WebAssembly.instantiate(module, { env: { memory } });
+  let top = PAGE;
+  const wrapped = Object.entries(exports).filter(([, item]) => typeof item === "function")
+    .map(([name, run]) => [name, (...items) => run(...items.map((item) => item?.at ?? item))]);
+  return { kind: "wasm", ...Object.fromEntries(wrapped),
+    allocate(length) {
+      const at = top;
+      top = Math.ceil((at + 4 * (length + SLACK)) / 16) * 16;
+      const missing = Math.ceil((top - memory.buffer.byteLength) / PAGE);
+      if (missing > 0) memory.grow(missing);
+      return { at, length };
+    },
+    slice: (block, from, length) => ({ at: block.at + 4 * from, length }),
+    // Made anew each time, because growing the memory detaches what was made before.
+    view: ({ at, length }, Type = Float32Array) => new Type(memory.buffer, at, length) };
+}
+
+const { fround } = Math;
+
+const operations = {
+  convolve(input, starts, taps, bias, planes, positions, output, outputPlane) {
+    const first = new Int32Array(starts.buffer, starts.byteOffset, planes + 1);
+    const offset = new Int32Array(taps.buffer, taps.byteOffset, taps.length);
+    for (let plane = 0; plane < planes; plane += 1) {
+      const place = output.subarray(plane * outputPlane, plane * outputPlane + positions);
+      place.fill(bias ? bias[plane] : 0);
+      for (let tap = 2 * first[plane]; tap < 2 * first[plane + 1]; tap += 2) {
+        const [from, weight] = [offset[tap], taps[tap + 1]];
+        for (let i = 0; i < place.length; i += 1) place[i] += weight * input[from + i];
+      }
+    }
+  },
+
+  spread(planes, channels, height, width, stride, padding, rows, pitch, guard, output) {
+    output.fill(0);
+    for (let channel = 0, at = 0; channel < channels; channel += 1) {
+      for (let phase = 0; phase < stride * stride; phase += 1) {
+        at += guard;
+        for (let row = 0; row < rows; row += 1, at += pitch) {
+          const y = row * stride + Math.floor(phase / stride) - padding;
+          if (y < 0 || y >= height) continue;
+          for (let i = 0, x = (phase % stride) - padding; i < pitch; i += 1, x += stride) {
+            if (x >= 0 && x < width) output[at + i] = planes[(channel * height + y) * width + x];
+          }
+        }
+      }
+    }
+  },
+
+  gather(spread, channels, height, width, stride, padding, rows, pitch, planes) {
+    let at = 0;
+    for (let channel = 0; channel < channels; channel += 1) {
+      for (let y = padding; y < height + padding; y += 1) {
+        for (let x = padding; x < width + padding; x += 1) {
+          const plane = (channel * stride + (y % stride)) * stride + (x % stride);
+          const [row, column] = [Math.floor(y / stride), Math.floor(x / stride)];
+          planes[at] = row < rows && column < pitch ? spread[(plane * rows + row) * pitch + column] : 0;
+          at += 1;
+        }
+      }
+    }
+  },
+
+  crop(input, planes, inputPlane, height, width, pitch, output) {
+    for (let plane = 0, at = 0; plane < planes; plane += 1) {
+      for (let y = 0; y < height; y += 1, at += width) {
+        const from = plane * inputPlane + y * pitch;
+        output.set(input.subarray(from, from + width), at);
+      }
+    }
+  },
+
+  relu(x, length) {
+    for (let i = 0; i < length; i += 1) x[i] = x[i] > 0 ? x[i] : 0;
+  },
+
+  relu_adjoint(y, length, gradient) {
+    for (let i = 0; i < length; i += 1) if (!(y[i] > 0)) gradient[i] = 0;
+  },
+
+  max_pool(input, channels, height, width, kernel, stride, outHeight, outWidth, output, where) {
+    const places = new Int32Array(where.buffer, where.byteOffset, where.length);
+    let at = 0;
+    for (let plane = 0; plane < channels * height * width; plane += height * width) {
+      for (let top = 0; top < outHeight * stride; top += stride) {
+        for (let left = 0; left < outWidth * stride; left += stride, at += 1) {
+          let best = plane + top * width + left;
+          for (let y = top; y < Math.min(top + kernel, height); y += 1) {
+            for (let x = left; x < Math.min(left + kernel, width); x += 1) {
+              if (input[plane + y * width + x] > input[best]) best = plane + y * width + x;
+            }
+          }
+          output[at] = input[best];
+          places[at] = best;
+        }
+      }
+    }
+  },
+
+  max_pool_adjoint(gradient, where, length, inputGradient) {
+    const places = new Int32Array(where.buffer, where.byteOffset, where.length);
+    inputGradient.fill(0);
+    for (let i = 0; i < length; i += 1) inputGradient[places[i]] += gradient[i];
+  },
+
+  mean(input, channels, area, output) {
+    for (let channel = 0; channel < channels; channel += 1) {
+      let sum = 0;
+      for (let i = 0; i < area; i += 1) sum += input[channel * area + i];
+      output[channel] = sum / area;
+    }
+  },
+
+  mean_adjoint(gradient, channels, area, inputGradient) {
+    for (let i = 0; i < channels * area; i += 1) {
+      inputGradient[i] = gradient[Math.floor(i / area)] / area;
+    }
+  },
+
+  normalise(input, channels, area, mean, std, output) {
+    for (let i = 0; i < channels * area; i += 1) {
+      const channel = Math.floor(i / area);
+      output[i] = fround(input[i] - mean[channel]) / std[channel];
+    }
+  },
+
+  normalise_adjoint(gradient, channels, area, std, inputGradient) {
+    for (let i = 0; i < channels * area; i += 1) {
+      inputGradient[i] = gradient[i] / std[Math.floor(i / area)];
+    }
+  },
+
+  add(term, length, sum) {
+    for (let i = 0; i < length; i += 1) sum[i] += term[i];
+  },
+
+  // Every operation rounds to float32, as in C and in the library.
+  step(clean, gradient, length, stepSize, epsilon, image) {
+    const [reach, stride] = [fround(epsilon), fround(stepSize)];
+    for (let i = 0; i < length; i += 1) {
+      const delta = fround(fround(image[i] - clean[i]) + stride * Math.sign(gradient[i]));
+      const lower = Math.max(fround(clean[i] - reach), 0);
+      const upper = Math.min(fround(clean[i] + reach), 1);
+      image[i] = Math.min(Math.max(fround(clean[i] + delta), lower), upper);
+    }
+  },
+};

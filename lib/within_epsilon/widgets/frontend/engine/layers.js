@@ -1,0 +1,212 @@
+// What each kind of layer does, in both directions. A layer becomes operations { forward, adjoint }
+// in a program; `forward` fills the values of its output from those of its input, `adjoint` the
+// gradient of its input from that of its output.
+
+/** How many numbers a shape (channels, height, width) holds. */
+export const count = (shape) => shape.reduce((product, length) => product * length, 1);
+
+/** Numbers between two layers, and the gradient in them. */
+export function makeTensor(kernels, shape) {
+  const length = count(shape);
+  return { shape, length, values: kernels.allocate(length), gradient: kernels.allocate(length) };
+}
+
+/** The shape after a layer. */
+export function shapeAfter(layer, shape) {
+  const [channels, height, width] = shape;
+  const { kind, kernel, stride, padding, out } = layer;
+  if (kind === "conv") {
+    const windows = (length) => Math.floor((length + 2 * padding - kernel) / stride) + 1;
+    return [out, windows(height), windows(width)];
+  }
+  if (kind === "max_pool") {
+    const windows = (length) => {
+      const last = (length - kernel) / stride;
+      // One that hangs over the edge counts if the layer rounds up, and it starts inside.
+      return Math.min(layer.ceil ? Math.ceil(last) : Math.floor(last), Math.ceil(length / stride) - 1) + 1;
+    };
+    return [channels, windows(height), windows(width)];
+  }
+  if (kind === "linear") return [out, 1, 1];
+  if (kind === "mean") return [channels, 1, 1];
+  if (kind === "concat") {
+    const ends = layer.branches.map((branch) => branch.reduce((now, next) => shapeAfter(next, now), shape));
+    return [ends.reduce((sum, end) => sum + end[0], 0), ends[0][1], ends[0][2]];
+  }
+  return shape;
+}
+
+/** What `readWeights` is to look for: { name, shape } of each layer with weights, in order. */
+export function listWeights(layers, shape) {
+  const found = [];
+  layers.reduce((before, layer) => {
+    const { kind, name, kernel, branches } = layer;
+    if (kind === "conv") found.push({ name, shape: [layer.out, before[0], kernel, kernel] });
+    if (kind === "linear") found.push({ name, shape: [layer.out, count(before), 1, 1] });
+    if (kind === "concat") for (const branch of branches) found.push(...listWeights(branch, before));
+    return shapeAfter(layer, before);
+  }, shape);
+  return found;
+}
+
+/** Add layers to a program; returns their output, which is `target` if that is given. */
+export function addLayers(context, layers, input, target) {
+  const lastMade = layers.findLastIndex(({ kind }) => kind !== "relu");
+  return layers.reduce((before, layer, i) => {
+    const add = KINDS[layer.kind];
+    if (!add) throw new Error(`The engine has no layers of kind ${layer.kind}.`);
+    if (layer.kind === "relu") return add(context, before);
+    const shape = shapeAfter(layer, before.shape);
+    const output = i === lastMade && target ? target : makeTensor(context.kernels, shape);
+    add(context, before, output, layer);
+    return output;
+  }, input);
+}
+
+/** (pixel - mean) / std, per channel. */
+export function addNormalise({ kernels, program }, input, mean, std) {
+  const [channels, height, width] = input.shape;
+  const [means, stds] = [mean, std].map((numbers) => fill(kernels, Float32Array, numbers));
+  const output = makeTensor(kernels, input.shape);
+  program.push({
+    forward: () => kernels.normalise(input.values, channels, height * width, means, stds, output.values),
+    adjoint: () => kernels.normalise_adjoint(output.gradient, channels, height * width, stds, input.gradient),
+  });
+  return output;
+}
+
+const KINDS = {
+  conv: addConvolution,
+
+  /** Each output sees each number, as a convolution does that sees planes of one number each. */
+  linear(context, input, output, { name }) {
+    const flat = { ...input, shape: [input.length, 1, 1] };
+    addConvolution(context, flat, output, { name, kernel: 1, stride: 1, padding: 0 });
+  },
+
+  /** In place: afterwards nobody asks for what is not positive. */
+  relu({ kernels, program }, both) {
+    program.push({
+      forward: () => kernels.relu(both.values, both.length),
+      adjoint: () => kernels.relu_adjoint(both.values, both.length, both.gradient),
+    });
+    return both;
+  },
+
+  max_pool({ kernels, program }, input, output, { kernel, stride }) {
+    const where = kernels.allocate(output.length);
+    const [, height, width] = output.shape;
+    program.push({
+      forward: () => kernels.max_pool(input.values, ...input.shape, kernel, stride, height, width,
+        output.values, where),
+      adjoint: () => kernels.max_pool_adjoint(output.gradient, where, output.length, input.gradient,
+        input.length),
+    });
+  },
+
+  mean({ kernels, program }, input, output) {
+    const [channels, height, width] = input.shape;
+    program.push({
+      forward: () => kernels.mean(input.values, channels, height * width, output.values),
+      adjoint: () => kernels.mean_adjoint(output.gradient, channels, height * width, input.gradient),
+    });
+  },
+
+  /** Branches with one input and their outputs side by side; the input's gradient is their sum. */
+  concat(context, input, output, { branches }) {
+    const { kernels, program } = context;
+    const inputs = branches.map((_, i) =>
+      (i === 0 ? input : { ...input, gradient: kernels.allocate(input.length) }));
+    program.push({
+      forward() {},
+      adjoint() {
+        for (const { gradient } of inputs.slice(1)) kernels.add(gradient, input.length, input.gradient);
+      },
+    });
+    let from = 0;
+    branches.forEach((layers, i) => {
+      if (layers[0].kind === "relu") throw new Error("A branch cannot begin with relu, which works in place.");
+      const shape = layers.reduce((now, layer) => shapeAfter(layer, now), input.shape);
+      const length = count(shape);
+      const [values, gradient] = [output.values, output.gradient]
+        .map((block) => kernels.slice(block, from, length));
+      addLayers(context, layers, inputs[i], { shape, length, values, gradient });
+      from += length;
+    });
+  },
+};
+
+/** See `convolve` in kernels.c for the idea, `spread` for phases. */
+function addConvolution({ kernels, program, weights, scratch }, input, output, layer) {
+  const { kernel, stride, padding } = layer;
+  const [channels, height, width] = input.shape;
+  const [planes, outHeight, outWidth] = output.shape;
+  const reach = Math.ceil(kernel / stride) - 1; // how far, within a phase, the kernel sees
+  const pitch = stride > 1 ? outWidth + reach : Math.max(width + padding, outWidth);
+  const rows = outHeight + reach;
+  const guard = reach * (pitch + 1);
+  const plane = padding + rows * pitch; // one plane as laid out
+  const outPlane = outHeight * pitch;
+  const asIs = kernel === 1 && stride === 1 && padding === 0;
+
+  const { positions, values, bias } = weights.get(layer.name);
+  const n = positions.length;
+  const [outs, ins, here, back] = Array.from({ length: 4 }, () => new Int32Array(n));
+  for (let i = 0; i < n; i += 1) {
+    const column = positions[i] % kernel;
+    const row = Math.floor(positions[i] / kernel) % kernel;
+    const channel = Math.floor(positions[i] / kernel ** 2) % channels;
+    const distance = Math.floor(row / stride) * pitch + Math.floor(column / stride);
+    outs[i] = Math.floor(positions[i] / (kernel ** 2 * channels));
+    ins[i] = (channel * stride + (row % stride)) * stride + (column % stride);
+    here[i] = ins[i] * plane + padding + distance;
+    back[i] = outs[i] * (guard + outPlane) + guard - distance;
+  }
+  const ahead = makeTaps(kernels, planes, outs, here, values);
+  const reverse = makeTaps(kernels, channels * stride ** 2, ins, back, values);
+  const biases = fill(kernels, Float32Array, bias);
+  const phases = channels * stride ** 2;
+  scratch.reserve(Math.max(phases * plane + padding, planes * (guard + outPlane) + guard),
+    Math.max(planes * outPlane, phases * rows * pitch));
+
+  program.push({
+    forward() {
+      const { wide, result } = scratch;
+      if (!asIs) kernels.spread(input.values, channels, height, width, stride, padding, rows, pitch, padding, wide);
+      const exact = pitch === outWidth;
+      kernels.convolve(asIs ? input.values : wide, ahead.starts, ahead.taps, biases, planes, outPlane,
+        exact ? output.values : result, outPlane);
+      if (!exact) kernels.crop(result, planes, outPlane, outHeight, outWidth, pitch, output.values);
+    },
+    adjoint() {
+      const { wide, result } = scratch;
+      if (!asIs) kernels.spread(output.gradient, planes, outHeight, outWidth, 1, 0, outHeight, pitch, guard, wide);
+      kernels.convolve(asIs ? output.gradient : wide, reverse.starts, reverse.taps, null, phases, rows * pitch,
+        asIs ? input.gradient : result, rows * pitch);
+      if (!asIs) kernels.gather(result, channels, height, width, stride, padding, rows, pitch, input.gradient);
+    },
+  });
+}
+
+/** Taps as kernels.c has them, sorted by the plane that they add to. */
+function makeTaps(kernels, planes, owner, offsets, values) {
+  const starts = new Int32Array(planes + 1);
+  for (const plane of owner) starts[plane + 1] += 1;
+  for (let plane = 0; plane < planes; plane += 1) starts[plane + 1] += starts[plane];
+  const taps = kernels.allocate(2 * values.length);
+  const [whole, real] = [kernels.view(taps, Int32Array), kernels.view(taps, Float32Array)];
+  const next = starts.slice();
+  for (let i = 0; i < values.length; i += 1) {
+    const at = 2 * next[owner[i]]++;
+    whole[at] = offsets[i];
+    real[at + 1] = values[i];
+  }
+  return { taps, starts: fill(kernels, Int32Array, starts) };
+}
+
+/** A block that holds the given numbers. */
+function fill(kernels, Type, numbers) {
+  const block = kernels.allocate(numbers.length);
+  kernels.view(block, Type).set(numbers);
+  return block;
+}

@@ -1,0 +1,52 @@
+// The engine under Node, for the Python tests. Reads one job as JSON from standard input, answers
+// with JSON; arrays travel as base64 of their bytes.
+
+import { readFile } from "node:fs/promises";
+import { json } from "node:stream/consumers";
+import { pathToFileURL } from "node:url";
+
+const job = await json(process.stdin);
+const load = (name) => import(new URL(`${name}.js`, `${pathToFileURL(job.engine)}/`));
+const { openKernels } = await load("kernels");
+const { buildNetwork, readNetworkWeights } = await load("network");
+
+const decode = (text) => new Uint8Array(Buffer.from(text, "base64"));
+const floats = (text) => new Float32Array(decode(text).buffer);
+const encode = ({ buffer, byteOffset, byteLength }) =>
+  Buffer.from(buffer, byteOffset, byteLength).toString("base64");
+
+async function open({ description, weights, format }, wrap = (kernels) => kernels) {
+  const wasm = job.kernels === "wasm" ? await readFile(`${job.engine}/kernels.wasm`) : null;
+  const kernels = await openKernels(wasm);
+  return buildNetwork(description, readNetworkWeights(decode(weights), format, description), wrap(kernels));
+}
+
+/** Keep on which piece of a piecewise linear network a gradient is: signs and winners. */
+function watch(kernels, pieces) {
+  return { ...kernels,
+    relu_adjoint(y, length, gradient) {
+      pieces.unshift(Uint8Array.from(kernels.view(y), (number) => (number > 0 ? 1 : 0)));
+      kernels.relu_adjoint(y, length, gradient);
+    },
+    max_pool_adjoint(gradient, where, ...rest) {
+      pieces.unshift(kernels.view(where, Int32Array).slice());
+      kernels.max_pool_adjoint(gradient, where, ...rest);
+    } };
+}
+
+const tasks = {
+  async gradients({ network, images, labels }) {
+    const pieces = [];
+    const built = await open(network, (kernels) => watch(kernels, pieces));
+    const results = [];
+    for (const [i, image] of images.map(floats).entries()) {
+      pieces.length = 0;
+      const { logits, loss, gradient } = await built.gradient(image, labels[i]);
+      results.push({ loss, logits: encode(logits), gradient: encode(gradient),
+        pieces: pieces.map((piece) => ({ data: encode(piece), type: piece.BYTES_PER_ELEMENT === 1 ? "u1" : "i4" })) });
+    }
+    return { kernels: built.kernels.kind, results };
+  },
+};
+
+process.stdout.write(JSON.stringify(await tasks[job.task](job)));
