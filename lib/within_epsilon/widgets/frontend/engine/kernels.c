@@ -146,17 +146,3 @@ EXPORT(normalise_adjoint)(const float *gradient, int channels, int area, const f
 EXPORT(add)(const float *term, int length, float *sum) {
     for (int i = 0; i < length; i++) sum[i] += term[i];
 }
-
-// One step along the sign of the gradient, then back to where the adversary may be: in float32
-// max(clean - epsilon, 0) <= image <= min(clean + epsilon, 1). The sign of 0 is 0.
-EXPORT(step)(const float *clean, const float *gradient, int length, float step_size,
-             float epsilon, float *image) {
-    for (int i = 0; i < length; i++) {
-        float sign = (float)(gradient[i] > 0) - (float)(gradient[i] < 0);
-        float moved = clean[i] + ((image[i] - clean[i]) + step_size * sign);
-        float lower = clean[i] - epsilon, upper = clean[i] + epsilon;
-        lower = lower > 0 ? lower : 0;
-        upper = upper < 1 ? upper : 1;
-        image[i] = moved < lower ? lower : moved > upper ? upper : moved;
-    }
-}

@@ -160,15 +160,4 @@ const operations = {
   add(term, length, sum) {
     for (let i = 0; i < length; i += 1) sum[i] += term[i];
   },
-
-  // Every operation rounds to float32, as in C and in the library.
-  step(clean, gradient, length, stepSize, epsilon, image) {
-    const [reach, stride] = [fround(epsilon), fround(stepSize)];
-    for (let i = 0; i < length; i += 1) {
-      const delta = fround(fround(image[i] - clean[i]) + stride * Math.sign(gradient[i]));
-      const lower = Math.max(fround(clean[i] - reach), 0);
-      const upper = Math.min(fround(clean[i] + reach), 1);
-      image[i] = Math.min(Math.max(fround(clean[i] + delta), lower), upper);
-    }
-  },
 };

@@ -2,6 +2,8 @@
 // each layer by name, { positions, values, bias }: its weights other than 0, where each stands in
 // the flattened array (out, in, row, column), and one bias per output channel.
 
+import { count } from "./layers.js";
+
 const CODES = 256;
 // What SqueezeNet was trained on: blue, green, red, 0 to 255, minus these.
 const BGR_MEAN = [104, 117, 123];
@@ -51,8 +53,6 @@ export function readWeights(bytes, format, layers, normalisation) {
   if (format === "deep-compression") return readDeepCompression(bytes, layers, normalisation);
   throw new Error(`There is no reader for weights of format ${format}.`);
 }
-
-const count = (shape) => shape.reduce((product, n) => product * n, 1);
 
 /** Little-endian numbers from any offset. */
 const numbers = (Type, bytes, from, length) =>

@@ -1,0 +1,81 @@
+// FGSM, PGD and their control within an l-infinity ball, step by step as `within_epsilon.attacks`
+// has them: every operation on pixels rounds to float32, so that the result is in the ball exactly.
+
+import { crossEntropy } from "./network.js";
+
+const { fround } = Math;
+
+/** Uniform numbers from 0 to 1, the same for the same seed: a counter, scrambled. */
+function makeRandom(seed) {
+  let counter = seed;
+  return () => {
+    counter = (counter + 0x9e3779b9) | 0;
+    let bits = Math.imul(counter ^ (counter >>> 16), 0x85ebca6b);
+    bits = Math.imul(bits ^ (bits >>> 13), 0xc2b2ae35);
+    return ((bits ^ (bits >>> 16)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** Where the adversary may put a pixel: max(x - epsilon, 0) <= x' <= min(x + epsilon, 1). */
+function project(pixel, moved, epsilon) {
+  const lower = Math.max(fround(pixel - epsilon), 0);
+  const upper = Math.min(fround(pixel + epsilon), 1);
+  return Math.min(Math.max(moved, lower), upper);
+}
+
+/** One step along the signs of a gradient, uphill if `stepSize` is positive, then back into the
+ * ball around `clean`. Changes `image`. The sign of 0 is 0. */
+export function takeStep(clean, image, gradient, stepSize, epsilon) {
+  const [stride, reach] = [fround(stepSize), fround(epsilon)];
+  for (let i = 0; i < clean.length; i += 1) {
+    const delta = fround(fround(image[i] - clean[i]) + stride * Math.sign(gradient[i]));
+    image[i] = project(clean[i], fround(clean[i] + delta), reach);
+  }
+}
+
+/** Projected gradient descent: yields { step, steps, image, logits, loss } at every point that it
+ * visits, the start as step 0, the last as step `steps`. */
+export async function* pgd(network, clean, label, options, pause) {
+  const { epsilon, steps = 40, stepSize = (2.5 * epsilon) / steps, targeted = false,
+    randomStart = true, seed = 0 } = options;
+  check(network, label, epsilon);
+  if (!(steps >= 1)) throw new RangeError(`steps: at least 1 expected, ${steps} received.`);
+  const image = Float32Array.from(clean);
+  if (randomStart) {
+    const random = makeRandom(seed);
+    const reach = fround(epsilon);
+    for (let i = 0; i < image.length; i += 1) {
+      image[i] = project(clean[i], fround(clean[i] + fround(reach * (2 * random() - 1))), reach);
+    }
+  }
+  for (let step = 0; step < steps; step += 1) {
+    const { logits, loss, gradient } = await network.gradient(image, label, pause);
+    yield { step, steps, image: image.slice(), logits, loss };
+    takeStep(clean, image, gradient, targeted ? -stepSize : stepSize, epsilon);
+  }
+  const logits = await network.forward(image, pause);
+  yield { step: steps, steps, image, logits, loss: crossEntropy(logits, label) };
+}
+
+/** The fast gradient sign method: one step, as long as the ball is wide. */
+export const fgsm = (network, clean, label, { epsilon, targeted }, pause) => pgd(network, clean, label,
+  { epsilon, targeted, steps: 1, stepSize: epsilon, randomStart: false }, pause);
+
+/** The control: every pixel moved by epsilon, up or down at random. Yields as `pgd` does, once. */
+export async function* noise(network, clean, label, { epsilon, seed = 0 }, pause) {
+  check(network, label, epsilon);
+  const random = makeRandom(seed);
+  const image = Float32Array.from(clean);
+  takeStep(clean, image, image.map(() => random() - 0.5), epsilon, epsilon);
+  const logits = await network.forward(image, pause);
+  yield { step: 0, steps: 0, image, logits, loss: crossEntropy(logits, label) };
+}
+
+function check({ classes }, label, epsilon) {
+  if (!(Number.isInteger(label) && label >= 0 && label < classes)) {
+    throw new RangeError(`label: a class from 0 to ${classes - 1} expected, ${label} received.`);
+  }
+  if (!(epsilon >= 0 && epsilon <= 1)) {
+    throw new RangeError(`epsilon: a number from 0 to 1 expected, ${epsilon} received.`);
+  }
+}
