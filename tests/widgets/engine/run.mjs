@@ -28,10 +28,26 @@ function watch(kernels, pieces) {
       pieces.unshift(Uint8Array.from(kernels.view(y), (number) => (number > 0 ? 1 : 0)));
       kernels.relu_adjoint(y, length, gradient);
     },
-    max_pool_adjoint(gradient, where, ...rest) {
-      pieces.unshift(kernels.view(where, Int32Array).slice());
-      kernels.max_pool_adjoint(gradient, where, ...rest);
+    max_pool_adjoint(input, channels, height, width, kernel, stride, rows, columns, output, ...rest) {
+      const size = [channels, height, width, kernel, stride, rows, columns];
+      pieces.unshift(winners(kernels.view(input), kernels.view(output), size));
+      kernels.max_pool_adjoint(input, ...size, output, ...rest);
     } };
+}
+
+/** Where each window's greatest number is, the first of several. */
+function winners(input, output, [channels, height, width, kernel, stride, rows, columns]) {
+  const found = new Int32Array(channels * rows * columns);
+  found.forEach((_, i) => {
+    const plane = Math.floor(i / (rows * columns)) * height * width;
+    const [top, left] = [Math.floor(i / columns) % rows, i % columns].map((n) => n * stride);
+    for (let y = Math.min(top + kernel, height) - 1; y >= top; y -= 1) {
+      for (let x = Math.min(left + kernel, width) - 1; x >= left; x -= 1) {
+        if (input[plane + y * width + x] === output[i]) found[i] = plane + y * width + x;
+      }
+    }
+  });
+  return found;
 }
 
 const tasks = {

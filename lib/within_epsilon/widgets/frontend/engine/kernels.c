@@ -90,32 +90,47 @@ EXPORT(relu)(float *x, int length) {
 
 // `y` is what relu made.
 EXPORT(relu_adjoint)(const float *y, int length, float *gradient) {
-    for (int i = 0; i < length; i++) gradient[i] = y[i] > 0 ? gradient[i] : 0;
+    for (int i = 0; i < length; i++) gradient[i] *= (float)(y[i] > 0);
 }
 
-// The greatest of each window, and where it was: the first of several.
+// The greatest number of each window. `row`, kernel longer than a row, is scratch: first the
+// greatest of each column of the windows, then of ever more columns to its right.
 EXPORT(max_pool)(const float *in, int channels, int height, int width, int kernel, int stride,
-                 int out_height, int out_width, float *out, int *where) {
+                 int out_height, int out_width, float *row, float *out) {
+    for (int channel = 0; channel < channels; channel++, in += height * width)
+        for (int top = 0; top < out_height * stride; top += stride, out += out_width) {
+            for (int x = 0; x < width + kernel; x++) row[x] = -__builtin_inff();
+            for (int y = top; y < top + kernel && y < height; y++)
+                for (int x = 0; x < width; x++) {
+                    float now = in[y * width + x];
+                    row[x] = now > row[x] ? now : row[x];
+                }
+            for (int more = 1; more < kernel; more++)
+                for (int x = 0; x < width; x++)
+                    row[x] = row[x + 1] > row[x] ? row[x + 1] : row[x];
+            for (int x = 0; x < out_width; x++) out[x] = row[x * stride];
+        }
+}
+
+// The gradient goes to where the greatest number was, the first of several.
+EXPORT(max_pool_adjoint)(const float *in, int channels, int height, int width, int kernel,
+                         int stride, int out_height, int out_width, const float *out,
+                         const float *gradient, float *in_gradient) {
+    for (int i = 0; i < channels * height * width; i++) in_gradient[i] = 0;
     for (int plane = 0; plane < channels * height * width; plane += height * width)
         for (int top = 0; top < out_height * stride; top += stride)
             for (int left = 0; left < out_width * stride; left += stride) {
                 int bottom = top + kernel < height ? top + kernel : height;
                 int right = left + kernel < width ? left + kernel : width;
-                int best = plane + top * width + left;
-                for (int y = top; y < bottom; y++)
-                    for (int x = left; x < right; x++) {
+                int where = plane + top * width + left;
+                for (int y = bottom; y-- > top;)
+                    for (int x = right; x-- > left;) {
                         int at = plane + y * width + x;
-                        if (in[at] > in[best]) best = at;
+                        where = in[at] == *out ? at : where;
                     }
-                *out++ = in[best];
-                *where++ = best;
+                in_gradient[where] += *gradient++;
+                out++;
             }
-}
-
-EXPORT(max_pool_adjoint)(const float *gradient, const int *where, int length, float *in_gradient,
-                         int in_length) {
-    for (int i = 0; i < in_length; i++) in_gradient[i] = 0;
-    for (int i = 0; i < length; i++) in_gradient[where[i]] += gradient[i];
 }
 
 EXPORT(mean)(const float *in, int channels, int area, float *out) {

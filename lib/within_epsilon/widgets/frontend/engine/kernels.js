@@ -7,6 +7,7 @@
 // A convolution reads up to a run of 32 numbers past the end of a block, whatever they are.
 const SLACK = 32;
 const PAGE = 65536;
+const CHUNK = 64; // pages to grow by, since growing may copy
 
 /** The operations from WebAssembly if `wasm` (bytes) compiles here, else those in JavaScript. */
 export async function openKernels(wasm) {
@@ -34,7 +35,7 @@ async function openWasm(module) {
       const at = top;
       top = Math.ceil((at + 4 * (length + SLACK)) / 16) * 16;
       const missing = Math.ceil((top - memory.buffer.byteLength) / PAGE);
-      if (missing > 0) memory.grow(missing);
+      if (missing > 0) memory.grow(Math.max(missing, CHUNK));
       return { at, length };
     },
     slice: (block, from, length) => ({ at: block.at + 4 * from, length }),
@@ -105,29 +106,16 @@ const operations = {
     for (let i = 0; i < length; i += 1) if (!(y[i] > 0)) gradient[i] = 0;
   },
 
-  max_pool(input, channels, height, width, kernel, stride, outHeight, outWidth, output, where) {
-    const places = new Int32Array(where.buffer, where.byteOffset, where.length);
-    let at = 0;
-    for (let plane = 0; plane < channels * height * width; plane += height * width) {
-      for (let top = 0; top < outHeight * stride; top += stride) {
-        for (let left = 0; left < outWidth * stride; left += stride, at += 1) {
-          let best = plane + top * width + left;
-          for (let y = top; y < Math.min(top + kernel, height); y += 1) {
-            for (let x = left; x < Math.min(left + kernel, width); x += 1) {
-              if (input[plane + y * width + x] > input[best]) best = plane + y * width + x;
-            }
-          }
-          output[at] = input[best];
-          places[at] = best;
-        }
-      }
-    }
+  max_pool(input, channels, height, width, kernel, stride, outHeight, outWidth, row, output) {
+    const size = [channels, height, width, kernel, stride, outHeight, outWidth];
+    eachWindow(size, input, (out, where) => { output[out] = input[where]; });
   },
 
-  max_pool_adjoint(gradient, where, length, inputGradient) {
-    const places = new Int32Array(where.buffer, where.byteOffset, where.length);
+  max_pool_adjoint(input, channels, height, width, kernel, stride, outHeight, outWidth, output,
+    gradient, inputGradient) {
+    const size = [channels, height, width, kernel, stride, outHeight, outWidth];
     inputGradient.fill(0);
-    for (let i = 0; i < length; i += 1) inputGradient[places[i]] += gradient[i];
+    eachWindow(size, input, (out, where) => { inputGradient[where] += gradient[out]; });
   },
 
   mean(input, channels, area, output) {
@@ -161,3 +149,22 @@ const operations = {
     for (let i = 0; i < length; i += 1) sum[i] += term[i];
   },
 };
+
+/** Call `visit` with the place of each window's output and of its greatest number, the first of
+ * several. */
+function eachWindow([channels, height, width, kernel, stride, outHeight, outWidth], input, visit) {
+  for (let plane = 0, out = 0; plane < channels * height * width; plane += height * width) {
+    for (let top = 0; top < outHeight * stride; top += stride) {
+      for (let left = 0; left < outWidth * stride; left += stride, out += 1) {
+        let where = plane + top * width + left;
+        for (let y = top; y < Math.min(top + kernel, height); y += 1) {
+          for (let x = left; x < Math.min(left + kernel, width); x += 1) {
+            const at = plane + y * width + x;
+            if (input[at] > input[where]) where = at;
+          }
+        }
+        visit(out, where);
+      }
+    }
+  }
+}

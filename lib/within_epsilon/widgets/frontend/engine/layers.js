@@ -94,13 +94,13 @@ const KINDS = {
   },
 
   max_pool({ kernels, program }, input, output, { kernel, stride }) {
-    const where = kernels.allocate(output.length);
     const [, height, width] = output.shape;
+    const size = [...input.shape, kernel, stride, height, width];
+    const row = kernels.allocate(input.shape[2] + kernel);
     program.push({
-      forward: () => kernels.max_pool(input.values, ...input.shape, kernel, stride, height, width,
-        output.values, where),
-      adjoint: () => kernels.max_pool_adjoint(output.gradient, where, output.length, input.gradient,
-        input.length),
+      forward: () => kernels.max_pool(input.values, ...size, row, output.values),
+      adjoint: () => kernels.max_pool_adjoint(input.values, ...size, output.values, output.gradient,
+        input.gradient),
     });
   },
 
@@ -151,16 +151,22 @@ function addConvolution({ kernels, program, weights, scratch }, input, output, l
 
   const { positions, values, bias } = weights.get(layer.name);
   const n = positions.length;
+  const filter = channels * kernel ** 2;
+  const [from, distance] = [new Int32Array(filter), new Int32Array(filter)]; // of a filter's weights
+  for (let i = 0; i < filter; i += 1) {
+    const [row, column] = [Math.floor(i / kernel) % kernel, i % kernel];
+    const channel = Math.floor(i / kernel ** 2);
+    from[i] = (channel * stride + (row % stride)) * stride + (column % stride);
+    distance[i] = Math.floor(row / stride) * pitch + Math.floor(column / stride);
+  }
   const [outs, ins, here, back] = Array.from({ length: 4 }, () => new Int32Array(n));
   for (let i = 0; i < n; i += 1) {
-    const column = positions[i] % kernel;
-    const row = Math.floor(positions[i] / kernel) % kernel;
-    const channel = Math.floor(positions[i] / kernel ** 2) % channels;
-    const distance = Math.floor(row / stride) * pitch + Math.floor(column / stride);
-    outs[i] = Math.floor(positions[i] / (kernel ** 2 * channels));
-    ins[i] = (channel * stride + (row % stride)) * stride + (column % stride);
-    here[i] = ins[i] * plane + padding + distance;
-    back[i] = outs[i] * (guard + outPlane) + guard - distance;
+    const out = Math.floor(positions[i] / filter);
+    const weight = positions[i] - out * filter;
+    outs[i] = out;
+    ins[i] = from[weight];
+    here[i] = ins[i] * plane + padding + distance[weight];
+    back[i] = out * (guard + outPlane) + guard - distance[weight];
   }
   const ahead = makeTaps(kernels, planes, outs, here, values);
   const reverse = makeTaps(kernels, channels * stride ** 2, ins, back, values);
@@ -191,7 +197,7 @@ function addConvolution({ kernels, program, weights, scratch }, input, output, l
 /** Taps as kernels.c has them, sorted by the plane that they add to. */
 function makeTaps(kernels, planes, owner, offsets, values) {
   const starts = new Int32Array(planes + 1);
-  for (const plane of owner) starts[plane + 1] += 1;
+  for (let i = 0; i < owner.length; i += 1) starts[owner[i] + 1] += 1;
   for (let plane = 0; plane < planes; plane += 1) starts[plane + 1] += starts[plane];
   const taps = kernels.allocate(2 * values.length);
   const [whole, real] = [kernels.view(taps, Int32Array), kernels.view(taps, Float32Array)];
