@@ -36,6 +36,8 @@ def gather() -> None:
             shutil.copytree(source, target)
         else:
             shutil.copyfile(source, target)
+    licence = ROOT / "data" / "licences" / "Apache-2.0.txt"
+    shutil.copyfile(licence, STATIC / "vendor" / "mathjax" / "LICENSE")
     shutil.copytree(FRONTEND, STATIC / "explorers", ignore=shutil.ignore_patterns("__pycache__"))
 
 

@@ -69,6 +69,13 @@ def test_line_labels_do_not_overlap():
     assert all(low.y1 <= high.y0 + 1 for low, high in itertools.pairwise(boxes))
 
 
+def test_single_observations_stand_where_they_were_made():
+    points = ([1.0, 3.0], [20.0, 10.0])
+    figure = plots.lines([0, 4], {"a": [0, 30]}, points=points, xlabel="x", ylabel="y")
+    (dots,) = figure.axes[0].collections
+    assert np.array_equal(dots.get_offsets(), np.transpose(points))
+
+
 def test_a_logarithmic_axis_has_plain_numbers():
     figure = plots.lines([1, 10, 400], {"a": [1, 2, 3]}, xlabel="n", ylabel="y", xscale="log")
     figure.draw_without_rendering()

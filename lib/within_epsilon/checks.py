@@ -186,11 +186,19 @@ def check_finite_gradient(gradient: Tensor) -> None:
         )
 
 
-def warn_if_training(model: nn.Module) -> None:
-    """Warn about a model in train mode, whose answers are not those it will be judged by."""
+def warn_if_training(model: nn.Module, stacklevel: int = 3) -> None:
+    """Warn about a model in train mode, whose answers are not those it will be judged by.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model.
+    stacklevel : int
+        Whose line the warning names; 3 is the caller's caller.
+    """
     if model.training:
         warnings.warn(
             "the model is in train mode: dropout and batch statistics change its answers; "
             "call model.eval() first",
-            stacklevel=3,
+            stacklevel=stacklevel,
         )

@@ -7,7 +7,7 @@ from typing import TypeAlias, cast
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks import describe, input_gradient, settings
+from within_epsilon.attacks import describe, input_gradient, settings, takes
 from within_epsilon.checks import (
     Labelled,
     check_images,
@@ -119,9 +119,9 @@ def robust_accuracy(
     batches = _batches(data, batch_size)
     for images, labels in progress_bar(batches, show=progress, label="attacking", unit="batch"):
         images, labels = images.to(device), labels.to(device)
+        right = _is_right(model, images, labels).nonzero().squeeze(1)
         if n == 0:
             _warn_of_masking(model, images, labels)
-        right = _is_right(model, images, labels).nonzero().squeeze(1)
         if len(right):
             chosen = images[right], labels[right]
             images_adv = _run(attack, model, *chosen, ball, n + right)
@@ -180,6 +180,8 @@ def verdict(
 @torch.no_grad()
 def _is_right(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Return which images the model classifies as labelled, (N,)."""
+    check_images(images)
+    check_labels(labels, len(images))
     logits = check_logits(model(images), len(images))
     check_no_nan(logits)
     check_labels(labels, *logits.shape)
@@ -195,7 +197,7 @@ def _run(
     indices: Tensor,
 ) -> Tensor:
     """Call the attack, with `indices` if it takes them, and check what it returns."""
-    extra = {"indices": indices} if "indices" in settings(attack) else {}
+    extra = {"indices": indices} if takes(attack, "indices") else {}
     images_adv = attack(model, images, labels, ball, **extra)
     _require_admitted(ball, images, images_adv)
     return images_adv
@@ -246,7 +248,6 @@ def _batches(data: Data, batch_size: int) -> Iterable[tuple[Tensor, Tensor]]:
         images, labels = data
     else:
         return cast("Iterable[tuple[Tensor, Tensor]]", data)
-    check_images(images)
     check_labels(labels, len(images))
     columns = (torch.split(column, batch_size) for column in (images, labels))
     return list(zip(*columns, strict=True))

@@ -57,7 +57,8 @@ def project_rows_l2(rows: Tensor, epsilon: float) -> Tensor:
     """
     lengths = norm_of_rows(rows, "l2").unsqueeze(1)
     # Rows inside are multiplied by exactly 1; with epsilon 0 nothing is divided by 0.
-    return rows * (epsilon / lengths.clamp_(min=max(epsilon, torch.finfo(rows.dtype).tiny)))
+    lengths.clamp_(min=max(epsilon, torch.finfo(rows.dtype).tiny))
+    return rows * (torch.full_like(lengths, epsilon) / lengths)
 
 
 def project_rows_l1(rows: Tensor, epsilon: float) -> Tensor:
@@ -85,13 +86,16 @@ def project_rows_l1(rows: Tensor, epsilon: float) -> Tensor:
     outside = sizes.sum(dim=1, keepdim=True) > epsilon
     if not outside.any():
         return rows
-    ordered = sizes.sort(dim=1, descending=True).values
+    # Measured from the row's largest size, so that huge rows lose no digits of epsilon;
+    # what lies more than epsilon below it becomes 0 in any case.
+    below = (sizes - sizes.amax(dim=1, keepdim=True)).clamp_(min=-epsilon)
+    ordered = below.sort(dim=1, descending=True).values
     ranks = torch.arange(1, rows.shape[1] + 1, device=rows.device, dtype=rows.dtype)
     thresholds = (ordered.cumsum(dim=1) - epsilon) / ranks
     # The threshold of the last rank whose coordinate survives it is the right one.
     survivors = (ordered > thresholds).sum(dim=1, keepdim=True)
     threshold = thresholds.gather(1, survivors.clamp_(min=1) - 1)
-    return torch.where(outside, rows.sign() * (sizes - threshold).clamp_(min=0), rows)
+    return torch.where(outside, rows.sign() * (below - threshold).clamp_(min=0), rows)
 
 
 def steepest_rows(rows: Tensor, norm: Norm) -> Tensor:

@@ -31,7 +31,7 @@ _SIDE = 448  # pixels a picture is enlarged to, at _DPI: 2.24 inches, three in a
 _DPI = 200
 
 
-def _canvas(width: float = 7.0, height: float = 3.2) -> tuple[Figure, Axes]:
+def _canvas(width: float = 6.0, height: float = 3.0) -> tuple[Figure, Axes]:
     """Return a figure with one pair of axes that no notebook shows twice."""
     with plt.style.context(STYLE):
         figure, axes = plt.subplots(figsize=(width, height))
@@ -183,6 +183,7 @@ def lines(
     title: str = "",
     colours: Mapping[str, str] | None = None,
     intervals: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
+    points: tuple[ArrayLike, ArrayLike] | None = None,
     xscale: str = "linear",
     yscale: str = "linear",
 ) -> Figure:
@@ -195,6 +196,7 @@ def lines(
     xlabel, ylabel : with units
     colours : name → colour, else the palette in order
     intervals : name → (lower, upper), drawn as a band
+    points : (x, y) of single observations, drawn as dots; the title says what they are
     xscale, yscale : matplotlib scales, "log" for instance
     """
     figure, axes = _canvas()
@@ -216,6 +218,9 @@ def lines(
             axes.fill_between(horizontal, low, high, color=colour, alpha=0.18, lw=0)
         last = np.flatnonzero(np.isfinite(vertical))[-1]
         ends.append((name, horizontal[last], vertical[last], colour))
+    if points is not None:
+        across, up = (np.asarray(values, dtype=float) for values in points)
+        axes.scatter(across, up, s=14, color=TRUE, alpha=0.6, linewidths=0, zorder=3)
     _label_ends(figure, axes, ends)
     return figure
 

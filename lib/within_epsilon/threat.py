@@ -7,16 +7,8 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from within_epsilon.geometry import (
-    Norm,
-    double,
-    draw_rows,
-    norm_of_rows,
-    project_rows_l1,
-    project_rows_l2,
-    steepest_rows,
-    step_back,
-)
+from within_epsilon import geometry
+from within_epsilon.geometry import Norm, double
 from within_epsilon.wording import radius
 
 # By how much rounding may lengthen a perturbation, relative to epsilon; else by 1e-6.
@@ -90,7 +82,7 @@ class Ball:
         Tensor of shape (N,), float64
             Norms, free of overflow and underflow.
         """
-        return norm_of_rows(double(delta).flatten(1), self.norm)
+        return geometry.norm_of_rows(double(delta).flatten(1), self.norm)
 
     def contains(self, delta: Tensor, atol: float = 0.0) -> Tensor:
         """Tell which perturbations lie in the ball, up to rounding in their dtype.
@@ -203,7 +195,8 @@ class Ball:
         clean, change = double(images), self._project(double(delta))
         images_adv = (clean + change).clamp_(0, 1).to(images)
         moved = double(images_adv) - clean
-        return step_back(images_adv, moved.sign() * (moved.abs() > change.abs()))
+        too_far = moved.abs() > change.abs()
+        return geometry.step_back(images_adv, moved.sign_().mul_(too_far))
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """Return the unit step that raises a linear function most.
@@ -222,7 +215,7 @@ class Ball:
         Tensor of shape (N, ...)
             Steps of norm 1; zero where the gradient is zero.
         """
-        return steepest_rows(gradient.flatten(1), self.norm).view_as(gradient)
+        return geometry.steepest_rows(gradient.flatten(1), self.norm).view_as(gradient)
 
     def random(
         self, like: Tensor, generators: Sequence[torch.Generator], *, boundary: bool = False
@@ -249,7 +242,7 @@ class Ball:
         ----------
         l2 and l1: Barthe, Guédon, Mendelson, Naor, 2005; see `geometry`.
         """
-        rows = draw_rows(self.norm, like[0].numel(), generators, inside=not boundary)
+        rows = geometry.draw_rows(self.norm, like[0].numel(), generators, inside=not boundary)
         return self.project((self.epsilon * rows).view(like.shape).to(like))
 
     def _bounds(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -258,5 +251,5 @@ class Ball:
 
     def _project(self, delta: Tensor) -> Tensor:
         """Project float64 perturbations onto the l2 or l1 ball."""
-        project = project_rows_l2 if self.norm == "l2" else project_rows_l1
+        project = geometry.project_rows_l2 if self.norm == "l2" else geometry.project_rows_l1
         return project(delta.flatten(1), self.epsilon).view_as(delta)

@@ -56,10 +56,20 @@ def sgd_step(
     velocities : list of Tensor, optional
         One velocity v per parameter, zero at first, updated in place.
 
+    Raises
+    ------
+    ValueError
+        If there is momentum but no velocities.
+
     Notes
     -----
     The same update as torch.optim.SGD with neither dampening nor Nesterov's variant.
     """
+    if momentum and velocities is None:
+        raise ValueError(
+            f"velocities: expected one tensor per parameter for momentum={momentum:g}, received "
+            "None; start with zeros and pass the same list at every step"
+        )
     for number, theta in enumerate(parameters):
         if theta.grad is None:
             continue
@@ -143,6 +153,8 @@ def fit(
     ValueError
         If the data are unusable, or the loss stops being finite.
     """
+    if epochs < 1:
+        raise ValueError(f"epochs: expected at least 1, received {epochs}")
     check_images(split.images)
     check_labels(split.labels, len(split.images))
     device = device_of(model)

@@ -1,5 +1,7 @@
 """How numbers are written in sentences, the same way in prose, figures and widgets."""
 
+from decimal import ROUND_HALF_UP, Decimal
+
 
 def percent(share: float) -> str:
     """Write a probability or an accuracy as a percentage.
@@ -19,9 +21,10 @@ def percent(share: float) -> str:
         "86%" for 0.857, "99.4%" for 0.994, "100%" for 0.9996.
     """
     hundredths = 100 * share
-    if 1 <= hundredths <= 99:
-        return f"{hundredths:.0f}%"
-    return f"{hundredths:.1f}".removesuffix(".0") + "%"
+    unit = Decimal("1") if 1 <= hundredths <= 99 else Decimal("0.1")
+    # Halves go up, as they do in the pages' JavaScript; format() would send them to even.
+    text = str(Decimal(hundredths).quantize(unit, ROUND_HALF_UP))
+    return text.removesuffix(".0") + "%"
 
 
 def radius(epsilon: float) -> str:
@@ -38,9 +41,9 @@ def radius(epsilon: float) -> str:
         "0.1" for 0.1, "2/255" for 2 / 255, "0.25/255" for a quarter of a level.
     """
     short = f"{epsilon:.3g}"
-    quarters = epsilon * 255 * 4
+    sixteenths = epsilon * 255 * 16
     if float(short) == epsilon:
         return short
-    if abs(quarters - round(quarters)) <= 1e-9 * quarters:
-        return f"{round(quarters) / 4:g}/255"
+    if abs(sixteenths - round(sixteenths)) <= 1e-9 * sixteenths:
+        return f"{round(sixteenths) / 16:g}/255"
     return f"{epsilon:.6g}"

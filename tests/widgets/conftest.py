@@ -108,8 +108,9 @@ def assert_sound() -> Callable[..., None]:
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.locator("within-epsilon-explorer img:visible").count() == 0
         assert faults(page) == []
-        for control in page.locator("input:not([type=radio]), button, .choice span").all():
-            assert control.bounding_box()["height"] >= 44
+        for control in page.locator("input:not([type=radio]), button, .option").all():
+            if control.is_visible():
+                assert control.bounding_box()["height"] >= 44
 
     return check
 
@@ -121,7 +122,7 @@ def open_widget(open_page: Callable[..., Any]) -> Callable[..., Any]:
     def open_(explorer: Explorer, **options: Any) -> Any:
         page = open_page(**options)
         # Through JSON and back, as a comm message goes.
-        state = json.loads(json.dumps(explorer.state()))
+        state = json.loads(json.dumps(explorer.page_state()))
         page.evaluate(WIDGET, {"state": state, "bundle": explorer._esm})
         return page
 

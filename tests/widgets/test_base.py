@@ -31,7 +31,7 @@ class Plain(Explorer):
     private = traitlets.Unicode("stays in the kernel").tag(sync=True)
 
     def still(self) -> str:
-        return still_picture(self.picture, 'a "b" <c>', width=1, height=1, state="picture")
+        return still_picture(self.picture, 'a "b" <c>', carries="picture")
 
     def summary(self) -> str:
         return "nothing that changes"

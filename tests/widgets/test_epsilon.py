@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.attacks import fgsm, random_noise
+from within_epsilon.evaluation import verdict
 from within_epsilon.models import Classifier
 from within_epsilon.threat import Ball
 from within_epsilon.widgets import EpsilonExplorer
@@ -172,7 +173,15 @@ def assert_shows(page: Any, explorer: EpsilonExplorer, place: int, direction: st
         percent = 100 * float(probabilities[NAMES.index(name)])
         shown_percent = 0.0 if value == "<0.1%" else float(value.removesuffix("%"))
         assert shown_percent == pytest.approx(percent, abs=0.0501)
-    assert explorer.verdict() in page.locator(".verdict").inner_text()
+    sentence = verdict(
+        linear(*explorer.shape),
+        explorer._images,
+        images_adv,
+        Ball("linf", explorer.epsilon),
+        {"away": "FGSM", "towards": "FGSM towards zebu", "random": "random signs"}[direction],
+    )
+    assert page.locator(".verdict").inner_text().endswith(sentence)
+    assert explorer.verdict() == sentence
 
 
 @pytest.mark.browser
@@ -251,16 +260,6 @@ def test_dragging_moves_both_ways_and_does_not_flood_the_live_region(
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 320])
-def test_is_accessible_and_fits(
-    open_page: Callable[..., Any], assert_sound: Callable[..., None], theme: str, width: int
-) -> None:
-    explorers = photo_explorer(target="zebu"), digit_explorer()
-    assert_sound(open_page(*explorers, theme=theme, width=width), width)
-
-
-@pytest.mark.browser
 def test_follows_the_theme_and_keeps_pixels(open_page: Callable[..., Any]) -> None:
     explorer = photo_explorer()
     head = "<style>html[data-theme=dark] img { filter: brightness(.8) }</style>"
@@ -273,12 +272,3 @@ def test_follows_the_theme_and_keeps_pixels(open_page: Callable[..., Any]) -> No
     assert_shows(page, explorer, explorer.epsilons.index(explorer.epsilon), "away")
     still = page.locator("within-epsilon-explorer img").first
     assert still.evaluate("node => getComputedStyle(node).filter") == "none"
-
-
-@pytest.mark.browser
-def test_still_picture_stands_without_scripts(open_page: Callable[..., Any]) -> None:
-    page = open_page(photo_explorer(), java_script_enabled=False)
-    images = page.locator("img")
-    assert images.count() == 3
-    assert all(images.nth(i).is_visible() for i in range(3))
-    assert page.get_by_text("FGSM").is_visible()

@@ -1,7 +1,7 @@
 """Attacks: functions that take a model, images and labels and return worse images."""
 
 from within_epsilon.attacks.common import Loss, input_gradient
-from within_epsilon.attacks.description import Attack, describe, settings
+from within_epsilon.attacks.description import Attack, describe, settings, takes
 from within_epsilon.attacks.gradient import Callback, fgsm, pgd
 from within_epsilon.attacks.noise import noise_control, random_noise
 
@@ -16,4 +16,5 @@ __all__ = [
     "pgd",
     "random_noise",
     "settings",
+    "takes",
 ]

@@ -29,7 +29,7 @@ def check_call(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss) -> 
             "loss: expected a loss for the attack to raise, received margin, which falls "
             "as the attack succeeds; use losses.margin_loss"
         )
-    warn_if_training(model)
+    warn_if_training(model, stacklevel=4)
     return images.detach()
 
 

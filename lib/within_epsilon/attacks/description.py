@@ -46,6 +46,12 @@ def settings(attack: Callable[..., Any]) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
+def takes(attack: Callable[..., Any], name: str) -> bool:
+    """Tell whether an attack can be called with a keyword argument of that name."""
+    parameters = inspect.signature(attack).parameters
+    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
 def describe(attack: Callable[..., Any]) -> str:
     """Name an attack and those of its settings that decide how strong it is.
 

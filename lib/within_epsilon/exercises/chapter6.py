@@ -70,6 +70,28 @@ def _judge_slopes(found: Tensor, slopes: Tensor, curvatures: Tensor) -> str | No
     )
 
 
+@exercise("6.2")
+def linear_gain(attempt: Callable[[Tensor, Tensor, float], Tensor]) -> str | None:
+    """`linear_gain(gradient, images, epsilon)` is the most that <g, delta> can reach in the set."""
+    generator = torch.Generator().manual_seed(0)
+    gradient = torch.randn(5, 1, 4, 4, generator=generator)
+    epsilon, grey = 0.1, torch.full_like(gradient, 0.5)
+    picture = torch.rand(gradient.shape, generator=generator).mul(1.6).sub(0.3).clamp(0, 1)
+    for images, what in [(grey, "mid-grey images"), (picture, "images with black and white")]:
+        found = attempt(gradient, images, epsilon)
+        if not isinstance(found, Tensor) or found.shape != (5,):
+            return "it must return a tensor of shape (N,): each image has its own maximum"
+        rise, drop = (1 - images).clamp(max=epsilon), images.clamp(max=epsilon)
+        best = torch.where(gradient > 0, gradient * rise, -gradient * drop).flatten(1).sum(dim=1)
+        if torch.allclose(found, best, atol=1e-5):
+            continue
+        if torch.allclose(found, epsilon * gradient.abs().flatten(1).sum(dim=1), atol=1e-5):
+            return "x + δ has to stay in [0, 1]: a black pixel cannot become darker"
+        side = "more than δ can reach" if bool((found > best + 1e-5).any()) else "less than it can"
+        return f"on {what} the first maximum is {best[0]:.3f}, yours is {found[0]:.3f}, {side}"
+    return None
+
+
 class _Hill(nn.Module):
     """Two classes; the loss of the first is highest where every pixel is at its `top`."""
 
@@ -101,7 +123,7 @@ def _losses(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return cross_entropy(model(images), labels)
 
 
-@exercise("6.2")
+@exercise("6.3")
 def repaired(attempt: Attack) -> str | None:
     """`repaired(model, images, labels, epsilon, steps)` climbs with a fresh gradient each step."""
     model, epsilon, steps = digits_classifier(), 0.1, 10
@@ -123,7 +145,8 @@ def repaired(attempt: Attack) -> str | None:
             "it left gradients in the model's parameters, and the next training step would use "
             "them: ask autograd.grad for the images' gradient alone"
         )
-    if (climbed - tops).abs().max() > 2.5 * epsilon / steps + 1e-6:
+    past = (climbed - tops) * (tops - flat).sign()
+    if past.max() > 2.5 * epsilon / steps + 1e-6:
         return "it ran past the top of a hill: are old gradients still in .grad? They add up"
     reference = pgd(model, before, labels, Ball("linf", epsilon), steps=steps, random_start=False)
     reached, possible = (_losses(model, x, labels).mean().item() for x in (changed, reference))
@@ -135,7 +158,27 @@ def repaired(attempt: Attack) -> str | None:
     return None
 
 
-@exercise("6.3")
+def _losses_on_the_way(model: nn.Module, images: Tensor, labels: Tensor, steps: int) -> Tensor:
+    """Return the losses at every point that sign steps of 0.03 visit, (steps + 1, N)."""
+    losses: list[Tensor] = []
+
+    def record(_step: int, _images_adv: Tensor, seen: Tensor) -> None:
+        losses.append(seen)
+
+    pgd(
+        model,
+        images,
+        labels,
+        Ball("linf", 0.1),
+        steps=steps,
+        step_size=0.03,
+        random_start=False,
+        callback=record,
+    )
+    return torch.stack(losses)
+
+
+@exercise("6.4")
 def pgd_keep(attempt: Attack) -> str | None:
     """`pgd_keep(model, images, labels, epsilon, steps, step_size)` returns the worst visited."""
     labels = torch.zeros(3, dtype=torch.int64)
@@ -144,8 +187,8 @@ def pgd_keep(attempt: Attack) -> str | None:
         # Every image climbs for 3 steps of 0.03 and is highest at the end.
         (0.9, 3, "the last step counts too: score it before you return"),
         # Close to a top a step of 0.03 leads past it: the best point is the first, or on the way.
-        (0.502, 1, "the start counts too: the first step may lead past the top"),
-        (0.455, 4, "keep the point of the highest loss, each image its own"),
+        (0.502, 1, "the start counts too, and each image by itself: a step may lead past the top"),
+        (0.455, 4, "keep the point of the highest loss, each image by itself"),
     ]
     for top, steps, reason in cases:
         model = _Hill(top)
@@ -153,24 +196,13 @@ def pgd_keep(attempt: Attack) -> str | None:
         complaint = _outside(images, found, 0.1)
         if complaint:
             return complaint
-        visited: list[Tensor] = []
-        pgd(
-            model,
-            images,
-            labels,
-            Ball("linf", 0.1),
-            steps=steps,
-            step_size=0.03,
-            random_start=False,
-            callback=lambda _, points, __, seen=visited: seen.append(points),
-        )
-        losses = torch.stack([_losses(model, points, labels) for points in visited])
+        losses = _losses_on_the_way(model, images, labels, steps)
         if not torch.allclose(_losses(model, found, labels), losses.amax(dim=0), atol=1e-6):
             return reason
     return None
 
 
-@exercise("6.4")
+@exercise("6.5")
 def one_for_all(attempt: Attack) -> str | None:
     """`one_for_all(model, images, labels, epsilon)` finds one perturbation for all images."""
     model, epsilon = digits_classifier(), 0.25

@@ -6,5 +6,17 @@ same front-end module reads the same state from the page. Needs the `notebooks` 
 
 from within_epsilon.widgets.base import Explorer
 from within_epsilon.widgets.epsilon import EpsilonExplorer
+from within_epsilon.widgets.logits import LogitsExplorer
+from within_epsilon.widgets.margin import MarginExplorer
+from within_epsilon.widgets.sgd import SGDExplorer
+from within_epsilon.widgets.symbols import Symbol, SymbolExplorer
 
-__all__ = ["EpsilonExplorer", "Explorer"]
+__all__ = [
+    "EpsilonExplorer",
+    "Explorer",
+    "LogitsExplorer",
+    "MarginExplorer",
+    "SGDExplorer",
+    "Symbol",
+    "SymbolExplorer",
+]

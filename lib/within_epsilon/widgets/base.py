@@ -45,10 +45,15 @@ def bundle(kind: str) -> str:
     return "\n".join([*_modules(kind, set()), "export default { render };\n"])
 
 
+def state(trait: Any) -> Any:
+    """Mark a trait as part of the state that the front end starts from."""
+    return trait.tag(sync=True, page=True)
+
+
 class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
     """Base of all explorers: a subclass names its front end and gives a still picture.
 
-    Traits tagged `sync=True, page=True` are the state: plain JSON, sent to the front end by a
+    Traits marked with `state` are plain JSON, sent to the front end by a
     kernel and written into the page for readers without one.
     """
 
@@ -66,7 +71,7 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
         """Return what `repr` says in brackets: nothing that changes from run to run."""
         return ""
 
-    def state(self) -> dict[str, Any]:
+    def page_state(self) -> dict[str, Any]:
         """Return what the front end starts from, as JSON types."""
         return {name: getattr(self, name) for name in sorted(self.trait_names(page=True))}
 
@@ -80,7 +85,7 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
         """
         still = self.still()
         carried = set(re.findall(r'data-state="(\w+)"', still))
-        state = {key: value for key, value in self.state().items() if key not in carried}
+        state = {key: value for key, value in self.page_state().items() if key not in carried}
         data = json.dumps(state, sort_keys=True, separators=(",", ":"), allow_nan=False)
         # "<" may open or close a script in the middle of a string; "\u003c" is the same JSON.
         data = data.replace("<", "\\u003c")
@@ -96,18 +101,17 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
         return {**data, "text/plain": repr(self), "text/html": self.to_html()}, metadata
 
 
-def still_picture(uri: str, alt: str, *, width: int, height: int, state: str = "") -> str:
+def still_picture(uri: str, alt: str, *, carries: str = "") -> str:
     """Return an <img> whose pixels no theme filters.
 
     Parameters
     ----------
     uri : PNG as a data URI
     alt : what is seen, in words
-    width, height : CSS pixels
-    state : name of the trait that the same picture carries to the front end
+    carries : name of the trait that the same picture carries to the front end
     """
-    carries = f' data-state="{state}"' if state else ""
+    data = f' data-state="{carries}"' if carries else ""
     return (
-        f'<img class="dark-light" style="filter:none;max-width:100%;height:auto"{carries} '
-        f'width="{width}" height="{height}" alt="{html.escape(alt)}" src="{uri}">'
+        f'<img class="dark-light" style="filter:none;max-width:100%;height:auto"{data} '
+        f'alt="{html.escape(alt)}" src="{uri}">'
     )

@@ -15,7 +15,7 @@ from within_epsilon.checks import warn_if_training
 from within_epsilon.runtime import device_of
 from within_epsilon.threat import Ball
 from within_epsilon.widgets import pictures, scale
-from within_epsilon.widgets.base import Explorer, still_picture
+from within_epsilon.widgets.base import Explorer, state, still_picture
 from within_epsilon.widgets.recording import (
     Direction,
     Stop,
@@ -26,12 +26,9 @@ from within_epsilon.widgets.recording import (
     guess,
     record_curve,
 )
+from within_epsilon.wording import percent
 
 _SMALL = 100  # pixels: pictures below this are enlarged
-
-
-def _state(trait: Any) -> Any:
-    return trait.tag(sync=True, page=True)
 
 
 class EpsilonExplorer(Explorer):
@@ -80,18 +77,18 @@ class EpsilonExplorer(Explorer):
 
     kind = "epsilon"
 
-    shape = _state(traitlets.List(traitlets.Int()))
-    clean = _state(traitlets.Unicode())
-    directions = _state(traitlets.List(traitlets.Dict()))
-    categories = _state(traitlets.Dict())
-    label = _state(traitlets.Int())
-    target = _state(traitlets.Int(None, allow_none=True))
-    epsilons = _state(traitlets.List(traitlets.Float()))
-    balls = _state(traitlets.List(traitlets.Unicode()))
-    readouts = _state(traitlets.List(traitlets.Unicode()))
-    ticks = _state(traitlets.List())
-    epsilon = _state(traitlets.Float())
-    direction = _state(traitlets.Unicode())
+    shape = state(traitlets.List(traitlets.Int()))
+    clean = state(traitlets.Unicode())
+    directions = state(traitlets.List(traitlets.Dict()))
+    categories = state(traitlets.Dict())
+    label = state(traitlets.Int())
+    target = state(traitlets.Int(None, allow_none=True))
+    epsilons = state(traitlets.List(traitlets.Float()))
+    balls = state(traitlets.List(traitlets.Unicode()))
+    readouts = state(traitlets.List(traitlets.Unicode()))
+    ticks = state(traitlets.List())
+    epsilon = state(traitlets.Float())
+    direction = state(traitlets.Unicode())
 
     def __init__(
         self,
@@ -168,10 +165,9 @@ class EpsilonExplorer(Explorer):
         way = next(way for way in self.directions if way["key"] == self.direction)
         place = self.epsilons.index(self.epsilon)
         (before, p_before), (after, p_after) = way["curve"][0][0], way["curve"][place][0]
-        return (
-            f"{self.categories[str(before)]} {p_before:.0%} → "
-            f"{self.categories[str(after)]} {p_after:.0%}, {self.balls[place]}, {way['attack']}"
-        )
+        clean = f"{self.categories[str(before)]} {percent(p_before)}"
+        perturbed = f"{self.categories[str(after)]} {percent(p_after)}"
+        return f"{clean} → {perturbed}, {self.balls[place]}, {way['attack']}"
 
     def summary(self) -> str:
         """Return the true class, the threat model and the direction."""
@@ -209,8 +205,7 @@ def _still_figure(caption: str, alt: str, image: Tensor, *, clean: str) -> str:
     small = pictures.eight_bits(image)
     levels = pictures.enlarge(small) if max(small.shape[:2]) < _SMALL else small
     uri = pictures.png(levels)
-    state = "clean" if uri == clean else ""
-    tag = still_picture(uri, alt, width=levels.shape[1], height=levels.shape[0], state=state)
+    tag = still_picture(uri, alt, carries="clean" if uri == clean else "")
     return f'<figure style="margin:0">{tag}<figcaption>{caption}</figcaption></figure>'
 
 

@@ -1,10 +1,8 @@
 // The ε explorer: clean | perturbation | adversarial, with ε on a slider of recorded stops. The
 // pictures are computed here, in float32 as in the notebook; the probabilities are the notebook's.
 
-import { bars, button, choice, drawAtWidth, html, openCard, part, percent, slider, svg, traffic,
-  verdict } from "./explorer.js";
-
-const INSET = 14; // half the slider's thumb: stops of the chart stand above stops of the slider
+import { INSET, bars, button, choice, dragAlong, drawAtWidth, html, keepState, nearest, openCard,
+  part, percent, slider, svg, verdict } from "./explorer.js";
 
 /** The bytes behind a data URI. */
 function decodeBase64(uri) {
@@ -90,16 +88,7 @@ function curve(card, stops, move) {
       dot("dot adversary", `M${x(at) - 6} ${y(other) + 5}h12l-6 -11z`),
       dot("dot true", `M${x(at) - 6} ${y(truth)}a6 6 0 1 0 12 0a6 6 0 1 0 -12 0z`)));
   };
-  const follow = (event) => {
-    const box = holder.getBoundingClientRect();
-    const share = (event.clientX - box.left - INSET) / (box.width - 2 * INSET);
-    move(Math.round(Math.min(1, Math.max(0, share)) * (stops.length - 1)));
-  };
-  holder.addEventListener("pointerdown", (event) => {
-    holder.setPointerCapture(event.pointerId);
-    follow(event);
-  });
-  holder.addEventListener("pointermove", (event) => { if (event.buttons) follow(event); });
+  dragAlong(holder, (share) => move(Math.round(share * (stops.length - 1))));
   drawAtWidth(card, holder, (now) => { width = now; draw(); });
   return {
     node: holder,
@@ -107,14 +96,17 @@ function curve(card, stops, move) {
   };
 }
 
+// Three photos of 224 pixels just fill a column of the book: the gaps give way before they do.
 const STYLE = `
-.pictures { display: grid; justify-content: center; gap: 8px; padding: 0 2px;
+.pictures { display: grid; justify-content: center;
+  gap: clamp(0px, calc((100cqw - 3 * var(--shown)) / 2), 8px);
   grid-template-columns: repeat(3, minmax(0, var(--shown))); }
 .pictures figure { text-align: center; font-size: 14px; }
 canvas { display: block; width: 100%; height: auto; border-radius: 3px; }
 .pixelated canvas { image-rendering: pixelated; }
 figcaption { padding: 4px 0 0; line-height: 1.3; white-space: nowrap; }
-@container (max-width: 400px) { figcaption { font-size: 12px; } }
+@container (max-width: 520px) { .pictures { gap: 6px; padding: 0 6px; } }
+@container (max-width: 400px) { figcaption { font-size: 11.5px; } }
 .curve { margin: 2px 0 -6px; touch-action: pan-y; cursor: ew-resize; }
 .curve path { fill: none; }
 .curve .grid { stroke: var(--line); }
@@ -149,12 +141,7 @@ export async function render({ model, el }) {
   const clean = await decodePixels(get("clean"), shape);
   const signs = Object.fromEntries(await Promise.all(directions.map(async (direction) =>
     [direction.key, await decodeSigns(direction.signs, shape)])));
-  const start = { epsilon: get("epsilon"), direction: get("direction") };
   const name = (index) => names[index] ?? String(index);
-  const nearest = (epsilon) => epsilons.reduce((best, stop, i) =>
-    (Math.abs(stop - epsilon) < Math.abs(epsilons[best] - epsilon) ? i : best), 0);
-  let at = nearest(start.epsilon);
-  let chosen = start.direction;
 
   const card = openCard(el, "ε explorer");
   const pictures = ["clean image", "perturbation", "adversarial image"]
@@ -162,22 +149,9 @@ export async function render({ model, el }) {
   const row = html("div", { class: `pictures ${shape[2] < 100 ? "pixelated" : ""}` },
     ...pictures.map((one) => one.node));
   row.style.setProperty("--shown", `${shape[2] < 100 ? 200 : shape[2]}px`);
-  const epsilonTraffic = traffic(model, "epsilon", (value) => { at = nearest(value); show(); });
-  const directionTraffic = traffic(model, "direction", (value) => { chosen = value; show(); });
-  card.until(epsilonTraffic.close);
-  card.until(directionTraffic.close);
-  const move = (i) => {
-    if (i === at) return;
-    at = i;
-    epsilonTraffic.send(epsilons[i]);
-    show();
-  };
-  const turn = (value) => {
-    chosen = value;
-    directionTraffic.send(value);
-    show();
-  };
-  const control = slider({ label: "Size of the perturbation", stops: epsilons, index: at,
+  const { state, set, reset } = keepState(model, card, ["epsilon", "direction"], show);
+  const move = (i) => { if (epsilons[i] !== state.epsilon) set("epsilon", epsilons[i]); };
+  const control = slider({ label: "Size of the perturbation", stops: epsilons, index: 0,
     text: (i) => get("readouts")[i], change: move, main: true });
   const ticks = html("div", { class: "ticks muted", "aria-hidden": "true" },
     ...get("ticks").map(([i, text]) => {
@@ -186,21 +160,22 @@ export async function render({ model, el }) {
       return tick;
     }));
   const options = directions.map(({ key: value, label: text }) => ({ value, label: text }));
-  const choose = choice({ label: "Direction", options, value: chosen, change: turn });
+  const choose = choice({ label: "Direction", options, value: state.direction,
+    change: (value) => set("direction", value) });
   const probabilities = curve(card, epsilons, move);
-  const reset = button("Reset", () => { move(nearest(start.epsilon)); turn(start.direction); });
   const { node: verdictNode, say } = verdict(card);
   const top = bars("What the network sees in the adversarial image");
 
   function show() {
+    const at = nearest(epsilons, state.epsilon);
     const epsilon = epsilons[at];
-    const direction = directions.find((one) => one.key === chosen);
-    const adversarial = addSigns(clean, signs[chosen], epsilon);
+    const direction = directions.find((one) => one.key === state.direction);
+    const adversarial = addSigns(clean, signs[direction.key], epsilon);
     const k = amplification(epsilon);
     pictures[0].paint((i) => clean[i], "clean");
     pictures[1].paint((i) => 0.5 + k * (adversarial[i] - clean[i]),
       epsilon ? `perturbation\u00a0×\u00a0${k}` : "no perturbation");
-    pictures[2].paint((i) => adversarial[i], chosen === "random" ? "noisy" : "adversarial");
+    pictures[2].paint((i) => adversarial[i], direction.key === "random" ? "noisy" : "adversarial");
 
     const rows = direction.curve[at];
     const [before, now] = [direction.curve[0][0], rows[0]];
@@ -218,12 +193,12 @@ export async function render({ model, el }) {
       other: direction.curve.map((stop) => stop.find(([index]) => index !== label)[1]),
     });
     control.show(at);
-    choose.show(chosen);
+    choose.show(direction.key);
   }
 
   control.input.before(key(name(label)), probabilities.node);
   card.append(html("style", {}, STYLE), row,
-    part(html("div", { class: "row bottom spread" }, choose.node, reset)),
+    part(html("div", { class: "row bottom spread" }, choose.node, button("Reset", reset))),
     part(control.node, ticks), verdictNode, part(top.node));
   show();
   return () => card.close();

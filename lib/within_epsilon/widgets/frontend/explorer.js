@@ -20,6 +20,17 @@ export const html = (tag, attributes = {}, ...children) =>
 export const svg = (tag, attributes = {}, ...children) =>
   build(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 
+/** Text cut where a letter after "_" is a subscript: every other piece is one. */
+const cut = (text) => text.split(/_([\p{L}\d])(?![\p{L}\d_])/u);
+
+/** Text with its subscripts, for HTML. */
+export const subscripted = (text) =>
+  cut(text).map((piece, i) => (i % 2 ? html("sub", {}, piece) : piece));
+
+/** The same for SVG, where the line must be brought back up. */
+export const subscriptedSvg = (text) => cut(text).map((piece, i) => (i % 2
+  ? svg("tspan", { dy: 3, "font-size": "80%" }, piece) : svg("tspan", { dy: i && -3 }, piece)));
+
 /** Is the page dark? Sphinx and Jupyter themes say so themselves, else the system does. */
 function isDark() {
   const { documentElement: page, body } = document;
@@ -66,10 +77,14 @@ export function keyStep(key, index, count) {
   return key in steps ? Math.min(count - 1, Math.max(0, index + steps[key])) : null;
 }
 
+/** Where the middle of a slider's thumb is, in CSS. */
+const thumbAt = (share) => `calc(var(--size) * ${0.5 - share} + ${100 * share}%)`;
+
 let serial = 0;
 
-/** A slider over the listed stops; `text(i)` is what stop i is called, unit included. */
-export function slider({ label, stops, index, text, change, main = false }) {
+/** A slider over the listed stops; `text(i)` is what stop i is called, unit included. Its bar starts
+ * at stop `zero`. */
+export function slider({ label, stops, index, text, change, main = false, zero = 0 }) {
   const id = `slider-${++serial}`;
   // Not <output>: that is a live region, and the slider already speaks for itself.
   const readout = html("span", { class: "readout", "aria-hidden": "true" });
@@ -83,10 +98,12 @@ export function slider({ label, stops, index, text, change, main = false }) {
       change(to);
     } });
   const node = html("div", { class: main ? "main" : "grow" },
-    html("div", { class: "label" }, html("label", { for: id }, label), readout), input);
+    html("div", { class: "label" }, html("label", { for: id }, ...subscripted(label)), readout), input);
   const show = (i) => {
     input.value = i;
-    input.style.setProperty("--fill", `${(100 * i) / Math.max(1, stops.length - 1)}%`);
+    const [from, to] = [zero, i].sort((a, b) => a - b);
+    input.style.setProperty("--from", from ? thumbAt(from / Math.max(1, stops.length - 1)) : "0%");
+    input.style.setProperty("--to", thumbAt(to / Math.max(1, stops.length - 1)));
     readout.textContent = text(i);
     input.setAttribute("aria-valuetext", text(i));
   };
@@ -94,7 +111,7 @@ export function slider({ label, stops, index, text, change, main = false }) {
   return { node, show, input };
 }
 
-/** One of a few options, as a row of radio buttons. */
+/** One of a few options, as a row of radio buttons; `more` is said, not shown. */
 export function choice({ label, options, value, change }) {
   const name = `choice-${++serial}`;
   const inputs = options.map((option) => html("input", { type: "radio", name, value: option.value,
@@ -110,7 +127,9 @@ export function choice({ label, options, value, change }) {
   };
   const node = html("fieldset", { onkeydown: pick }, html("legend", {}, label),
     html("div", { class: "choice" }, ...options.map((option, i) =>
-      html("label", {}, inputs[i], html("span", {}, option.label)))));
+      html("label", {}, inputs[i],
+        html("span", { class: "option" }, html("span", {}, ...subscripted(option.label))),
+        html("span", { class: "unseen" }, option.more ?? "")))));
   const show = (chosen) => options.forEach((option, i) => {
     inputs[i].checked = option.value === chosen;
   });
@@ -127,7 +146,8 @@ export function verdict(card) {
   let timer = 0;
   card.until(() => clearTimeout(timer));
   const say = (sentence, mark = "", role = "") => {
-    seen.replaceChildren(...(mark ? [html("span", { class: `mark ${role}` }, mark)] : []), sentence);
+    seen.replaceChildren(...(mark ? [html("span", { class: `mark ${role}` }, ...subscripted(mark))] : []),
+      ...subscripted(sentence));
     clearTimeout(timer);
     timer = setTimeout(() => { spoken.textContent = [mark, sentence].filter(Boolean).join(": "); },
       500);
@@ -144,15 +164,39 @@ export function bars(label) {
     return html("li", { class: role ?? "" },
       html("span", { class: "name" }, name, ...(tag ? [" ", html("small", {}, tag)] : [])),
       html("span", { class: "bar", "aria-hidden": "true" }, fill),
-      html("span", { class: "value" }, text ?? percent(value, 1)));
+      html("span", { class: "value" }, text ?? tenths(value)));
   }));
   return { node, show };
 }
 
-/** 0.857 as "86%", or "85.7%" with one digit. */
-export function percent(probability, digits = 0) {
-  const text = (100 * probability).toFixed(digits);
-  return probability > 0 && +text === 0 ? `<${10 ** -digits}%` : `${text}%`;
+/** A probability as a sentence has it: whole percents, but tenths where whole ones would lie. */
+export function percent(probability) {
+  const hundredths = 100 * probability;
+  if (hundredths >= 1 && hundredths <= 99) return `${hundredths.toFixed(0)}%`;
+  return `${hundredths.toFixed(1).replace(/\.0$/, "")}%`;
+}
+
+/** A probability as a bar has it, in tenths of a percent. */
+export function tenths(probability) {
+  const text = (100 * probability).toFixed(1);
+  return probability > 0 && text === "0.0" ? "<0.1%" : `${text}%`;
+}
+
+/** Half a main slider's thumb: a chart above it keeps as much free on either side. */
+export const INSET = 14;
+
+/** Let the pointer drag along a chart: `move(share)` hears how far along, from 0 to 1. */
+export function dragAlong(node, move) {
+  const follow = (event) => {
+    const box = node.getBoundingClientRect();
+    const share = (event.clientX - box.left - INSET) / (box.width - 2 * INSET);
+    move(Math.min(1, Math.max(0, share)));
+  };
+  node.addEventListener("pointerdown", (event) => {
+    node.setPointerCapture(event.pointerId);
+    follow(event);
+  });
+  node.addEventListener("pointermove", (event) => { if (event.buttons) follow(event); });
 }
 
 /** Call `draw(width)` now and whenever the node's width changes. */
@@ -166,13 +210,38 @@ export function drawAtWidth(card, node, draw) {
   card.until(() => watch.disconnect());
 }
 
-/** Two-way traffic for one key of the state: what we set ourselves does not come back to us. */
-export function traffic(model, key, receive) {
+/** Keep the named parts of the state in step with the model; `show` runs after every change. What
+ * we set ourselves does not come back to us. */
+export function keepState(model, card, keys, show) {
+  const state = Object.fromEntries(keys.map((key) => [key, model.get(key)]));
+  const start = { ...state };
   let ours = false;
-  const listen = () => { if (!ours) receive(model.get(key)); };
-  model.on(`change:${key}`, listen);
-  return {
-    send(value) { ours = true; model.set(key, value); ours = false; model.save_changes(); },
-    close: () => model.off(`change:${key}`, listen),
+  const update = (changes) => {
+    ours = true;
+    for (const [key, value] of Object.entries(changes)) model.set(key, state[key] = value);
+    ours = false;
+    model.save_changes();
+    show();
   };
+  for (const key of keys) {
+    const listen = () => {
+      if (ours) return;
+      state[key] = model.get(key);
+      show();
+    };
+    model.on(`change:${key}`, listen);
+    card.until(() => model.off(`change:${key}`, listen));
+  }
+  return { state, set: (key, value) => update({ [key]: value }), reset: () => update(start) };
 }
+
+/** The place of the stop nearest to a value. */
+export const nearest = (stops, value) => stops.reduce((best, stop, i) =>
+  (Math.abs(stop - value) < Math.abs(stops[best] - value) ? i : best), 0);
+
+/** The numbers from one to another by steps, both ends included. */
+export const range = (from, to, step) => Array.from({ length: Math.round((to - from) / step) + 1 },
+  (_, i) => Number((from + i * step).toPrecision(9)));
+
+/** A number with a true minus sign. */
+export const signed = (value, digits = 1) => value.toFixed(digits).replace("-", "−");

@@ -15,20 +15,23 @@ export const CSS = `
 [hidden] { display: none !important; }
 .card { font: 15px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
   font-variant-numeric: tabular-nums; color: var(--text); background: var(--surface);
-  border: 1px solid var(--line); border-radius: 10px; padding: 12px 0 14px; margin: 4px 0;
-  overflow: hidden; text-align: left; }
+  box-shadow: inset 0 0 0 1px var(--line); border-radius: 10px; padding: 12px 0 14px;
+  margin: 4px 0; overflow: hidden; text-align: left; }
 .part { padding: 0 16px; margin: 12px 0 0; }
 .part:first-of-type { margin-top: 0; }
 .row { display: flex; flex-wrap: wrap; gap: 6px 16px; align-items: center; }
-.row.bottom { align-items: flex-end; position: relative; }
-.grow { flex: 1 1 240px; min-width: 0; }
+.row .row { gap: 6px; }
+.row.bottom, .corner { align-items: flex-end; position: relative; }
+.corner > :first-child legend { line-height: 44px; }
+.corner > button { position: absolute; top: 0; right: 0; }
+.grow { flex: 1 1 270px; min-width: 0; }
 .spread { justify-content: space-between; }
 .muted { color: var(--muted); font-size: 13px; }
 p, figure, fieldset, ol, ul, dl, dd { margin: 0; padding: 0; border: 0; list-style: none; }
 .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
   white-space: nowrap; }
 :focus { outline: none; }
-:focus-visible, input:focus-visible + span { outline: 3px solid var(--control); outline-offset: 2px; }
+:focus-visible, input:focus-visible + .option { outline: 3px solid var(--control); outline-offset: 2px; }
 
 .label { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 12px; }
 .readout { font-weight: 600; }
@@ -37,13 +40,12 @@ p, figure, fieldset, ol, ul, dl, dd { margin: 0; padding: 0; border: 0; list-sty
 input[type="range"] { appearance: none; display: block; width: 100%; height: 44px; margin: 0;
   background: none; cursor: pointer; touch-action: pan-y; --size: 22px; border-radius: 8px; }
 .main input[type="range"] { --size: 28px; }
+input[type="range"] { --bar: linear-gradient(to right, transparent var(--from),
+  var(--control) var(--from) var(--to), transparent var(--to)) var(--track); }
 input[type="range"]::-webkit-slider-runnable-track { height: 8px; border-radius: 4px;
-  border: 1px solid var(--other);
-  background: linear-gradient(var(--control) 0 0) 0 / var(--fill, 0) 100% no-repeat var(--track); }
+  border: 1px solid var(--other); background: var(--bar); }
 input[type="range"]::-moz-range-track { height: 6px; border-radius: 4px;
-  border: 1px solid var(--other); background: var(--track); }
-input[type="range"]::-moz-range-progress { height: 6px; border-radius: 4px;
-  background: var(--control); }
+  border: 1px solid var(--other); background: var(--bar); }
 input[type="range"]::-webkit-slider-thumb { appearance: none; width: var(--size);
   height: var(--size); margin-top: calc(3px - var(--size) / 2); border-radius: 50%;
   border: 3px solid var(--surface); background: var(--control); box-shadow: 0 0 0 1px var(--control); }
@@ -55,13 +57,13 @@ legend { padding: 0; margin: 0 0 4px; }
 .choice { display: flex; flex-wrap: wrap; gap: 6px; }
 .choice label { position: relative; cursor: pointer; }
 .choice input { position: absolute; inset: 0; opacity: 0; margin: 0; cursor: pointer; }
-.choice span, button { display: inline-flex; align-items: center; justify-content: center;
+.option, button { display: inline-flex; align-items: center; justify-content: center;
   min-height: 44px; min-width: 44px; padding: 4px 12px; font: inherit; color: var(--text);
   background: var(--surface); border: 1px solid var(--other); border-radius: 8px; }
-.choice input:checked + span { font-weight: 600; border-color: var(--control);
+.choice input:checked + .option { font-weight: 600; border-color: var(--control);
   color: var(--text); box-shadow: inset 0 0 0 2px var(--control); }
 button { cursor: pointer; touch-action: manipulation; }
-button:hover, .choice label:hover span { background: var(--track); }
+button:hover, .choice label:hover .option { background: var(--track); }
 button[disabled] { color: var(--muted); cursor: default; }
 
 .verdict { min-height: 1.4em; font-size: 17px; line-height: 1.4; text-wrap: pretty; }
@@ -85,13 +87,14 @@ button[disabled] { color: var(--muted); cursor: default; }
 .true .name, .true .value { color: var(--true-text); font-weight: 600; }
 .adversary .name, .adversary .value { color: var(--adversary-text); font-weight: 600; }
 
+sub { font-size: 75%; line-height: 0; }
 svg { display: block; width: 100%; overflow: visible; }
 svg text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
   fill: var(--muted); stroke: var(--surface); stroke-width: 3px; paint-order: stroke; }
 @container (max-width: 520px) {
   .part { padding: 0 12px; }
   .verdict { min-height: 2.8em; }
-  .row.bottom legend { line-height: 44px; }
+  .row.bottom > :first-child legend { line-height: 44px; }
   .row.bottom > button { position: absolute; top: 0; right: 0; }
   .bars li { grid-template-columns: minmax(0, 1fr) 4em; min-height: 40px; }
   .bars .bar { grid-row: 2; grid-column: 1 / -1; }

@@ -1,0 +1,130 @@
+"""Chapter 4's checks see through plausible wrong answers and say what is wrong."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from within_epsilon import losses
+from within_epsilon.attacks import fgsm, pgd, random_noise
+from within_epsilon.exercises import verdict
+from within_epsilon.threat import Ball
+
+
+def _picked(table, labels):
+    return table.gather(1, labels.unsqueeze(1)).squeeze(1)
+
+
+def _by_hand(logits, labels):
+    return torch.logsumexp(logits, dim=1) - _picked(logits, labels)
+
+
+def _by_softplus(logits, labels):
+    column = labels.unsqueeze(1)
+    gaps = (logits - logits.gather(1, column)).scatter(1, column, -torch.inf)
+    return nn.functional.softplus(gaps.logsumexp(dim=1))
+
+
+def _naive(logits, labels):
+    exponentials = logits.exp()
+    return exponentials.sum(dim=1).log() - _picked(logits, labels)
+
+
+def _by_log1p(logits, labels):
+    z_y = logits.gather(1, labels.unsqueeze(1))
+    peak = (logits - z_y).amax(dim=1, keepdim=True)
+    rivals = (logits - z_y - peak).exp().scatter(1, labels.unsqueeze(1), 0.0)
+    return (peak + (torch.expm1(-peak) + rivals.sum(1, keepdim=True)).log1p()).squeeze(1)
+
+
+def _rival_slopes_only(logits, labels):
+    return _by_softplus(logits.detach(), labels) + (_by_hand(logits, labels) * 0)
+
+
+def _logits(margin, wrong=1):
+    labels = torch.arange(10)
+    logits = margin * nn.functional.one_hot(labels, 10).float()
+    logits[:wrong] = logits[:wrong].roll(1, dims=1)
+    return logits, labels
+
+
+def _without(kind):
+    return lambda model: nn.Sequential(*[part for part in model if not isinstance(part, kind)])
+
+
+class _Log(nn.Module):
+    def forward(self, probabilities):
+        return probabilities.log()
+
+
+def _log_after_softmax(model):
+    return nn.Sequential(*model, _Log()) if isinstance(model[-1], nn.Softmax) else model
+
+
+def _in_place(model):
+    if isinstance(model[-1], nn.Softmax):
+        del model[-1]
+    return model
+
+
+def _climb(attack, loss):
+    return lambda m, x, y, e: attack(m, x, y, Ball("linf", e), loss=loss)
+
+
+def _divided(by):
+    return lambda z, y: losses.cross_entropy(z / by(z), y)
+
+
+WRONG = [
+    ("4.1", lambda z, y: _by_hand(z, y).mean(), "one loss per row"),
+    ("4.1", lambda z, y: -_by_hand(z, y), "the sign is wrong"),
+    ("4.1", lambda z, y: _by_hand(z, (y + 1) % 10), "the loss is"),
+    ("4.1", _naive, "take the largest out"),
+    ("4.1", lambda z, y: -_picked(z.softmax(1), y).log(), "sure and wrong by 400"),
+    ("4.1", _by_hand, "at margin 30 the loss"),
+    ("4.1", lambda z, y: _by_softplus(z.detach(), y), "autograd cannot follow"),
+    ("4.1", _rival_slopes_only, "the slope in the label's own logit"),
+    ("4.2", lambda: _logits(20.0), "one mistake among 10"),
+    ("4.2", lambda: _logits(30.0, wrong=2), "only 8 of 10"),
+    ("4.2", lambda: _logits(float("inf")), "finite"),
+    ("4.2", lambda: (_logits(30.0)[0], torch.arange(1, 11)), "from 0 to 9"),
+    ("4.2", lambda: (torch.zeros(10, 10), torch.zeros(10).long()), "two logits are equally"),
+    ("4.2", lambda: _logits(30.0)[::-1], "shape"),
+    ("4.3", lambda model: model, "ends in a softmax"),
+    ("4.3", lambda model: model[:-1], "a model that returned logits"),
+    ("4.3", _without(nn.Softmax), "inside"),
+    ("4.3", _log_after_softmax, "cannot be undone"),
+    ("4.3", lambda model: "removed", "must return a model"),
+    ("4.4", _climb(fgsm, losses.cross_entropy), "which loss did you climb"),
+    ("4.4", lambda m, x, y, e: random_noise(x, Ball("linf", e)), "random signs"),
+    ("4.4", _climb(fgsm, _divided(lambda z: 100)), "factor of 100000"),
+    ("4.4", lambda m, x, y, e: _climb(fgsm, losses.margin_loss)(m, x, y, 2 * e), "more than ε"),
+    ("4.4", lambda m, x, y, e: x - e, "[0, 1]"),
+]
+
+
+@pytest.mark.parametrize(("number", "attempt", "reason"), WRONG)
+def test_a_plausible_wrong_answer_is_told_why(number, attempt, reason):
+    said = verdict(number, attempt)
+    assert said.startswith("wrong, because ")
+    assert reason in said
+
+
+RIGHT = [
+    ("4.1", losses.cross_entropy),
+    ("4.1", _by_softplus),
+    ("4.1", _by_log1p),
+    ("4.2", lambda: _logits(25.0)),
+    ("4.2", lambda: tuple(part.tolist() for part in _logits(1000.0))),
+    ("4.3", _in_place),
+    ("4.3", lambda m: m[:-1] if isinstance(m[-1], nn.Softmax | nn.LogSoftmax) else m),
+    ("4.4", _climb(pgd, losses.margin_loss)),
+    ("4.4", _climb(fgsm, _divided(lambda z: z.detach().abs().max()))),
+    ("4.4", lambda m, x, y, e: _climb(fgsm, losses.cross_entropy)(m.model, x, y, e)),
+]
+
+
+@pytest.mark.parametrize(("number", "attempt"), RIGHT)
+def test_another_right_answer_is_correct(number, attempt):
+    assert verdict(number, attempt) == "correct"

@@ -1,0 +1,145 @@
+"""Chapter 5's checks see through plausible wrong answers and say what is wrong."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from within_epsilon.exercises import verdict
+from within_epsilon.losses import cross_entropy
+
+
+def _step(*, clear=True, reduce=torch.mean, sign=1.0, result="before"):
+    def sgd_step(model, images, labels, step_size):
+        if clear:
+            model.zero_grad()
+        loss = reduce(cross_entropy(model(images), labels))
+        loss.backward()
+        with torch.no_grad():
+            for theta in model.parameters():
+                if theta.grad is not None:
+                    theta -= sign * step_size * theta.grad
+        after = cross_entropy(model(images), labels).mean()
+        return {"before": loss, "after": after, "model": model, "nothing": None}[result]
+
+    return sgd_step
+
+
+def _new_parameters(model, images, labels, step_size):
+    loss = cross_entropy(model(images), labels).mean()
+    names = [name for name, _ in model.named_parameters() if name != "idle"]
+    parameters = [model.get_parameter(name) for name in names]
+    gradients = torch.autograd.grad(loss, parameters)
+    for name, theta, gradient in zip(names, parameters, gradients, strict=True):
+        owner, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(owner), leaf, nn.Parameter(theta - step_size * gradient))
+    return loss.item()
+
+
+def _by_torch(model, images, labels, step_size):
+    optimizer = torch.optim.SGD(model.parameters(), lr=step_size)
+    optimizer.zero_grad()
+    loss = nn.functional.cross_entropy(model(images), labels)
+    loss.backward()
+    optimizer.step()
+    return loss
+
+
+def _pieces(*, weigh, reduce=torch.mean):
+    def full_gradient(model, images, labels, batch_size):
+        parameters = list(model.parameters())
+        total = [torch.zeros_like(theta) for theta in parameters]
+        count = -(-len(images) // batch_size)
+        for batch in torch.arange(len(images)).split(batch_size):
+            loss = reduce(cross_entropy(model(images[batch]), labels[batch]))
+            weight = weigh(len(batch), count, len(images))
+            for into, part in zip(total, torch.autograd.grad(loss, parameters), strict=True):
+                into += weight * part
+        return total
+
+    return full_gradient
+
+
+def _by_backward(model, images, labels, batch_size, *, clear=True):
+    if clear:
+        model.zero_grad()
+    for batch in torch.arange(len(images)).split(batch_size):
+        share = len(batch) / len(images)
+        (share * nn.functional.cross_entropy(model(images[batch]), labels[batch])).backward()
+    return [theta.grad for theta in model.parameters()]
+
+
+def _at_once(model, images, labels, batch_size):
+    return _by_backward(model, images, labels, len(images))
+
+
+def _keep(losses, patience, *, strict=True):
+    kept = 0
+    for epoch, value in enumerate(losses):
+        if value < losses[kept] or (not strict and value <= losses[kept]):
+            kept = epoch
+        if epoch - kept >= patience:
+            break
+    return kept
+
+
+def _consecutive_rises(losses, patience):
+    rises, kept = 0, 0
+    for epoch in range(1, len(losses)):
+        rises = rises + 1 if losses[epoch] >= losses[epoch - 1] else 0
+        kept = epoch if losses[epoch] < losses[kept] else kept
+        if rises >= patience:
+            break
+    return kept
+
+
+WRONG = [
+    ("5.1", _step(clear=False), "clear them first"),
+    ("5.1", _step(reduce=torch.sum), "take the mean"),
+    ("5.1", _step(sign=-1.0), "*up* the loss"),
+    ("5.1", _step(sign=0.5), "away from where torch.optim.SGD"),
+    ("5.1", _step(sign=0.0), "no parameter has moved"),
+    ("5.1", _step(result="after"), "before the step"),
+    ("5.1", _step(result="model"), "a number"),
+    ("5.1", _new_parameters, "in place"),
+    ("5.2", _pieces(weigh=lambda size, count, n: 1 / count), "weigh a batch by its size"),
+    ("5.2", _pieces(weigh=lambda size, count, n: 1), "the number of batches"),
+    ("5.2", _pieces(weigh=lambda size, count, n: 1, reduce=torch.sum), "divide by 48"),
+    ("5.2", _pieces(weigh=lambda size, count, n: 8 / n), "off by up to"),
+    ("5.2", lambda *a: _by_backward(*a, clear=False), "lay in .grad"),
+    ("5.2", _at_once, "only 8 fit"),
+    ("5.2", lambda *a: _by_backward(*a)[:-1], "one tensor per parameter"),
+    ("5.3", lambda losses, patience: min(range(len(losses)), key=losses.__getitem__), "computed"),
+    ("5.3", lambda losses, patience: _keep(losses, patience, strict=False), "equals"),
+    ("5.3", _keep, "NaN"),  # nan is never undercut
+    ("5.3", _consecutive_rises, "new *lowest*"),
+    ("5.3", lambda losses, patience: _keep(losses, patience) + 1, "counted from 0"),
+    ("5.4", lambda curvatures, momentum: 2 / max(curvatures), "still converges"),
+    ("5.4", lambda curvatures, momentum: 2 * (1 - momentum) / max(curvatures), "still converges"),
+    ("5.4", lambda curvatures, momentum: 2 / min(curvatures), "does not converge"),
+    ("5.4", lambda curvatures, momentum: 2 / sum(curvatures), "still converges"),
+    ("5.4", lambda curvatures, momentum: -1.0, "positive"),
+]
+
+
+@pytest.mark.parametrize(("number", "attempt", "reason"), WRONG)
+def test_a_plausible_wrong_answer_is_told_why(number, attempt, reason):
+    said = verdict(number, attempt)
+    assert said.startswith("wrong, because ")
+    assert reason in said
+
+
+RIGHT = [
+    # Other ways than the printed solution to be right.
+    ("5.1", _by_torch),
+    ("5.1", _step(result="nothing")),
+    ("5.2", _by_backward),
+    ("5.2", _pieces(weigh=lambda size, count, n: size / n)),
+    ("5.4", lambda curvatures, momentum: 1.999 * (1 + momentum) / max(curvatures)),
+]
+
+
+@pytest.mark.parametrize(("number", "attempt"), RIGHT)
+def test_another_right_answer_is_correct(number, attempt):
+    assert verdict(number, attempt) == "correct"

@@ -1,0 +1,222 @@
+"""The ball: against NumPy's norms, brute force and hostile perturbations."""
+
+import doctest
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from within_epsilon import threat
+from within_epsilon.runtime import example_generators
+from within_epsilon.threat import Ball
+
+NORMS = ("linf", "l2", "l1")
+ORDERS = {"linf": np.inf, "l1": 1}
+DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+# The contract: how far beyond epsilon the norm, measured in float64, may lie.
+SLACK = {torch.float64: 1e-6, torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 1e-2}
+
+norms = st.sampled_from(NORMS)
+radii = st.floats(1e-3, 1.0)
+vectors = arrays(np.float64, st.tuples(st.just(3), st.integers(1, 12)), elements=st.floats(-3, 3))
+
+
+def norm(delta: torch.Tensor, which: str) -> np.ndarray:
+    rows = delta.double().flatten(1).numpy()
+    if which == "l2":
+        return np.array([math.hypot(*row) for row in rows])  # whose squares do not underflow
+    return np.linalg.norm(rows, ord=ORDERS[which], axis=1)
+
+
+@settings(deadline=None)
+@given(norms, radii, vectors)
+def test_projection_is_inside_idempotent_and_keeps_the_inside(which, epsilon, delta):
+    delta, ball = torch.from_numpy(delta), Ball(which, epsilon)
+    projected = ball.project(delta)
+    assert (norm(projected, which) <= epsilon * (1 + 1e-12)).all()
+    assert ball.contains(projected).all()
+    torch.testing.assert_close(ball.project(projected), projected, rtol=1e-12, atol=1e-14)
+    inside = torch.from_numpy(norm(delta, which) <= epsilon * (1 - 1e-12))
+    assert torch.equal(projected[inside], delta[inside])
+
+
+@settings(deadline=None)
+@given(norms, radii, vectors, st.integers(0, 2**32 - 1))
+def test_no_feasible_point_is_nearer_than_the_projection(which, epsilon, delta, seed):
+    delta, ball = torch.from_numpy(delta), Ball(which, epsilon)
+    projected = ball.project(delta)
+    # <delta - p, q - p> <= 0 for all q in the ball says that p is nearest, and each
+    # ball is the hull of points on its boundary, its corners among them.
+    rivals = ball.random(delta, example_generators(range(3), seed), boundary=True)
+    corners = epsilon * ball.steepest(delta - projected)
+    for rival in (rivals, corners):
+        angle = ((delta - projected) * (rival - projected)).sum(dim=1)
+        assert (angle <= 1e-9).all()
+
+
+@pytest.mark.parametrize("which", NORMS)
+def test_projection_in_the_plane_agrees_with_brute_force(which):
+    epsilon, angles = 0.7, torch.linspace(0, 2 * math.pi, 20_001, dtype=torch.float64)
+    circle = torch.stack((angles.cos(), angles.sin()), dim=1)
+    boundary = epsilon * circle / torch.from_numpy(norm(circle, which)).unsqueeze(1)
+    points = 2 * torch.randn(50, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    points = points[torch.from_numpy(norm(points, which) > epsilon)]
+    nearest = boundary[torch.cdist(points, boundary).argmin(dim=1)]
+    torch.testing.assert_close(Ball(which, epsilon).project(points), nearest, rtol=0, atol=3e-4)
+
+
+@given(
+    norms,
+    st.sampled_from(DTYPES),
+    st.one_of(radii, st.sampled_from((0.0, 1e-7, 1e-30))),
+    arrays(
+        np.float64,
+        (4, 7),
+        elements=st.one_of(st.floats(0, 1), st.sampled_from((0, 1, 0.5, 1e-40, 1 - 2**-24))),
+    ),
+    arrays(
+        np.float64,
+        (4, 7),
+        elements=st.one_of(
+            st.floats(-1, 1),
+            st.floats(-1e4, 1e4),
+            st.sampled_from((0.0, -0.0, 1e-310, -1e-45, 3e38, -3e38, 1e300)),
+        ),
+    ),
+)
+@settings(max_examples=400, deadline=None)
+def test_perturbed_images_keep_the_contract(which, dtype, epsilon, images, delta):
+    images = torch.from_numpy(images).to(dtype)
+    delta = torch.from_numpy(delta).clamp(*(torch.finfo(dtype).min, torch.finfo(dtype).max))
+    delta, ball = delta.to(dtype), Ball(which, epsilon)
+    before = images.clone(), delta.clone()
+    images_adv = ball.perturb(images, delta)
+    assert images_adv.dtype == dtype
+    assert ((images_adv >= 0) & (images_adv <= 1)).all()
+    if which == "linf":
+        assert (images_adv >= (images - epsilon).clamp(min=0)).all()
+        assert (images_adv <= (images + epsilon).clamp(max=1)).all()
+    else:
+        change = norm(images_adv.double() - images.double(), which)
+        assert (change <= epsilon * (1 + SLACK[dtype])).all()
+    assert ball.admits(images, images_adv).all()
+    assert all(map(torch.equal, (images, delta), before)), "the arguments were written to"
+
+
+@pytest.mark.parametrize("which", ["l2", "l1"])
+def test_rounding_of_a_whole_photo_stays_within_the_ball(which):
+    # Every coordinate is 0.6 of a pixel's last place, and would be rounded up to a whole one.
+    images = 0.5 + 0.4 * torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    delta = torch.full_like(images, 0.6 * 2**-24)
+    epsilon = float(norm(delta, which)[0])
+    naive, exact = images + delta, Ball(which, epsilon).perturb(images, delta)
+    assert (norm(naive.double() - images.double(), which) > 1.6 * epsilon).all()
+    assert (norm(exact.double() - images.double(), which) <= epsilon * (1 + 1e-6)).all()
+
+
+@pytest.mark.parametrize("which", NORMS)
+def test_perturb_moves_as_far_as_it_may(which):
+    images = torch.full((2, 1, 4, 4), 0.5)
+    delta = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    images_adv = Ball(which, 0.1).perturb(images, delta)
+    np.testing.assert_allclose(norm(images_adv - images, which), 0.1, rtol=1e-5)
+
+
+def test_admits_sees_what_leaves_the_ball_or_the_range():
+    images = torch.tensor([[0.5, 0.5]] * 4)
+    images_adv = torch.tensor([[0.6, 0.4], [0.6001, 0.4], [0.5, 0.5], [0.5, 1.01]])
+    assert Ball("linf", 0.1).admits(images, images_adv).tolist() == [True, False, True, False]
+    assert Ball("l2", 0.14143).admits(images, images_adv).tolist() == [True, False, True, False]
+    assert Ball("l1", 0.2).admits(images, images_adv, 1e-6).tolist() == [True, False, True, False]
+
+
+@settings(deadline=None)
+@given(norms, arrays(np.float64, (5, 9), elements=st.floats(-1e3, 1e3, allow_subnormal=False)))
+def test_steepest_reaches_the_dual_norm(which, gradient):
+    gradient = torch.from_numpy(gradient)
+    gradient[0] = 0
+    step = Ball(which, 1).steepest(gradient)
+    dual = {"linf": "l1", "l2": "l2", "l1": "linf"}[which]
+    np.testing.assert_allclose((gradient * step).sum(dim=1), norm(gradient, dual), rtol=1e-9)
+    assert (norm(step, which) <= 1 + 1e-12).all()
+    assert torch.equal(step[0], torch.zeros(9, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("which", NORMS)
+def test_steepest_does_not_depend_on_the_size_of_the_gradient(which, dtype):
+    gradient = torch.tensor([[3.0, -4.0, 0.0]], dtype=dtype)
+    # As small as floats go, where squares are long zero; the largest come first on ties.
+    tiny = gradient.sign() * torch.finfo(dtype).smallest_normal
+    step = Ball(which, 1).steepest(gradient)
+    expected = {"linf": [1, -1, 0], "l2": [0.6, -0.8, 0], "l1": [0, -1, 0]}[which]
+    torch.testing.assert_close(step, torch.tensor([expected], dtype=dtype))
+    root = math.sqrt(0.5)
+    expected = {"linf": [1, -1, 0], "l2": [root, -root, 0], "l1": [1, 0, 0]}[which]
+    torch.testing.assert_close(Ball(which, 1).steepest(tiny), torch.tensor([expected], dtype=dtype))
+
+
+@pytest.mark.parametrize("which", NORMS)
+def test_random_points_are_uniform_in_the_ball(which):
+    n, size, ball = 4000, 3, Ball(which, 0.5)
+    like = torch.empty(n, size, dtype=torch.float64)
+    points = ball.random(like, example_generators(range(n), seed=0))
+    # In a uniform ball of three dimensions, the radius cubed is uniform on [0, 1].
+    radii = np.sort((norm(points, which) / 0.5) ** size)
+    deviation = np.abs(radii - np.linspace(0, 1, n)).max()
+    assert deviation < 1.63 / math.sqrt(n), "Kolmogorov-Smirnov at 1%"
+    # No side is preferred, and the spread along each axis is that of the ball.
+    variance = {"linf": 1 / 3, "l2": 1 / 5, "l1": 1 / 10}[which] * 0.25
+    np.testing.assert_allclose(points.mean(dim=0), 0, atol=4 * math.sqrt(variance / n))
+    np.testing.assert_allclose(points.var(dim=0), variance, rtol=0.1)
+    edge = ball.random(like, example_generators(range(n), seed=0), boundary=True)
+    np.testing.assert_allclose(norm(edge, which), 0.5, rtol=1e-12)
+
+
+def test_length_neither_overflows_nor_underflows():
+    delta = torch.tensor([[3e200, 4e200], [3e-200, 4e-200], [0, 0]], dtype=torch.float64)
+    np.testing.assert_allclose(Ball("l2", 1).length(delta), [5e200, 5e-200, 0], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("ball", "words"),
+    [
+        (Ball("linf", 2 / 255), "l∞ ε = 2/255"),
+        (Ball("linf", 0.25 / 255), "l∞ ε = 0.25/255"),
+        (Ball("linf", 0.1), "l∞ ε = 0.1"),
+        (Ball("l2", 0.5), "l2 ε = 0.5"),
+        (Ball("l2", 128 / 255), "l2 ε = 128/255"),
+        (Ball("l1", 12), "l1 ε = 12"),
+        (Ball("l2", math.pi), "l2 ε = 3.14159"),
+    ],
+)
+def test_a_ball_reads_as_it_is_written(ball, words):
+    assert str(ball) == words
+
+
+def test_the_docstrings_example_is_true():
+    assert doctest.testmod(threat) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (("linf", 8), ValueError, "8 / 255"),
+        (("l3", 1), ValueError, "linf, l2, l1"),
+        (("l2", -1), ValueError, ">= 0"),
+        (("l2", float("nan")), ValueError, ">= 0"),
+        (("l2", "large"), TypeError, "a number"),
+    ],
+)
+def test_impossible_balls_are_refused(arguments, error, message):
+    with pytest.raises(error, match=message):
+        Ball(*arguments)
+
+
+def test_a_delta_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match=r"\(2, 1, 8, 8\), received \(1, 8, 8\)"):
+        Ball("linf", 0.1).perturb(torch.rand(2, 1, 8, 8), torch.zeros(1, 8, 8))

@@ -1,0 +1,155 @@
+"""What every explorer promises, wherever it stands."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from within_epsilon.models import Classifier
+from within_epsilon.widgets import (
+    EpsilonExplorer,
+    Explorer,
+    LogitsExplorer,
+    MarginExplorer,
+    SGDExplorer,
+    SymbolExplorer,
+)
+from within_epsilon.widgets.base import FRONTEND, bundle
+
+
+def epsilon() -> EpsilonExplorer:
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Flatten(), nn.Linear(192, 5))
+    model = Classifier(layers, categories=("ant", "bee", "cow", "doe", "elk")).eval()
+    return EpsilonExplorer(model, torch.rand(1, 3, 8, 8), target="elk", epsilon=0.1)
+
+
+def sgd() -> SGDExplorer:
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(100, 2, generator=generator)
+    noise = torch.randn(100, generator=generator)
+    labels = torch.where(inputs[:, 0] - inputs[:, 1] + noise > 0, 1, -1)
+    return SGDExplorer(inputs, labels)
+
+
+MAKERS: dict[str, Callable[[], Explorer]] = {
+    "epsilon": epsilon,
+    "logits": lambda: LogitsExplorer([3.0, 1.0, -2.0], ["cat", "dog & hound", "<hen>"]),
+    "margin": MarginExplorer,
+    "sgd": sgd,
+    "symbols": SymbolExplorer,
+}
+each = pytest.mark.parametrize("kind", MAKERS)
+
+
+@each
+def test_same_inputs_same_bytes(kind: str) -> None:
+    one, two = MAKERS[kind](), MAKERS[kind]()
+    assert one.kind == kind
+    assert one.to_html() == two.to_html()
+    assert repr(one) == repr(two)
+    assert len(repr(one)) < 100
+    assert "object at 0x" not in repr(one)
+
+
+@each
+def test_front_end_asks_only_for_what_the_state_has(kind: str) -> None:
+    asked = set(re.findall(r"\bget\(\"(\w+)\"\)", bundle(kind)))
+    for listed in re.findall(r"\[([^\]]*)\]\s*\)?(?:\.map\(get\)|, show|, again)", bundle(kind)):
+        asked |= set(re.findall(r"\"(\w+)\"", listed))
+    assert asked
+    assert asked <= set(MAKERS[kind]().page_state())
+
+
+def test_a_page_loads_little_code_before_touch() -> None:
+    sizes = {path.stem: len(gzip.compress(path.read_bytes())) for path in FRONTEND.glob("*.js")}
+    assert sum(sizes.values()) < 30_000
+    shared = sum(sizes[name] for name in ("entry", "explorer", "style", "chart"))
+    assert all(shared + sizes[kind] < 15_000 for kind in MAKERS)
+
+
+def luminance(colour: str) -> float:
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_palette_stands_out_in_light_and_dark() -> None:
+    style = (FRONTEND / "style.js").read_text()
+    light, dark = (
+        dict(re.findall(r"--([\w-]+): (#\w+)", block))
+        for block in re.findall(r":host[^{]*\{([^}]*)\}", style)[:2]
+    )
+    assert set(light) == set(dark)
+    for palette in (light, dark):
+        paper = luminance(palette["surface"])
+        for name in set(palette) - {"surface", "line", "track"}:
+            ink = luminance(palette[name])
+            contrast = (max(ink, paper) + 0.05) / (min(ink, paper) + 0.05)
+            least = 4.5 if "text" in name or name == "muted" else 3
+            assert contrast >= least, (name, palette[name], contrast)
+
+
+# --- browser ---
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 320])
+def test_all_on_one_page_are_accessible_and_fit(
+    open_page: Callable[..., Any], assert_sound: Callable[..., None], theme: str, width: int
+) -> None:
+    explorers = [make() for make in MAKERS.values()]
+    page = open_page(*explorers, epsilon(), theme=theme, width=width)
+    assert_sound(page, width)
+
+
+@pytest.mark.browser
+@each
+def test_widget_is_the_same_and_closes(open_widget: Callable[..., Any], kind: str) -> None:
+    page = open_widget(MAKERS[kind]())
+    assert page.locator(".verdict").inner_text()
+    page.evaluate("close()")
+    assert page.locator("#cell").inner_html() == ""
+
+
+@pytest.mark.browser
+@each
+def test_keys_stay_in_the_explorer_and_reset_undoes(
+    open_widget: Callable[..., Any], kind: str
+) -> None:
+    page = open_widget(MAKERS[kind]())
+    page.evaluate(
+        "() => { globalThis.keys = []; addEventListener('keydown', e => keys.push(e.key)); }"
+    )
+    before = page.locator(".verdict").inner_text()
+    control = page.locator("input[type=range]:visible, input[type=radio]:checked").first
+    control.press("ArrowRight")
+    control.press("ArrowRight")
+    assert page.locator(".verdict").inner_text() != before
+    page.keyboard.press("Tab")
+    page.keyboard.press("Control+s")
+    assert page.evaluate("keys") == ["Tab", "Control", "s"]
+    page.get_by_role("button", name="Reset").click()
+    assert page.locator(".verdict").inner_text() == before
+
+
+@pytest.mark.browser
+@each
+def test_still_stands_where_no_script_runs(open_page: Callable[..., Any], kind: str) -> None:
+    explorer = MAKERS[kind]()
+    page = open_page(explorer, java_script_enabled=False)
+    stills = page.locator("within-epsilon-explorer").locator("img, table")
+    assert stills.count() > 0
+    for still in stills.all():
+        assert still.is_visible()
+        assert still.get_attribute("alt") or still.inner_text()

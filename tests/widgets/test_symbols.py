@@ -1,0 +1,51 @@
+"""The symbol explorer: every symbol, its code and its place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from within_epsilon.widgets import Symbol, SymbolExplorer
+from within_epsilon.widgets.symbols import CODE, PARTS, SYMBOLS
+
+
+def test_the_notes_symbols_are_there_and_stand_in_the_code() -> None:
+    assert {"x", "X", "δ", "Δ", "ε", "h_θ", "θ", "z", "k", "σ", "y", "ℓ"} <= {
+        row.symbol for row in SYMBOLS
+    }
+    assert {row.part for row in SYMBOLS} == set(PARTS)
+    for row in SYMBOLS:
+        name = re.match(r"\w+", row.code)
+        assert name
+        assert re.search(rf"\b{name[0]}\b", "\n".join(CODE)), row
+
+
+def test_refuses_rows_that_do_not_fit() -> None:
+    with pytest.raises(ValueError, match="expected one of image"):
+        Symbol("q", "", "", "", "", "", "nowhere")
+    with pytest.raises(ValueError, match="different symbols"):
+        SymbolExplorer([SYMBOLS[0], SYMBOLS[0]])
+    with pytest.raises(ValueError, match="different symbols"):
+        SymbolExplorer(symbol="ζ")
+
+
+@pytest.mark.browser
+def test_each_symbol_shows_its_row(open_widget: Callable[..., Any]) -> None:
+    page = open_widget(SymbolExplorer(symbol="x"))
+    current = page.locator("input[type=radio]").first
+    current.focus()
+    for row in SYMBOLS:
+        assert page.evaluate("model.get('symbol')") == row.symbol
+        assert row.meaning in page.locator(".verdict").inner_text()
+        facts = page.locator("dl dd").all_inner_texts()
+        assert facts == [row.name, row.code, row.shape, row.values]
+        assert page.locator(".here").count() == 1
+        assert PARTS[row.part][1] in page.locator(".here").inner_text()
+        assert page.locator("mark").first.inner_text() in row.code
+        page.keyboard.press("ArrowRight")
+    assert page.evaluate("model.get('symbol')") == SYMBOLS[0].symbol
+    page.get_by_role("button", name="loss").click()
+    assert page.get_by_role("radio", name=re.compile("^ℓ")).is_checked()
