@@ -1,9 +1,7 @@
-// FGSM, PGD and their control within an l-infinity ball, step by step as `within_epsilon.attacks`
-// has them: every operation on pixels rounds to float32, so that the result is in the ball exactly.
+// FGSM, PGD and their control within an l-infinity ball, as `within_epsilon.attacks` has them.
 
+import { takeStep } from "./ball.js";
 import { crossEntropy } from "./network.js";
-
-const { fround } = Math;
 
 /** Uniform numbers from 0 to 1, the same for the same seed: a counter, scrambled. */
 function makeRandom(seed) {
@@ -16,23 +14,6 @@ function makeRandom(seed) {
   };
 }
 
-/** Where the adversary may put a pixel: max(x - epsilon, 0) <= x' <= min(x + epsilon, 1). */
-function project(pixel, moved, epsilon) {
-  const lower = Math.max(fround(pixel - epsilon), 0);
-  const upper = Math.min(fround(pixel + epsilon), 1);
-  return Math.min(Math.max(moved, lower), upper);
-}
-
-/** One step along the signs of a gradient, uphill if `stepSize` is positive, then back into the
- * ball around `clean`. Changes `image`. The sign of 0 is 0. */
-export function takeStep(clean, image, gradient, stepSize, epsilon) {
-  const [stride, reach] = [fround(stepSize), fround(epsilon)];
-  for (let i = 0; i < clean.length; i += 1) {
-    const delta = fround(fround(image[i] - clean[i]) + stride * Math.sign(gradient[i]));
-    image[i] = project(clean[i], fround(clean[i] + delta), reach);
-  }
-}
-
 /** Projected gradient descent: yields { step, steps, image, logits, loss } at every point that it
  * visits, the start as step 0, the last as step `steps`. */
 export async function* pgd(network, clean, label, options, pause) {
@@ -43,10 +24,7 @@ export async function* pgd(network, clean, label, options, pause) {
   const image = Float32Array.from(clean);
   if (randomStart) {
     const random = makeRandom(seed);
-    const reach = fround(epsilon);
-    for (let i = 0; i < image.length; i += 1) {
-      image[i] = project(clean[i], fround(clean[i] + fround(reach * (2 * random() - 1))), reach);
-    }
+    takeStep(clean, image, image.map(() => 2 * random() - 1), epsilon, epsilon, (share) => share);
   }
   for (let step = 0; step < steps; step += 1) {
     const { logits, loss, gradient } = await network.gradient(image, label, pause);

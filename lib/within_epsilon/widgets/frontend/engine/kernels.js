@@ -43,8 +43,6 @@ async function openWasm(module) {
     view: ({ at, length }, Type = Float32Array) => new Type(memory.buffer, at, length) };
 }
 
-const { fround } = Math;
-
 const operations = {
   convolve(input, starts, taps, bias, planes, positions, output, outputPlane) {
     const first = new Int32Array(starts.buffer, starts.byteOffset, planes + 1);
@@ -135,7 +133,7 @@ const operations = {
   normalise(input, channels, area, mean, std, output) {
     for (let i = 0; i < channels * area; i += 1) {
       const channel = Math.floor(i / area);
-      output[i] = fround(input[i] - mean[channel]) / std[channel];
+      output[i] = (input[i] - mean[channel]) / std[channel];
     }
   },
 
