@@ -16,7 +16,9 @@ FRONTEND = Path(__file__).with_name("frontend")
 
 _IMPORT = re.compile(r"^import\s[^;]*?from\s+\"\./([\w/]+)\.js\";\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export\s+(?!default)", re.MULTILINE)
-_EXPORTED = re.compile(r"^export\s+(?:async\s+)?(?:function\*?|const|let|class)\s+(\w+)", re.MULTILINE)
+_EXPORTED = re.compile(
+    r"^export\s+(?:async\s+)?(?:function\*?|const|let|class)\s+(\w+)", re.MULTILINE
+)
 _FILE = re.compile(r"new URL\(\"\./([\w/]+\.(?:js|wasm))\", import\.meta\.url\)")
 
 

@@ -62,7 +62,9 @@ def describe(model: Classifier, shape: Sequence[int]) -> dict[str, Any]:
 
 def weights(model: Classifier) -> bytes:
     """Return the weights of a classifier's body, as safetensors for the engine."""
-    return save({k: v.float().cpu().contiguous() for k, v in model.body.state_dict().items()})
+    state = model.body.state_dict()
+    content: bytes = save({name: w.float().cpu().contiguous() for name, w in state.items()})
+    return content
 
 
 def _decimals(numbers: Tensor) -> list[float]:

@@ -9,6 +9,9 @@ const job = await json(process.stdin);
 const load = (name) => import(new URL(`${name}.js`, `${pathToFileURL(job.engine)}/`));
 const { openKernels } = await load("kernels");
 const { buildNetwork, readNetworkWeights } = await load("network");
+const { takeStep } = await load("ball");
+const attacks = await load("attack");
+const { verify } = await load("weights");
 
 const decode = (text) => new Uint8Array(Buffer.from(text, "base64"));
 const floats = (text) => new Float32Array(decode(text).buffer);
@@ -62,6 +65,40 @@ const tasks = {
         pieces: pieces.map((piece) => ({ data: encode(piece), type: piece.BYTES_PER_ELEMENT === 1 ? "u1" : "i4" })) });
     }
     return { kernels: built.kernels.kind, results };
+  },
+
+  async attack({ network, name, images, labels, options }) {
+    const built = await open(network);
+    const results = [];
+    for (const [i, image] of images.map(floats).entries()) {
+      const points = [];
+      for await (const { step, image: now, logits, loss } of attacks[name](built, image, labels[i], options)) {
+        points.push({ step, loss, image: encode(now), logits: encode(logits) });
+      }
+      results.push(points);
+    }
+    return results;
+  },
+
+  step({ clean, image, gradient, stepSize, epsilon }) {
+    const moved = floats(image);
+    takeStep(floats(clean), moved, floats(gradient), stepSize, epsilon);
+    return encode(moved);
+  },
+
+  /** What is said of each of several files of weights; nothing is said of a good one. */
+  async read({ files, format, description, size, sha256 }) {
+    const said = [];
+    for (const bytes of files.map(decode)) {
+      try {
+        await verify(bytes, { size, sha256 });
+        readNetworkWeights(bytes, format, description);
+        said.push("");
+      } catch (error) {
+        said.push(`${error.name}: ${error.message}`);
+      }
+    }
+    return said;
   },
 };
 

@@ -18,6 +18,7 @@ FLAGS = [
     "-target",
     "wasm32-freestanding",
     "-O3",
+    "-fno-unroll-loops",
     "-msimd128",
     "-ffp-contract=off",
     "-nostdlib",

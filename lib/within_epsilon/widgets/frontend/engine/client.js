@@ -7,17 +7,42 @@ const SERVER = new URL("./worker.js", import.meta.url);
  *
  * `description` is the network as data, `weights` { url or bytes, format, size, sha256 };
  * `progress` hears { loaded, total } of the weights' bytes; `signal` gives up. */
-export async function openEngine({ description, weights, progress, signal, worker = true, wasm = true }) {
+export const openEngine = ({ description, weights, ...options }) =>
+  open(Promise.resolve({ description, weights }), options);
+
+/** Open a network that the book ships, by its name in the manifest. */
+export const openShipped = (name, options = {}) => open(find(name, options), options);
+
+async function find(name, { signal, manifest = new URL("manifest.json", import.meta.url) }) {
+  const json = async (url) => {
+    const response = await fetch(url, { signal }).catch(() => {
+      signal?.throwIfAborted();
+      throw new Error(`${url} could not be fetched: there is no connection, or the address is wrong.`);
+    });
+    if (!response.ok) throw new Error(`${url} could not be fetched: the server answered ${response.status}.`);
+    return response.json();
+  };
+  const place = new URL(manifest, globalThis.location?.href);
+  const { network, weights, missing } = (await json(place))[name] ?? { missing: `There is no network ${name}.` };
+  if (missing) throw new Error(missing);
+  const description = await json(new URL(network, place));
+  return { description, weights: { ...weights, url: new URL(weights.url, place).href } };
+}
+
+async function open(source, { progress, signal, worker = true, wasm = true }) {
   signal?.throwIfAborted();
-  const line = (worker && await openWorker()) || await openHere();
-  const call = makeCalls(line);
-  const source = weights.url ? { ...weights, url: absolute(weights.url) } : weights;
+  const started = worker ? openWorker().then((line) => line ?? openHere()) : openHere();
+  const [found, line] = await Promise.allSettled([source, started]);
+  const call = line.value && makeCalls(line.value);
   try {
-    const facts = await call("open", { description, weights: source, wasm }, { progress, signal });
+    for (const { reason } of [found, line]) if (reason) throw reason;
+    const { description, weights } = found.value;
+    const url = weights.url && new URL(weights.url, globalThis.document?.baseURI ?? globalThis.location?.href).href;
+    const facts = await call("open", { description, weights: { ...weights, url }, wasm }, { progress, signal });
     const attack = (name) => (image, label, { signal: stop, progress: hear, ...options }) =>
       call("attack", { name, image, label, options }, { signal: stop, progress: hear });
     return {
-      kind: line.kind,
+      kind: line.value.kind,
       ...facts,
       shape: description.shape,
       categories: description.categories,
@@ -29,26 +54,9 @@ export async function openEngine({ description, weights, progress, signal, worke
       close: () => call.close("The engine was closed."),
     };
   } catch (error) {
-    call.close("The engine was closed.");
+    call?.close("The engine was closed.");
     throw error;
   }
-}
-
-/** Open a network that the book ships, by its name in the manifest. */
-export async function openShipped(name, options = {}) {
-  const place = new URL("manifest.json", options.manifest ?? import.meta.url);
-  const json = async (url) => {
-    const response = await fetch(url, { signal: options.signal }).catch((error) => {
-      options.signal?.throwIfAborted();
-      throw new Error(`${url} could not be fetched: there is no connection. (${error.message})`);
-    });
-    if (!response.ok) throw new Error(`${url} could not be fetched: the server answered ${response.status}.`);
-    return response.json();
-  };
-  const { network, weights, missing } = (await json(place))[name] ?? { missing: "The book has no such network." };
-  if (missing) throw new Error(missing);
-  const description = await json(new URL(network, place));
-  return openEngine({ description, weights: { ...weights, url: new URL(weights.url, place).href }, ...options });
 }
 
 /** Let calls of `task` follow each other. Of those that come while one runs only the latest is run,
@@ -71,8 +79,6 @@ export function latestWins(task) {
     if (!busy) work();
   });
 }
-
-const absolute = (url) => new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href).href;
 
 /** A line to a worker, or null where there can be none. */
 async function openWorker() {

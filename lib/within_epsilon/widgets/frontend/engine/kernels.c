@@ -21,7 +21,7 @@ typedef struct {
 // over weights serves every kernel size, sparse or dense; and the adjoint is the same loop with
 // the distances reversed. `starts[c]` is the first tap of output plane c.
 EXPORT(convolve)(const float *in, const int *starts, const Tap *taps, const float *bias,
-                 int planes, int positions, float *out, int out_plane) {
+                 int planes, int positions, float *out) {
     for (int block = 0; block < positions; block += BLOCK) {
         int end = block + BLOCK < positions ? block + BLOCK : positions;
         for (int plane = 0; plane < planes; plane++) {
@@ -30,7 +30,7 @@ EXPORT(convolve)(const float *in, const int *starts, const Tap *taps, const floa
                 const Tap *last = taps + starts[plane + 1];
                 for (const Tap *tap = taps + starts[plane]; tap < last; tap++)
                     sum += tap->weight * *(const Run *)(in + at + tap->offset);
-                float *place = out + plane * out_plane + at;
+                float *place = out + plane * positions + at;
                 if (at + RUN <= end) *(Run *)place = sum;
                 else for (int i = 0; i < end - at; i++) place[i] = sum[i];
             }
@@ -77,11 +77,9 @@ EXPORT(gather)(const float *spread, int channels, int height, int width, int str
 }
 
 // Take the numbers that belong to the picture out of rows `pitch` long.
-EXPORT(crop)(const float *in, int planes, int in_plane, int height, int width, int pitch,
-             float *out) {
-    for (int plane = 0; plane < planes; plane++)
-        for (int y = 0; y < height; y++, out += width)
-            for (int x = 0; x < width; x++) out[x] = in[plane * in_plane + y * pitch + x];
+EXPORT(crop)(const float *in, int planes, int height, int width, int pitch, float *out) {
+    for (int row = 0; row < planes * height; row++, in += pitch, out += width)
+        for (int x = 0; x < width; x++) out[x] = in[x];
 }
 
 EXPORT(relu)(float *x, int length) {

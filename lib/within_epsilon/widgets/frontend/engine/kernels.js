@@ -7,7 +7,7 @@
 // A convolution reads up to a run of 32 numbers past the end of a block, whatever they are.
 const SLACK = 32;
 const PAGE = 65536;
-const CHUNK = 64; // pages to grow by, since growing may copy
+const CHUNK = 256; // pages to grow by, as growing takes a while
 
 /** The operations from WebAssembly if `wasm` (bytes) compiles here, else those in JavaScript. */
 export async function openKernels(wasm) {
@@ -44,11 +44,11 @@ async function openWasm(module) {
 }
 
 const operations = {
-  convolve(input, starts, taps, bias, planes, positions, output, outputPlane) {
+  convolve(input, starts, taps, bias, planes, positions, output) {
     const first = new Int32Array(starts.buffer, starts.byteOffset, planes + 1);
     const offset = new Int32Array(taps.buffer, taps.byteOffset, taps.length);
     for (let plane = 0; plane < planes; plane += 1) {
-      const place = output.subarray(plane * outputPlane, plane * outputPlane + positions);
+      const place = output.subarray(plane * positions, (plane + 1) * positions);
       place.fill(bias ? bias[plane] : 0);
       for (let tap = 2 * first[plane]; tap < 2 * first[plane + 1]; tap += 2) {
         const [from, weight] = [offset[tap], taps[tap + 1]];
@@ -87,12 +87,9 @@ const operations = {
     }
   },
 
-  crop(input, planes, inputPlane, height, width, pitch, output) {
-    for (let plane = 0, at = 0; plane < planes; plane += 1) {
-      for (let y = 0; y < height; y += 1, at += width) {
-        const from = plane * inputPlane + y * pitch;
-        output.set(input.subarray(from, from + width), at);
-      }
+  crop(input, planes, height, width, pitch, output) {
+    for (let row = 0; row < planes * height; row += 1) {
+      output.set(input.subarray(row * pitch, row * pitch + width), row * width);
     }
   },
 

@@ -144,70 +144,72 @@ function addConvolution({ kernels, program, weights, scratch }, input, output, l
   const reach = Math.ceil(kernel / stride) - 1; // how far, within a phase, the kernel sees
   const pitch = stride > 1 ? outWidth + reach : Math.max(width + padding, outWidth);
   const rows = outHeight + reach;
-  const guard = reach * (pitch + 1);
-  const plane = padding + rows * pitch; // one plane as laid out
-  const outPlane = outHeight * pitch;
-  const asIs = kernel === 1 && stride === 1 && padding === 0;
-
-  const { positions, values, bias } = weights.get(layer.name);
-  const n = positions.length;
-  const filter = channels * kernel ** 2;
-  const [from, distance] = [new Int32Array(filter), new Int32Array(filter)]; // of a filter's weights
-  for (let i = 0; i < filter; i += 1) {
-    const [row, column] = [Math.floor(i / kernel) % kernel, i % kernel];
-    const channel = Math.floor(i / kernel ** 2);
-    from[i] = (channel * stride + (row % stride)) * stride + (column % stride);
-    distance[i] = Math.floor(row / stride) * pitch + Math.floor(column / stride);
-  }
-  const [outs, ins, here, back] = Array.from({ length: 4 }, () => new Int32Array(n));
-  for (let i = 0; i < n; i += 1) {
-    const out = Math.floor(positions[i] / filter);
-    const weight = positions[i] - out * filter;
-    outs[i] = out;
-    ins[i] = from[weight];
-    here[i] = ins[i] * plane + padding + distance[weight];
-    back[i] = out * (guard + outPlane) + guard - distance[weight];
-  }
-  const ahead = makeTaps(kernels, planes, outs, here, values);
-  const reverse = makeTaps(kernels, channels * stride ** 2, ins, back, values);
-  const biases = fill(kernels, Float32Array, bias);
   const phases = channels * stride ** 2;
-  scratch.reserve(Math.max(phases * plane + padding, planes * (guard + outPlane) + guard),
-    Math.max(planes * outPlane, phases * rows * pitch));
+  const length = rows * pitch; // of a phase as laid out, after `padding` zeros
+  const outLength = outHeight * pitch; // of an output plane as laid out, after `guard` zeros
+  const guard = reach * (pitch + 1);
+  const asIs = kernel === 1 && stride === 1 && padding === 0;
+  const exact = pitch === outWidth;
+
+  // For each weight of a filter: its phase, and from how far it reads there and back.
+  const [phase, here, back] = Array.from({ length: 3 }, () => new Int32Array(channels * kernel ** 2));
+  for (let i = 0; i < phase.length; i += 1) {
+    const [row, column] = [Math.floor(i / kernel) % kernel, i % kernel];
+    const distance = Math.floor(row / stride) * pitch + Math.floor(column / stride);
+    phase[i] = (Math.floor(i / kernel ** 2) * stride + (row % stride)) * stride + (column % stride);
+    here[i] = phase[i] * (padding + length) + padding + distance;
+    back[i] = guard - distance;
+  }
+  const { positions, values, bias } = weights.get(layer.name);
+  const ahead = makeTaps(kernels, positions, values, here, 0, null, planes);
+  let reverse; // made when the first gradient asks for it
+  const biases = fill(kernels, Float32Array, bias);
+  scratch.reserve(
+    Math.max(phases * (padding + length) + padding, planes * (guard + outLength) + guard),
+    Math.max(planes * outLength, phases * length),
+  );
 
   program.push({
     forward() {
       const { wide, result } = scratch;
-      if (!asIs) kernels.spread(input.values, channels, height, width, stride, padding, rows, pitch, padding, wide);
-      const exact = pitch === outWidth;
-      kernels.convolve(asIs ? input.values : wide, ahead.starts, ahead.taps, biases, planes, outPlane,
-        exact ? output.values : result, outPlane);
-      if (!exact) kernels.crop(result, planes, outPlane, outHeight, outWidth, pitch, output.values);
+      if (!asIs) kernels.spread(input.values, ...input.shape, stride, padding, rows, pitch, padding, wide);
+      kernels.convolve(asIs ? input.values : wide, ahead.starts, ahead.taps, biases, planes, outLength,
+        exact ? output.values : result);
+      if (!exact) kernels.crop(result, planes, outHeight, outWidth, pitch, output.values);
     },
     adjoint() {
       const { wide, result } = scratch;
-      if (!asIs) kernels.spread(output.gradient, planes, outHeight, outWidth, 1, 0, outHeight, pitch, guard, wide);
-      kernels.convolve(asIs ? output.gradient : wide, reverse.starts, reverse.taps, null, phases, rows * pitch,
-        asIs ? input.gradient : result, rows * pitch);
-      if (!asIs) kernels.gather(result, channels, height, width, stride, padding, rows, pitch, input.gradient);
+      reverse ??= makeTaps(kernels, positions, values, back, guard + outLength, phase, phases);
+      if (!asIs) kernels.spread(output.gradient, ...output.shape, 1, 0, outHeight, pitch, guard, wide);
+      kernels.convolve(asIs ? output.gradient : wide, reverse.starts, reverse.taps, null, phases, length,
+        asIs ? input.gradient : result);
+      if (!asIs) kernels.gather(result, ...input.shape, stride, padding, rows, pitch, input.gradient);
     },
   });
 }
 
-/** Taps as kernels.c has them, sorted by the plane that they add to. */
-function makeTaps(kernels, planes, owner, offsets, values) {
-  const starts = new Int32Array(planes + 1);
-  for (let i = 0; i < owner.length; i += 1) starts[owner[i] + 1] += 1;
-  for (let plane = 0; plane < planes; plane += 1) starts[plane + 1] += starts[plane];
-  const taps = kernels.allocate(2 * values.length);
-  const [whole, real] = [kernels.view(taps, Int32Array), kernels.view(taps, Float32Array)];
-  const next = starts.slice();
-  for (let i = 0; i < values.length; i += 1) {
-    const at = 2 * next[owner[i]]++;
-    whole[at] = offsets[i];
+/** Taps as kernels.c has them, sorted by the plane that they add to. The weight at a place in the
+ * filter of an output plane adds to plane `targets[place]`, or where that is null to the output
+ * plane; it reads at `offsets[place]`, moved by `step` for every output plane. */
+function makeTaps(kernels, positions, values, offsets, step, targets, planes) {
+  const [n, filter] = [values.length, offsets.length];
+  const next = new Int32Array(planes + 1);
+  for (let i = 0; i < n; i += 1) {
+    const plane = Math.floor(positions[i] / filter);
+    next[1 + (targets ? targets[positions[i] - plane * filter] : plane)] += 1;
+  }
+  for (let plane = 0; plane < planes; plane += 1) next[plane + 1] += next[plane];
+  const starts = fill(kernels, Int32Array, next);
+  const taps = kernels.allocate(2 * n);
+  const [whole, real] = [kernels.view(taps, Int32Array), kernels.view(taps)];
+  for (let i = 0; i < n; i += 1) {
+    const plane = Math.floor(positions[i] / filter);
+    const place = positions[i] - plane * filter;
+    const at = 2 * next[targets ? targets[place] : plane]++;
+    whole[at] = offsets[place] + step * plane;
     real[at + 1] = values[i];
   }
-  return { taps, starts: fill(kernels, Int32Array, starts) };
+  return { starts, taps };
 }
 
 /** A block that holds the given numbers. */

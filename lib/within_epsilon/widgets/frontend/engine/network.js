@@ -41,6 +41,7 @@ export function buildNetwork({ shape, mean, std, layers }, weights, kernels) {
   /** Logits, cross-entropy for a class, and its gradient in the pixels. */
   async function gradient(pixels, label, pause) {
     const logits = await forward(pixels, pause);
+    const loss = crossEntropy(logits, label);
     const slope = softmax(logits);
     slope[label] -= 1;
     kernels.view(last.gradient).set(slope);
@@ -48,8 +49,7 @@ export function buildNetwork({ shape, mean, std, layers }, weights, kernels) {
       operation.adjoint();
       if (pause) await pause();
     }
-    const pixelGradient = kernels.view(image.gradient).slice();
-    return { logits, loss: crossEntropy(logits, label), gradient: pixelGradient };
+    return { logits, loss, gradient: kernels.view(image.gradient).slice() };
   }
 
   return { shape, length: count(shape), classes: last.length, kernels, forward, gradient };
@@ -66,6 +66,9 @@ export function softmax(logits) {
 
 /** -log p of a class, to the last digit also where p is nearly 1. */
 export function crossEntropy(logits, label) {
+  if (!(label in logits)) {
+    throw new RangeError(`label: a class from 0 to ${logits.length - 1} expected, ${label} received.`);
+  }
   const greatest = logits.reduce((best, logit, i) => (logit > logits[best] ? i : best), 0);
   const rest = logits.reduce((sum, logit, i) =>
     (i === greatest ? sum : sum + Math.exp(logit - logits[greatest])), 0);
