@@ -16,6 +16,26 @@ typedef struct {
     float weight;
 } Tap;
 
+// Sort weights by the plane that they add to; the taps of plane p then run from starts[p] to
+// starts[p + 1]. A weight is given by its position in the filters of all output planes, one
+// after the other, and adds to plane targets[place in the filter], or without `targets` to the
+// output plane. It reads at offsets[place], moved by `step` for every output plane.
+EXPORT(make_taps)(const int *positions, const float *values, int length, int filter,
+                  const int *targets, const int *offsets, int step, int planes, int *starts,
+                  Tap *taps) {
+    for (int plane = 0; plane < planes + 2; plane++) starts[plane] = 0;
+    for (int i = 0; i < length; i++)
+        starts[2 + (targets ? targets[positions[i] % filter] : positions[i] / filter)]++;
+    for (int plane = 2; plane < planes + 2; plane++) starts[plane] += starts[plane - 1];
+    for (int i = 0; i < length; i++) {
+        int plane = positions[i] / filter, place = positions[i] % filter;
+        // Each start moves up to the next plane's, which takes its place in the end.
+        Tap *tap = taps + starts[1 + (targets ? targets[place] : plane)]++;
+        tap->offset = offsets[place] + step * plane;
+        tap->weight = values[i];
+    }
+}
+
 // Convolution. Let every row of the input planes be `pitch` numbers long, then the number that
 // a weight multiplies is at a fixed distance from where the product is to be added. So one loop
 // over weights serves every kernel size, sparse or dense; and the adjoint is the same loop with

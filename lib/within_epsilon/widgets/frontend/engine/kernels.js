@@ -43,10 +43,24 @@ async function openWasm(module) {
     view: ({ at, length }, Type = Float32Array) => new Type(memory.buffer, at, length) };
 }
 
+const integers = (block) => new Int32Array(block.buffer, block.byteOffset, block.length);
+
 const operations = {
+  make_taps(positions, values, length, filter, targets, offsets, step, planes, starts, taps) {
+    const [at, from, to, first, whole] = [positions, offsets, targets ?? offsets, starts, taps].map(integers);
+    first.fill(0);
+    const target = (position) => (targets ? to[position % filter] : Math.floor(position / filter));
+    for (let i = 0; i < length; i += 1) first[target(at[i]) + 2] += 1;
+    for (let plane = 2; plane < planes + 2; plane += 1) first[plane] += first[plane - 1];
+    for (let i = 0; i < length; i += 1) {
+      const tap = 2 * first[target(at[i]) + 1]++;
+      whole[tap] = from[at[i] % filter] + step * Math.floor(at[i] / filter);
+      taps[tap + 1] = values[i];
+    }
+  },
+
   convolve(input, starts, taps, bias, planes, positions, output) {
-    const first = new Int32Array(starts.buffer, starts.byteOffset, planes + 1);
-    const offset = new Int32Array(taps.buffer, taps.byteOffset, taps.length);
+    const [first, offset] = [starts, taps].map(integers);
     for (let plane = 0; plane < planes; plane += 1) {
       const place = output.subarray(plane * positions, (plane + 1) * positions);
       place.fill(bias ? bias[plane] : 0);

@@ -160,10 +160,17 @@ function addConvolution({ kernels, program, weights, scratch }, input, output, l
     here[i] = phase[i] * (padding + length) + padding + distance;
     back[i] = guard - distance;
   }
-  const { positions, values, bias } = weights.get(layer.name);
-  const ahead = makeTaps(kernels, positions, values, here, 0, null, planes);
+  const own = weights.get(layer.name);
+  const [positions, targets] = [own.positions, phase].map((numbers) => fill(kernels, Int32Array, numbers));
+  const [values, biases] = [own.values, own.bias].map((numbers) => fill(kernels, Float32Array, numbers));
+  const makeTaps = (to, offsets, step, count) => {
+    const made = { starts: kernels.allocate(count + 2), taps: kernels.allocate(2 * values.length) };
+    kernels.make_taps(positions, values, values.length, phase.length, to,
+      fill(kernels, Int32Array, offsets), step, count, made.starts, made.taps);
+    return made;
+  };
+  const ahead = makeTaps(null, here, 0, planes);
   let reverse; // made when the first gradient asks for it
-  const biases = fill(kernels, Float32Array, bias);
   scratch.reserve(
     Math.max(phases * (padding + length) + padding, planes * (guard + outLength) + guard),
     Math.max(planes * outLength, phases * length),
@@ -179,37 +186,13 @@ function addConvolution({ kernels, program, weights, scratch }, input, output, l
     },
     adjoint() {
       const { wide, result } = scratch;
-      reverse ??= makeTaps(kernels, positions, values, back, guard + outLength, phase, phases);
+      reverse ??= makeTaps(targets, back, guard + outLength, phases);
       if (!asIs) kernels.spread(output.gradient, ...output.shape, 1, 0, outHeight, pitch, guard, wide);
       kernels.convolve(asIs ? output.gradient : wide, reverse.starts, reverse.taps, null, phases, length,
         asIs ? input.gradient : result);
       if (!asIs) kernels.gather(result, ...input.shape, stride, padding, rows, pitch, input.gradient);
     },
   });
-}
-
-/** Taps as kernels.c has them, sorted by the plane that they add to. The weight at a place in the
- * filter of an output plane adds to plane `targets[place]`, or where that is null to the output
- * plane; it reads at `offsets[place]`, moved by `step` for every output plane. */
-function makeTaps(kernels, positions, values, offsets, step, targets, planes) {
-  const [n, filter] = [values.length, offsets.length];
-  const next = new Int32Array(planes + 1);
-  for (let i = 0; i < n; i += 1) {
-    const plane = Math.floor(positions[i] / filter);
-    next[1 + (targets ? targets[positions[i] - plane * filter] : plane)] += 1;
-  }
-  for (let plane = 0; plane < planes; plane += 1) next[plane + 1] += next[plane];
-  const starts = fill(kernels, Int32Array, next);
-  const taps = kernels.allocate(2 * n);
-  const [whole, real] = [kernels.view(taps, Int32Array), kernels.view(taps)];
-  for (let i = 0; i < n; i += 1) {
-    const plane = Math.floor(positions[i] / filter);
-    const place = positions[i] - plane * filter;
-    const at = 2 * next[targets ? targets[place] : plane]++;
-    whole[at] = offsets[place] + step * plane;
-    real[at + 1] = values[i];
-  }
-  return { starts, taps };
 }
 
 /** A block that holds the given numbers. */
