@@ -9,6 +9,7 @@ say so and replay what its notebook recorded.
 import hashlib
 import importlib.util
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -17,7 +18,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = ROOT / "lib" / "within_epsilon"
 ENGINE = LIBRARY / "widgets" / "frontend" / "engine"
-MODULES = ("*.js", "kernels.c", "kernels.wasm", "networks/*.json")
+MODULES = ("*.js", "kernels.wasm", "networks/*.json")
+# Comments on lines of their own, and indentation.
+UNSAID = re.compile(rb"^\s*//.*\n|^\s*/\*\*[\s\S]*?\*/\n|^ +", re.MULTILINE)
 # Network: file of weights, its format, licence of those who made it.
 NETWORKS = {
     "digits_cnn": ("digits_cnn.safetensors", "safetensors", None),
@@ -73,7 +76,8 @@ def place(target: Path) -> None:
         for source in ENGINE.glob(pattern):
             copy = target / source.relative_to(ENGINE)
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, copy)
+            content = source.read_bytes()
+            copy.write_bytes(UNSAID.sub(b"", content) if source.suffix == ".js" else content)
     target.joinpath("weights").mkdir()
     manifest = {network: place_weights(network, target) for network in NETWORKS}
     target.joinpath("manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")

@@ -148,7 +148,7 @@ def test_cancels_at_once_and_lives_on(open_page: Callable[..., Any], worker: str
         "late": 6,
         "step": 40,
         "wrong": "label: a class from 0 to 9 expected, 10 received.",
-        "small": "An image of 64 numbers was expected, and 63 received.",
+        "small": "image: 64 numbers expected, 63 received.",
         "closed": "The engine was closed.",
         "after": "The engine was closed.",
     }

@@ -35,8 +35,10 @@ export async function* pgd(network, clean, label, options, pause) {
 }
 
 /** The fast gradient sign method: one step, as long as the ball is wide. */
-export const fgsm = (network, clean, label, { epsilon, targeted }, pause) => pgd(network, clean, label,
-  { epsilon, targeted, steps: 1, stepSize: epsilon, randomStart: false }, pause);
+export function fgsm(network, clean, label, { epsilon, targeted }, pause) {
+  const options = { epsilon, targeted, steps: 1, stepSize: epsilon, randomStart: false };
+  return pgd(network, clean, label, options, pause);
+}
 
 /** The control: every pixel moved by epsilon, up or down at random. Yields as `pgd` does, once. */
 export async function* noise(network, clean, label, { epsilon, seed = 0 }, pause) {

@@ -1,6 +1,8 @@
 // What a page or a widget talks to: a network that runs in a worker, or on the main thread where
 // workers are missing, by the same calls. See README.md.
 
+import { fetchFile } from "./fetching.js";
+
 const SERVER = new URL("./worker.js", import.meta.url);
 
 /** Open a network. Nothing is loaded before this is called.
@@ -14,31 +16,28 @@ export const openEngine = ({ description, weights, ...options }) =>
 export const openShipped = (name, options = {}) => open(find(name, options), options);
 
 async function find(name, { signal, manifest = new URL("manifest.json", import.meta.url) }) {
-  const json = async (url) => {
-    const response = await fetch(url, { signal }).catch(() => {
-      signal?.throwIfAborted();
-      throw new Error(`${url} could not be fetched: there is no connection, or the address is wrong.`);
-    });
-    if (!response.ok) throw new Error(`${url} could not be fetched: the server answered ${response.status}.`);
-    return response.json();
-  };
-  const place = new URL(manifest, globalThis.location?.href);
-  const { network, weights, missing } = (await json(place))[name] ?? { missing: `There is no network ${name}.` };
-  if (missing) throw new Error(missing);
+  const json = async (url) => (await fetchFile(url, signal)).json();
+  const place = absolute(manifest);
+  const { network, weights, missing } = (await json(place))[name] ?? {};
+  if (!weights) throw new Error(missing ?? `${place} names no network ${name}.`);
   const description = await json(new URL(network, place));
-  return { description, weights: { ...weights, url: new URL(weights.url, place).href } };
+  return { description, weights: { ...weights, url: new URL(weights.url, place) } };
 }
 
-async function open(source, { progress, signal, worker = true, wasm = true }) {
+const absolute = (url) =>
+  new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href).href;
+
+async function open(asked, { progress, signal, worker = true, wasm = true }) {
   signal?.throwIfAborted();
   const started = worker ? openWorker().then((line) => line ?? openHere()) : openHere();
-  const [found, line] = await Promise.allSettled([source, started]);
+  const [found, line] = await Promise.allSettled([asked, started]);
   const call = line.value && makeCalls(line.value);
   try {
     for (const { reason } of [found, line]) if (reason) throw reason;
     const { description, weights } = found.value;
-    const url = weights.url && new URL(weights.url, globalThis.document?.baseURI ?? globalThis.location?.href).href;
-    const facts = await call("open", { description, weights: { ...weights, url }, wasm }, { progress, signal });
+    const source = { ...weights, url: weights.url && absolute(weights.url) };
+    const request = { description, weights: source, wasm };
+    const facts = await call("open", request, { progress, signal });
     const attack = (name) => (image, label, { signal: stop, progress: hear, ...options }) =>
       call("attack", { name, image, label, options }, { signal: stop, progress: hear });
     return {
@@ -85,7 +84,8 @@ async function openWorker() {
   if (typeof Worker === "undefined") return null;
   try {
     const worker = new Worker(SERVER, { type: "module" });
-    const line = { kind: "worker", send: (message) => worker.postMessage(message), close: () => worker.terminate() };
+    const line = { kind: "worker",
+      send: (message) => worker.postMessage(message), close: () => worker.terminate() };
     await new Promise((resolve, reject) => {
       worker.onmessage = resolve;
       worker.onerror = reject;
@@ -120,7 +120,8 @@ function makeCalls(line) {
       finish(id)?.reject(signal.reason);
     };
     signal?.addEventListener("abort", cancel);
-    waiting.set(id, { resolve, reject, progress, forget: () => signal?.removeEventListener("abort", cancel) });
+    const forget = () => signal?.removeEventListener("abort", cancel);
+    waiting.set(id, { resolve, reject, progress, forget });
     line.send({ id, task, ...request });
   });
   const finish = (id) => {

@@ -2,7 +2,7 @@
 // in JavaScript for where WebAssembly is missing.
 //
 // Numbers live in blocks. `allocate(length)` gives a block of zeros, `slice(block, from, length)` a
-// part of one, `view(block, Type)` its numbers as they are now; blocks are what the operations take.
+// part of one, `view(block, Type)` its numbers as they are now; the operations take blocks.
 
 // A convolution reads up to a run of 32 numbers past the end of a block, whatever they are.
 const SLACK = 32;
@@ -47,9 +47,10 @@ const integers = (block) => new Int32Array(block.buffer, block.byteOffset, block
 
 const operations = {
   make_taps(positions, values, length, filter, targets, offsets, step, planes, starts, taps) {
-    const [at, from, to, first, whole] = [positions, offsets, targets ?? offsets, starts, taps].map(integers);
+    const [at, from, first, whole] = [positions, offsets, starts, taps].map(integers);
+    const to = targets && integers(targets);
     first.fill(0);
-    const target = (position) => (targets ? to[position % filter] : Math.floor(position / filter));
+    const target = (position) => (to ? to[position % filter] : Math.floor(position / filter));
     for (let i = 0; i < length; i += 1) first[target(at[i]) + 2] += 1;
     for (let plane = 2; plane < planes + 2; plane += 1) first[plane] += first[plane - 1];
     for (let i = 0; i < length; i += 1) {
@@ -94,7 +95,8 @@ const operations = {
         for (let x = padding; x < width + padding; x += 1) {
           const plane = (channel * stride + (y % stride)) * stride + (x % stride);
           const [row, column] = [Math.floor(y / stride), Math.floor(x / stride)];
-          planes[at] = row < rows && column < pitch ? spread[(plane * rows + row) * pitch + column] : 0;
+          const seen = row < rows && column < pitch;
+          planes[at] = seen ? spread[(plane * rows + row) * pitch + column] : 0;
           at += 1;
         }
       }

@@ -22,19 +22,23 @@ export function shapeAfter(layer, shape) {
   if (kind === "max_pool") {
     const windows = (length) => {
       const last = (length - kernel) / stride;
-      // One that hangs over the edge counts if the layer rounds up, and it starts inside.
-      return Math.min(layer.ceil ? Math.ceil(last) : Math.floor(last), Math.ceil(length / stride) - 1) + 1;
+      if (!layer.ceil) return Math.floor(last) + 1;
+      // Those that hang over the edge count, too, if they start inside.
+      return Math.min(Math.ceil(last), Math.ceil(length / stride) - 1) + 1;
     };
     return [channels, windows(height), windows(width)];
   }
   if (kind === "linear") return [out, 1, 1];
   if (kind === "mean") return [channels, 1, 1];
   if (kind === "concat") {
-    const ends = layer.branches.map((branch) => branch.reduce((now, next) => shapeAfter(next, now), shape));
+    const ends = layer.branches.map((branch) => shapeAtEnd(branch, shape));
     return [ends.reduce((sum, end) => sum + end[0], 0), ends[0][1], ends[0][2]];
   }
   return shape;
 }
+
+const shapeAtEnd = (layers, shape) =>
+  layers.reduce((before, layer) => shapeAfter(layer, before), shape);
 
 /** What `readWeights` is to look for: { name, shape } of each layer with weights, in order. */
 export function listWeights(layers, shape) {
@@ -43,7 +47,7 @@ export function listWeights(layers, shape) {
     const { kind, name, kernel, branches } = layer;
     if (kind === "conv") found.push({ name, shape: [layer.out, before[0], kernel, kernel] });
     if (kind === "linear") found.push({ name, shape: [layer.out, count(before), 1, 1] });
-    if (kind === "concat") for (const branch of branches) found.push(...listWeights(branch, before));
+    for (const branch of branches ?? []) found.push(...listWeights(branch, before));
     return shapeAfter(layer, before);
   }, shape);
   return found;
@@ -66,11 +70,12 @@ export function addLayers(context, layers, input, target) {
 /** (pixel - mean) / std, per channel. */
 export function addNormalise({ kernels, program }, input, mean, std) {
   const [channels, height, width] = input.shape;
+  const size = [channels, height * width];
   const [means, stds] = [mean, std].map((numbers) => fill(kernels, Float32Array, numbers));
   const output = makeTensor(kernels, input.shape);
   program.push({
-    forward: () => kernels.normalise(input.values, channels, height * width, means, stds, output.values),
-    adjoint: () => kernels.normalise_adjoint(output.gradient, channels, height * width, stds, input.gradient),
+    forward: () => kernels.normalise(input.values, ...size, means, stds, output.values),
+    adjoint: () => kernels.normalise_adjoint(output.gradient, ...size, stds, input.gradient),
   });
   return output;
 }
@@ -84,7 +89,7 @@ const KINDS = {
     addConvolution(context, flat, output, { name, kernel: 1, stride: 1, padding: 0 });
   },
 
-  /** In place: afterwards nobody asks for what is not positive. */
+  /** In place, since nobody asks later for what was not positive; so none may begin a branch. */
   relu({ kernels, program }, both) {
     program.push({
       forward: () => kernels.relu(both.values, both.length),
@@ -106,91 +111,114 @@ const KINDS = {
 
   mean({ kernels, program }, input, output) {
     const [channels, height, width] = input.shape;
+    const size = [channels, height * width];
     program.push({
-      forward: () => kernels.mean(input.values, channels, height * width, output.values),
-      adjoint: () => kernels.mean_adjoint(output.gradient, channels, height * width, input.gradient),
+      forward: () => kernels.mean(input.values, ...size, output.values),
+      adjoint: () => kernels.mean_adjoint(output.gradient, ...size, input.gradient),
     });
   },
 
   /** Branches with one input and their outputs side by side; the input's gradient is their sum. */
   concat(context, input, output, { branches }) {
     const { kernels, program } = context;
-    const inputs = branches.map((_, i) =>
-      (i === 0 ? input : { ...input, gradient: kernels.allocate(input.length) }));
+    const others = branches.slice(1).map(() => kernels.allocate(input.length));
     program.push({
       forward() {},
       adjoint() {
-        for (const { gradient } of inputs.slice(1)) kernels.add(gradient, input.length, input.gradient);
+        for (const gradient of others) kernels.add(gradient, input.length, input.gradient);
       },
     });
     let from = 0;
     branches.forEach((layers, i) => {
-      if (layers[0].kind === "relu") throw new Error("A branch cannot begin with relu, which works in place.");
-      const shape = layers.reduce((now, layer) => shapeAfter(layer, now), input.shape);
+      if (layers[0].kind === "relu") throw new Error("A branch cannot begin with relu.");
+      const own = i === 0 ? input : { ...input, gradient: others[i - 1] };
+      const shape = shapeAtEnd(layers, input.shape);
       const length = count(shape);
       const [values, gradient] = [output.values, output.gradient]
         .map((block) => kernels.slice(block, from, length));
-      addLayers(context, layers, inputs[i], { shape, length, values, gradient });
+      addLayers(context, layers, own, { shape, length, values, gradient });
       from += length;
     });
   },
 };
 
-/** See `convolve` in kernels.c for the idea, `spread` for phases. */
-function addConvolution({ kernels, program, weights, scratch }, input, output, layer) {
-  const { kernel, stride, padding } = layer;
-  const [channels, height, width] = input.shape;
-  const [planes, outHeight, outWidth] = output.shape;
+/** How planes lie in memory so that `convolve` of kernels.c can run over them. */
+function planLayout({ kernel, stride, padding }, shape, outShape) {
+  const [channels, , width] = shape;
+  const [planes, outHeight, outWidth] = outShape;
   const reach = Math.ceil(kernel / stride) - 1; // how far, within a phase, the kernel sees
   const pitch = stride > 1 ? outWidth + reach : Math.max(width + padding, outWidth);
   const rows = outHeight + reach;
-  const phases = channels * stride ** 2;
-  const length = rows * pitch; // of a phase as laid out, after `padding` zeros
-  const outLength = outHeight * pitch; // of an output plane as laid out, after `guard` zeros
-  const guard = reach * (pitch + 1);
-  const asIs = kernel === 1 && stride === 1 && padding === 0;
-  const exact = pitch === outWidth;
+  return { kernel, stride, padding, planes, reach, pitch, rows,
+    filter: channels * kernel ** 2, // weights of an output plane
+    phases: channels * stride ** 2,
+    length: rows * pitch, // of a phase, after `padding` zeros
+    outLength: outHeight * pitch, // of an output plane, after `guard` zeros
+    guard: reach * (pitch + 1),
+    asIs: kernel === 1 && stride === 1 && padding === 0 }; // as the planes lie anyway
+}
 
+/** The taps of a convolution, and a function that makes those of its adjoint. */
+function makeTaps(kernels, plan, weights) {
+  const { kernel, stride, padding, planes, pitch, filter, phases, length, outLength, guard } = plan;
   // For each weight of a filter: its phase, and from how far it reads there and back.
-  const [phase, here, back] = Array.from({ length: 3 }, () => new Int32Array(channels * kernel ** 2));
-  for (let i = 0; i < phase.length; i += 1) {
+  const [phase, there, back] = [0, 1, 2].map(() => new Int32Array(filter));
+  for (let i = 0; i < filter; i += 1) {
     const [row, column] = [Math.floor(i / kernel) % kernel, i % kernel];
-    const distance = Math.floor(row / stride) * pitch + Math.floor(column / stride);
-    phase[i] = (Math.floor(i / kernel ** 2) * stride + (row % stride)) * stride + (column % stride);
-    here[i] = phase[i] * (padding + length) + padding + distance;
+    const [top, left] = [row % stride, column % stride];
+    const distance = ((row - top) / stride) * pitch + (column - left) / stride;
+    phase[i] = (Math.floor(i / kernel ** 2) * stride + top) * stride + left;
+    there[i] = phase[i] * (padding + length) + padding + distance;
     back[i] = guard - distance;
   }
-  const own = weights.get(layer.name);
-  const [positions, targets] = [own.positions, phase].map((numbers) => fill(kernels, Int32Array, numbers));
-  const [values, biases] = [own.values, own.bias].map((numbers) => fill(kernels, Float32Array, numbers));
-  const makeTaps = (to, offsets, step, count) => {
-    const made = { starts: kernels.allocate(count + 2), taps: kernels.allocate(2 * values.length) };
-    kernels.make_taps(positions, values, values.length, phase.length, to,
-      fill(kernels, Int32Array, offsets), step, count, made.starts, made.taps);
-    return made;
+  const positions = fill(kernels, Int32Array, weights.positions);
+  const values = fill(kernels, Float32Array, weights.values);
+  const make = (count, targets, offsets, step) => {
+    const starts = kernels.allocate(count + 2);
+    const taps = kernels.allocate(2 * values.length);
+    kernels.make_taps(positions, values, values.length, filter, targets,
+      fill(kernels, Int32Array, offsets), step, count, starts, taps);
+    return [starts, taps];
   };
-  const ahead = makeTaps(null, here, 0, planes);
+  return { ahead: make(planes, null, there, 0),
+    reverse: () => make(phases, fill(kernels, Int32Array, phase), back, guard + outLength) };
+}
+
+function addConvolution({ kernels, program, weights, scratch }, input, output, layer) {
+  const plan = planLayout(layer, input.shape, output.shape);
+  const { stride, padding, planes, reach, pitch, rows, phases, length, outLength, guard } = plan;
+  const { asIs } = plan;
+  const [, outHeight, outWidth] = output.shape;
+  const exact = pitch === outWidth;
+  const own = weights.get(layer.name);
+  const bias = fill(kernels, Float32Array, own.bias);
+  const taps = makeTaps(kernels, plan, own);
   let reverse; // made when the first gradient asks for it
   scratch.reserve(
-    Math.max(phases * (padding + length) + padding, planes * (guard + outLength) + guard),
+    Math.max(phases * (padding + length) + padding + reach, planes * (guard + outLength) + guard),
     Math.max(planes * outLength, phases * length),
   );
-
   program.push({
     forward() {
       const { wide, result } = scratch;
-      if (!asIs) kernels.spread(input.values, ...input.shape, stride, padding, rows, pitch, padding, wide);
-      kernels.convolve(asIs ? input.values : wide, ahead.starts, ahead.taps, biases, planes, outLength,
-        exact ? output.values : result);
+      const [from, to] = [asIs ? input.values : wide, exact ? output.values : result];
+      if (!asIs) {
+        kernels.spread(input.values, ...input.shape, stride, padding, rows, pitch, padding, wide);
+      }
+      kernels.convolve(from, ...taps.ahead, bias, planes, outLength, to);
       if (!exact) kernels.crop(result, planes, outHeight, outWidth, pitch, output.values);
     },
     adjoint() {
       const { wide, result } = scratch;
-      reverse ??= makeTaps(targets, back, guard + outLength, phases);
-      if (!asIs) kernels.spread(output.gradient, ...output.shape, 1, 0, outHeight, pitch, guard, wide);
-      kernels.convolve(asIs ? output.gradient : wide, reverse.starts, reverse.taps, null, phases, length,
-        asIs ? input.gradient : result);
-      if (!asIs) kernels.gather(result, ...input.shape, stride, padding, rows, pitch, input.gradient);
+      const [from, to] = asIs ? [output.gradient, input.gradient] : [wide, result];
+      reverse ??= taps.reverse();
+      if (!asIs) {
+        kernels.spread(output.gradient, ...output.shape, 1, 0, outHeight, pitch, guard, wide);
+      }
+      kernels.convolve(from, ...reverse, null, phases, length, to);
+      if (!asIs) {
+        kernels.gather(result, ...input.shape, stride, padding, rows, pitch, input.gradient);
+      }
     },
   });
 }

@@ -22,13 +22,14 @@ export function buildNetwork({ shape, mean, std, layers }, weights, kernels) {
   const image = makeTensor(kernels, shape);
   const context = { kernels, program, weights, scratch: makeScratch(kernels) };
   const neutral = mean.every((number) => number === 0) && std.every((number) => number === 1);
-  const last = addLayers(context, layers, neutral ? image : addNormalise(context, image, mean, std));
+  const first = neutral ? image : addNormalise(context, image, mean, std);
+  const last = addLayers(context, layers, first);
   const backwards = [...program].reverse();
 
   /** Logits, as float32. */
   async function forward(pixels, pause) {
     if (pixels.length !== image.length) {
-      throw new Error(`An image of ${image.length} numbers was expected, and ${pixels.length} received.`);
+      throw new RangeError(`image: ${image.length} numbers expected, ${pixels.length} received.`);
     }
     kernels.view(image.values).set(pixels);
     for (const operation of program) {
@@ -67,7 +68,8 @@ export function softmax(logits) {
 /** -log p of a class, to the last digit also where p is nearly 1. */
 export function crossEntropy(logits, label) {
   if (!(label in logits)) {
-    throw new RangeError(`label: a class from 0 to ${logits.length - 1} expected, ${label} received.`);
+    const classes = `a class from 0 to ${logits.length - 1}`;
+    throw new RangeError(`label: ${classes} expected, ${label} received.`);
   }
   const greatest = logits.reduce((best, logit, i) => (logit > logits[best] ? i : best), 0);
   const rest = logits.reduce((sum, logit, i) =>

@@ -2,21 +2,18 @@
 // each layer by name, { positions, values, bias }: its weights other than 0, where each stands in
 // the flattened array (out, in, row, column), and one bias per output channel.
 
+import { fetchFile } from "./fetching.js";
 import { count } from "./layers.js";
 
 const CODES = 256;
 // What SqueezeNet was trained on: blue, green, red, 0 to 255, minus these.
 const BGR_MEAN = [104, 117, 123];
 
-/** Fetch a file, hearing how much has come; throw a sentence if it cannot be had. */
+const damaged = (how) => new Error(`The weights are damaged: ${how}.`);
+
+/** Fetch a file, hearing how much of it has come. */
 export async function fetchBytes({ url, size }, progress) {
-  let response;
-  try {
-    response = await fetch(url);
-  } catch {
-    throw new Error(`${url} could not be fetched: there is no connection, or the address is wrong.`);
-  }
-  if (!response.ok) throw new Error(`${url} could not be fetched: the server answered ${response.status}.`);
+  const response = await fetchFile(url);
   const parts = [];
   let loaded = 0;
   const reader = response.body.getReader();
@@ -36,13 +33,13 @@ export async function fetchBytes({ url, size }, progress) {
  * from another machine has no means to, and relies on the file's structure. */
 export async function verify(bytes, { size, sha256 }) {
   if (size != null && bytes.length !== size) {
-    throw new Error(`The weights are damaged: ${size} bytes expected, ${bytes.length} received.`);
+    throw damaged(`${size} bytes expected, ${bytes.length} received`);
   }
   if (!sha256 || !globalThis.crypto?.subtle) return false;
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
   const hex = [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
   if (hex !== sha256) {
-    throw new Error(`The weights are damaged: their SHA-256 is ${hex.slice(0, 12)}…, not ${sha256.slice(0, 12)}….`);
+    throw damaged(`their SHA-256 is ${hex}, not ${sha256}`);
   }
   return true;
 }
@@ -60,7 +57,7 @@ const numbers = (Type, bytes, from, length) =>
 
 function assertFinite(array, name) {
   if (!array.every(Number.isFinite)) {
-    throw new Error(`The weights are damaged: ${name} has numbers that are not finite.`);
+    throw damaged(`${name} has numbers that are not finite`);
   }
 }
 
@@ -82,12 +79,12 @@ function safetensors(bytes) {
     start = 8 + Number(new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true));
     header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, start)));
   } catch {
-    throw new Error("The weights are damaged: their header cannot be read.");
+    throw damaged("their header cannot be read");
   }
   return (name, length) => {
     const { dtype, data_offsets: [from, to] = [] } = header[name] ?? {};
     if (dtype !== "F32" || to - from !== 4 * length || start + to > bytes.length) {
-      throw new Error(`The weights are damaged: expected ${length} float32 for ${name}.`);
+      throw damaged(`expected ${length} float32 for ${name}`);
     }
     const array = numbers(Float32Array, bytes, start + from, length);
     assertFinite(array, name);
@@ -98,13 +95,13 @@ function safetensors(bytes) {
 /** See within_epsilon/deep_compression.py for the format. */
 function readDeepCompression(bytes, layers, normalisation) {
   const header = 4 * layers.length;
-  if (bytes.length < header) throw new Error("The weights are damaged: they end within the header.");
+  if (bytes.length < header) throw damaged("they end within the header");
   const counts = numbers(Uint32Array, bytes, 0, layers.length);
   const sizes = layers.map(({ shape }, i) =>
     4 * CODES + 4 * shape[0] + counts[i] + Math.ceil(counts[i] / 2));
   const total = sizes.reduce((sum, size) => sum + size, header);
   if (total !== bytes.length) {
-    throw new Error(`The weights are damaged: ${total} bytes expected by their header, ${bytes.length} received.`);
+    throw damaged(`${total} bytes expected by their header, ${bytes.length} received`);
   }
   let at = header;
   const weights = new Map(layers.map((layer, i) => {
@@ -133,7 +130,7 @@ function decodeLayer(bytes, n, { name, shape }) {
     kept += 1;
   }
   if (position >= count(shape)) {
-    throw new Error(`The weights are damaged: ${name} has a weight at ${position} of ${count(shape)}.`);
+    throw damaged(`${name} has a weight at ${position} of ${count(shape)}`);
   }
   assertFinite(codebook, name);
   assertFinite(bias, name);

@@ -1,6 +1,6 @@
 // The engine's side of the conversation with client.js: in a worker, or on the main thread where
-// there is none. Requests { id, task, ... } are answered in turn by { id, result } or { id, error },
-// before which { id, progress } may come; { cancel: id } ends one early, answered or not.
+// there is none. Requests { id, task, ... } are answered in turn, { id, result } or { id, error };
+// before that { id, progress } may come, and { cancel: id } ends one early.
 
 import { fgsm, noise, pgd } from "./attack.js";
 import { openKernels } from "./kernels.js";
@@ -31,17 +31,19 @@ export function serve(post) {
   const tasks = {
     async open({ description, weights, wasm }, progress) {
       const [kernels, bytes] = await Promise.all([
-        wasm === false ? openKernels() : fetchBytes({ url: KERNELS }).then(openKernels, () => openKernels()),
+        wasm ? fetchBytes({ url: KERNELS }).then(openKernels, () => openKernels()) : openKernels(),
         weights.bytes ?? fetchBytes(weights, progress),
       ]);
       const verified = await verify(bytes, weights);
-      network = buildNetwork(description, readNetworkWeights(bytes, weights.format, description), kernels);
+      const own = readNetworkWeights(bytes, weights.format, description);
+      network = buildNetwork(description, own, kernels);
       return { kernels: kernels.kind, verified, classes: network.classes };
     },
 
     async predict({ image, label }, progress, pause) {
       const logits = await network.forward(image, pause);
-      return withProbabilities({ logits, ...(label != null && { loss: crossEntropy(logits, label) }) });
+      if (label == null) return withProbabilities({ logits });
+      return withProbabilities({ logits, loss: crossEntropy(logits, label) });
     },
 
     async gradient({ image, label }, progress, pause) {
