@@ -42,17 +42,12 @@ def gather() -> None:
 
 
 def slim() -> None:
-    """Drop from the built pages what none of them uses."""
-    pages = sorted((ROOT / "_build" / "html").rglob("*.html"))
-    for pattern in UNUSED:
-        found = 0
-        for page in pages:
-            text, count = re.subn(pattern, "", page.read_text(encoding="utf-8"))
-            if count:
-                page.write_text(text, encoding="utf-8")
-            found += count
-        if not found:
-            sys.exit(f"No page has {pattern!r} any more: the theme changed, so mend .ci/book.py.")
+    """Drop from the built pages what none of them uses; a test sees that it is gone."""
+    unused = re.compile("|".join(UNUSED))
+    for page in (ROOT / "_build" / "html").rglob("*.html"):
+        text, count = unused.subn("", page.read_text(encoding="utf-8"))
+        if count:
+            page.write_text(text, encoding="utf-8")
 
 
 def main() -> None:

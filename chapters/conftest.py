@@ -12,6 +12,8 @@ from nbval.plugin import IPyNbCell, IPyNbFile
 from within_epsilon.data import available
 
 os.environ["TQDM_DISABLE"] = "1"
+# Kernels run side by side; their threads would wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:

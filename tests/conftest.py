@@ -30,6 +30,8 @@ CHROMIUM_FLAGS = [
 ]
 
 os.environ["TQDM_DISABLE"] = "1"
+# Tests run side by side; threads of several torches on the same cores would wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def out_of_reach(reason: str) -> None:

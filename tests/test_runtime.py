@@ -1,6 +1,7 @@
 """Seeds that depend on the example alone, and silence where nobody watches."""
 
 import random
+import time
 
 import numpy as np
 import torch
@@ -61,9 +62,27 @@ def test_a_model_says_where_it_lives():
     assert torch.zeros(1, device=pick_device()).sum() == 0
 
 
-def test_the_progress_bar_is_silent_off_a_terminal(capsys, monkeypatch):
+def test_the_progress_bar_is_silent_where_nobody_watches(capsys, monkeypatch):
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
     for show in (True, False):
         items = progress_bar(range(4), show=show, label="testing", unit="item")
         assert list(items) == [0, 1, 2, 3]
     assert capsys.readouterr() == ("", "")
+
+
+def test_the_progress_bar_shows_on_a_terminal_after_a_while(capsys, monkeypatch):
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    monkeypatch.setattr("within_epsilon.runtime._watched", lambda: True)
+    list(progress_bar(range(4), show=True, label="short", unit="item"))
+    assert "short" not in capsys.readouterr().err
+
+    def slow():
+        for item in range(3):
+            time.sleep(1.2)
+            yield item
+
+    list(progress_bar(slow(), show=True, label="long", unit="item"))
+    assert "long" in capsys.readouterr().err
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    list(progress_bar(slow(), show=True, label="hidden", unit="item"))
+    assert "hidden" not in capsys.readouterr().err

@@ -90,7 +90,8 @@ def pictures(images: Sequence[ArrayLike], captions: Sequence[str], *, columns: i
         side * max(1, limit // max(arrays[0].shape[:2])) for side in arrays[0].shape[:2]
     )
     gap = 20
-    caption = 26 + 36 * max(1 + text.count("\n") for text in captions)
+    size = _caption_size(captions, width)
+    caption = 26 + round(4 * size) * max(1 + text.count("\n") for text in captions)
     total = (columns * width + (columns - 1) * gap, rows * (height + caption))
     with plt.style.context(STYLE):
         figure: Figure = plt.figure(
@@ -110,11 +111,18 @@ def pictures(images: Sequence[ArrayLike], captions: Sequence[str], *, columns: i
                 (bottom + height + 10) / total[1],
                 text,
                 va="bottom",
-                fontsize=9,
+                fontsize=size,
                 linespacing=1.3,
             )
     plt.close(figure)
     return figure
+
+
+def _caption_size(captions: Sequence[str], width: int) -> float:
+    """Return the font size, 8 to 12 points, at which the longest line fits over a picture."""
+    longest = max(len(line) for text in captions for line in (text or " ").split("\n"))
+    letter = 0.55 * _DPI / 72  # an average letter's width in pixels, per point of font size
+    return min(12.0, max(8.0, (width + 15) / (letter * max(longest, 1))))
 
 
 def triptych(

@@ -1,14 +1,16 @@
 """Seeds, devices and progress: what a run needs before it computes anything."""
 
 import hashlib
+import os
 import random
+import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 T = TypeVar("T")
 
@@ -77,10 +79,10 @@ def _generator(key: str) -> torch.Generator:
 
 
 def progress_bar(items: Iterable[T], *, show: bool, label: str, unit: str) -> Iterator[T]:
-    """Iterate with a progress bar where somebody watches.
+    """Iterate with a progress bar where somebody watches and has waited for two seconds.
 
-    The bar appears on a terminal alone: tests, continuous integration and notebooks,
-    whose standard error is no terminal, stay silent.
+    Somebody watches a terminal or a notebook. Tests, continuous integration and whoever sets
+    TQDM_DISABLE see nothing.
 
     Parameters
     ----------
@@ -91,5 +93,12 @@ def progress_bar(items: Iterable[T], *, show: bool, label: str, unit: str) -> It
     label, unit : str
         What the bar says, and what it counts.
     """
-    # disable=None is tqdm's "unless this is a terminal".
-    return iter(tqdm(items, desc=label, unit=unit, leave=False, disable=None if show else True))
+    hidden = not show or not _watched() or bool(os.environ.get("TQDM_DISABLE"))
+    return iter(tqdm(items, desc=label, unit=unit, leave=False, delay=2, disable=hidden))
+
+
+def _watched() -> bool:
+    """Tell whether standard error is a terminal, or a notebook's cell."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return sys.stderr.isatty() or getattr(shell, "kernel", None) is not None
