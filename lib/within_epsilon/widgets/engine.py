@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
-from torchvision.models import SqueezeNet
-from torchvision.models.squeezenet import Fire
 
 from within_epsilon.models import Classifier
 
@@ -74,6 +72,8 @@ def _decimals(numbers: Tensor) -> list[float]:
 
 def _layers(name: str, module: nn.Module) -> Iterator[dict[str, Any]]:
     """Yield the layers of a module, in the order in which they run."""
+    from torchvision.models.squeezenet import Fire, SqueezeNet
+
     if isinstance(module, nn.Sequential):
         for part, layer in module.named_children():
             yield from _layers(f"{name}.{part}".lstrip("."), layer)
