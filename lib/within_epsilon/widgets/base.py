@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 import re
@@ -13,26 +14,42 @@ import anywidget
 
 FRONTEND = Path(__file__).with_name("frontend")
 
-_IMPORT = re.compile(r"^import\s[^;]*?from\s+\"\./(\w+)\.js\";\n", re.MULTILINE)
+_IMPORT = re.compile(r"^import\s[^;]*?from\s+\"\./([\w/]+)\.js\";\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export\s+(?!default)", re.MULTILINE)
+_EXPORTED = re.compile(
+    r"^export\s+(?:async\s+)?(?:function\*?|const|let|class)\s+(\w+)", re.MULTILINE
+)
+_FILE = re.compile(r"new URL\(\"\./([\w/]+\.(?:js|wasm))\", import\.meta\.url\)")
 
 
-def _modules(name: str, seen: set[str]) -> Iterator[str]:
+def _modules(path: Path, seen: set[Path]) -> Iterator[str]:
     """Yield a front-end module's source after those that it imports, each once."""
-    if name in seen:
+    if path in seen:
         return
-    seen.add(name)
-    source = (FRONTEND / f"{name}.js").read_text(encoding="utf-8")
+    seen.add(path)
+    source = path.read_text(encoding="utf-8")
     for needed in _IMPORT.findall(source):
-        yield from _modules(needed, seen)
-    yield _EXPORT.sub("", _IMPORT.sub("", source))
+        yield from _modules(path.parent / f"{needed}.js", seen)
+    source = _EXPORT.sub("", _IMPORT.sub("", source))
+    yield _FILE.sub(lambda found: _address(path.parent / found[1]), source)
+
+
+def _address(path: Path) -> str:
+    """Return an expression for the address of a file that travels inside the bundle."""
+    if path.suffix == ".wasm":
+        data = base64.b64encode(path.read_bytes()).decode()
+        return f'"data:application/wasm;base64,{data}"'
+    names = ", ".join(_EXPORTED.findall(path.read_text(encoding="utf-8")))
+    source = json.dumps("\n".join([*_modules(path, set()), f"export {{ {names} }};\n"]))
+    return f'URL.createObjectURL(new Blob([{source}], {{ type: "text/javascript" }}))'
 
 
 def bundle(kind: str) -> str:
     """Join an explorer's modules into one, as a widget needs it.
 
     Works because a front-end module imports only its neighbours, by their own names, and no two
-    modules share a top-level name.
+    modules share a top-level name. A worker and WebAssembly, which a module finds by
+    `new URL("./name", import.meta.url)`, come along as text.
 
     Parameters
     ----------
@@ -42,7 +59,8 @@ def bundle(kind: str) -> str:
     -------
     An ES module that exports `{ render }` and imports nothing
     """
-    return "\n".join([*_modules(kind, set()), "export default { render };\n"])
+    parts = _modules(FRONTEND / f"{kind}.js", set())
+    return "\n".join([*parts, "export default { render };\n"])
 
 
 def state(trait: Any) -> Any:

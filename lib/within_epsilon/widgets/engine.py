@@ -1,0 +1,150 @@
+"""Hand a classifier to the engine that runs networks inside the page (`frontend/engine`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from within_epsilon.models import Classifier
+
+ENGINE = Path(__file__).with_name("frontend") / "engine"
+
+# What the shipped networks are trained to see; their descriptions are committed.
+SHIPPED = {"squeezenet1_0": (3, 224, 224), "digits_cnn": (1, 8, 8)}
+
+_NO_EFFECT = (nn.Identity, nn.Dropout, nn.Flatten)
+
+
+def describe(model: Classifier, shape: Sequence[int]) -> dict[str, Any]:
+    """Describe a classifier as the engine needs it: its layers as data.
+
+    Parameters
+    ----------
+    model : Classifier
+        Its body is made of the layers that the engine knows: `Sequential`, `Conv2d`,
+        `Linear`, `ReLU`, `MaxPool2d`, global average pooling, `Flatten`, `Dropout`, and
+        torchvision's SqueezeNets, as `small_cnn`, `mlp` and `photo_classifier` give them.
+    shape : three int
+        Channels, height and width of an image.
+
+    Returns
+    -------
+    dict
+        JSON types only: "shape", "mean" and "std" per channel, "layers", "categories".
+        Layers with weights bear the names that `weights` gives them.
+
+    Raises
+    ------
+    TypeError
+        If a layer is none of these.
+    ValueError
+        If a layer has settings that the engine does not know, or the shape does not fit.
+    """
+    channels, height, width = shape
+    mean, std = (_decimals(b.flatten().expand(channels)) for b in (model.mean, model.std))
+    layers = list(_layers("", model.body))
+    model(torch.zeros(1, channels, height, width, device=model.mean.device))  # or torch says why
+    return {
+        "shape": [channels, height, width],
+        "mean": mean,
+        "std": std,
+        "layers": layers,
+        "categories": list(model.categories),
+    }
+
+
+def weights(model: Classifier) -> bytes:
+    """Return the weights of a classifier's body, as safetensors for the engine."""
+    state = model.body.state_dict()
+    content: bytes = save({name: w.float().cpu().contiguous() for name, w in state.items()})
+    return content
+
+
+def _decimals(numbers: Tensor) -> list[float]:
+    """Return the shortest decimals that are these float32."""
+    return [float(str(number)) for number in numbers.cpu().numpy()]
+
+
+def _layers(name: str, module: nn.Module) -> Iterator[dict[str, Any]]:
+    """Yield the layers of a module, in the order in which they run."""
+    from torchvision.models.squeezenet import Fire, SqueezeNet
+
+    if isinstance(module, nn.Sequential):
+        for part, layer in module.named_children():
+            yield from _layers(f"{name}.{part}".lstrip("."), layer)
+    elif isinstance(module, SqueezeNet):
+        yield from _layers("features", module.features)
+        yield from _layers("classifier", module.classifier)
+    elif isinstance(module, Fire):
+        yield from _conv(f"{name}.squeeze", module.squeeze, relu=True)
+        sizes = ("expand1x1", "expand3x3")
+        branches = [list(_conv(f"{name}.{s}", getattr(module, s), relu=True)) for s in sizes]
+        yield {"kind": "concat", "branches": branches}
+    elif isinstance(module, nn.Conv2d):
+        yield from _conv(name, module)
+    elif isinstance(module, nn.Linear):
+        yield {"kind": "linear", "name": name, "out": module.out_features}
+    elif isinstance(module, nn.ReLU):
+        yield {"kind": "relu"}
+    elif isinstance(module, nn.MaxPool2d):
+        yield _max_pool(name, module)
+    elif isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1)):
+        yield {"kind": "mean"}
+    elif not isinstance(module, _NO_EFFECT):
+        raise TypeError(
+            f"model: expected a body of layers that the engine knows (Conv2d, Linear, ReLU, "
+            f"MaxPool2d, AdaptiveAvgPool2d(1), Flatten, Dropout, SqueezeNet, in Sequential), "
+            f"received {type(module).__name__} at {name or 'its top'}"
+        )
+
+
+def _conv(name: str, module: nn.Conv2d, *, relu: bool = False) -> Iterator[dict[str, Any]]:
+    known = {
+        "groups": module.groups == 1,
+        "dilation": set(module.dilation) == {1},
+        "padding_mode": module.padding_mode == "zeros",
+        "bias": module.bias is not None,
+    }
+    _refuse(name, [setting for setting, fine in known.items() if not fine])
+    yield {
+        "kind": "conv",
+        "name": name,
+        "out": module.out_channels,
+        "kernel": _one(name, "kernel_size", module.kernel_size),
+        "stride": _one(name, "stride", module.stride),
+        "padding": _one(name, "padding", module.padding),
+    }
+    if relu:
+        yield {"kind": "relu"}
+
+
+def _max_pool(name: str, module: nn.MaxPool2d) -> dict[str, Any]:
+    _refuse(name, [k for k, v in {"padding": 0, "dilation": 1}.items() if getattr(module, k) != v])
+    return {
+        "kind": "max_pool",
+        "kernel": _one(name, "kernel_size", module.kernel_size),
+        "stride": _one(name, "stride", module.stride),
+        "ceil": module.ceil_mode,
+    }
+
+
+def _one(name: str, setting: str, value: int | str | Sequence[int]) -> int:
+    """Return the number that a setting gives for rows and columns alike."""
+    numbers = {value} if isinstance(value, int | str) else set(value)
+    number = numbers.pop()
+    if numbers or not isinstance(number, int):
+        _refuse(name, [f"{setting}={value}"])
+    return int(number)
+
+
+def _refuse(name: str, settings: list[str]) -> None:
+    if settings:
+        raise ValueError(
+            f"model: the engine cannot run {name} with its {' and '.join(settings)}; it knows "
+            "square windows, equal strides, zero padding in convolutions only, and biases"
+        )

@@ -1,0 +1,88 @@
+// A network described by data: { shape, mean, std, layers }, each layer { kind, ... }.
+//
+//   conv     { name, out, kernel, stride, padding }      relu      {}
+//   linear   { name, out }                               max_pool  { kernel, stride, ceil }
+//   concat   { branches: [[layer, ...], ...] }           mean      {}, over each plane
+//
+// It computes logits, and the gradient of its loss in the pixels of an image: operations run first
+// to last, then their adjoints last to first. That is all there is to backpropagation.
+
+import { addLayers, addNormalise, count, listWeights, makeTensor } from "./layers.js";
+import { readWeights } from "./weights.js";
+
+/** The weights of a network, from a file's bytes. */
+export const readNetworkWeights = (bytes, format, description) =>
+  readWeights(bytes, format, listWeights(description.layers, description.shape), description);
+
+/** Build a network from its description, the weights of `readWeights` and the operations of
+ * `openKernels`. Its calls must not overlap, since they share what is in between. `pause`, if
+ * given, is awaited after every operation; it may throw, to cancel. */
+export function buildNetwork({ shape, mean, std, layers }, weights, kernels) {
+  const program = [];
+  const image = makeTensor(kernels, shape);
+  const context = { kernels, program, weights, scratch: makeScratch(kernels) };
+  const neutral = mean.every((number) => number === 0) && std.every((number) => number === 1);
+  const first = neutral ? image : addNormalise(context, image, mean, std);
+  const last = addLayers(context, layers, first);
+  const backwards = [...program].reverse();
+
+  /** Logits, as float32. */
+  async function forward(pixels, pause) {
+    if (pixels.length !== image.length) {
+      throw new RangeError(`image: ${image.length} numbers expected, ${pixels.length} received.`);
+    }
+    kernels.view(image.values).set(pixels);
+    for (const operation of program) {
+      operation.forward();
+      if (pause) await pause();
+    }
+    return kernels.view(last.values).slice();
+  }
+
+  /** Logits, cross-entropy for a class, and its gradient in the pixels. */
+  async function gradient(pixels, label, pause) {
+    const logits = await forward(pixels, pause);
+    const loss = crossEntropy(logits, label);
+    const slope = softmax(logits);
+    slope[label] -= 1;
+    kernels.view(last.gradient).set(slope);
+    for (const operation of backwards) {
+      operation.adjoint();
+      if (pause) await pause();
+    }
+    return { logits, loss, gradient: kernels.view(image.gradient).slice() };
+  }
+
+  return { shape, length: count(shape), classes: last.length, kernels, forward, gradient };
+}
+
+/** Probabilities. In float64, because the loss has slope p - 1 in the logit of its class: where p
+ * is nearly 1, float32 would leave little of that. */
+export function softmax(logits) {
+  const greatest = logits.reduce((a, b) => Math.max(a, b));
+  const powers = Float64Array.from(logits, (logit) => Math.exp(logit - greatest));
+  const sum = powers.reduce((a, b) => a + b);
+  return powers.map((power) => power / sum);
+}
+
+/** -log p of a class, to the last digit also where p is nearly 1. */
+export function crossEntropy(logits, label) {
+  if (!(label in logits)) {
+    const classes = `a class from 0 to ${logits.length - 1}`;
+    throw new RangeError(`label: ${classes} expected, ${label} received.`);
+  }
+  const greatest = logits.reduce((best, logit, i) => (logit > logits[best] ? i : best), 0);
+  const rest = logits.reduce((sum, logit, i) =>
+    (i === greatest ? sum : sum + Math.exp(logit - logits[greatest])), 0);
+  return logits[greatest] - logits[label] + Math.log1p(rest);
+}
+
+/** Two blocks that all convolutions share, as long as the longest needs. */
+function makeScratch(kernels) {
+  const scratch = { wide: kernels.allocate(0), result: kernels.allocate(0) };
+  scratch.reserve = (wide, result) => {
+    if (wide > scratch.wide.length) scratch.wide = kernels.allocate(wide);
+    if (result > scratch.result.length) scratch.result = kernels.allocate(result);
+  };
+  return scratch;
+}
