@@ -20,7 +20,7 @@ COMPILER = "ziglang"
 
 @pytest.mark.skipif(
     importlib.util.find_spec(COMPILER) is None,
-    reason="skipped, because the compiler is not installed; build.py says how",
+    reason="skipped, because the compiler is not installed: pip install ziglang==0.17.1",
 )
 def test_wasm_is_what_its_source_compiles_to() -> None:
     command = [sys.executable, ENGINE / "build.py", "--check"]
