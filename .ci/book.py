@@ -38,7 +38,9 @@ def gather() -> None:
             shutil.copyfile(source, target)
     licence = ROOT / "data" / "licences" / "Apache-2.0.txt"
     shutil.copyfile(licence, STATIC / "vendor" / "mathjax" / "LICENSE")
-    shutil.copytree(FRONTEND, STATIC / "explorers", ignore=shutil.ignore_patterns("__pycache__"))
+    # No page runs a network yet; .ci/engine.py places the engine for those that will.
+    unused = shutil.ignore_patterns("__pycache__", "engine")
+    shutil.copytree(FRONTEND, STATIC / "explorers", ignore=unused)
 
 
 def slim() -> None:
