@@ -23,13 +23,15 @@ from playwright.sync_api import sync_playwright
 from within_epsilon.data import photo
 
 HERE = Path(__file__).resolve().parent
-CREATIONS, ROUNDS, WARM_UP = 9, 30, 6
+CREATIONS, ROUNDS, WARM_UP = 15, 30, 6
 PROGRAM = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves modules as modules, without a word."""
+    """Serves modules as modules, over connections that stay open, without a word."""
 
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     extensions_map = {".js": "text/javascript", ".mjs": "text/javascript"} | {
         ".wasm": "application/wasm",
         ".html": "text/html",

@@ -1,7 +1,7 @@
 // What a page or a widget talks to: a network that runs in a worker, or on the main thread where
 // workers are missing, by the same calls. See README.md.
 
-import { fetchFile } from "./fetching.js";
+import { fetchBytes, fetchFile } from "./fetching.js";
 
 const SERVER = new URL("./worker.js", import.meta.url);
 
@@ -10,34 +10,37 @@ const SERVER = new URL("./worker.js", import.meta.url);
  * `description` is the network as data, `weights` { url or bytes, format, size, sha256 };
  * `progress` hears { loaded, total } of the weights' bytes; `signal` gives up. */
 export const openEngine = ({ description, weights, ...options }) =>
-  open(Promise.resolve({ description, weights }), options);
+  open(Promise.all([description, fetchWeights(weights, options)]), options);
 
 /** Open a network that the book ships, by its name in the manifest. */
-export const openShipped = (name, options = {}) => open(find(name, options), options);
+export const openShipped = (name, options = {}) => open(findShipped(name, options), options);
 
-async function find(name, { signal, manifest = new URL("manifest.json", import.meta.url) }) {
-  const json = async (url) => (await fetchFile(url, signal)).json();
-  const place = absolute(manifest);
+async function findShipped(name, options) {
+  const json = async (url) => (await fetchFile(url, options.signal)).json();
+  const place = absolute(options.manifest ?? new URL("manifest.json", import.meta.url));
   const { network, weights, missing } = (await json(place))[name] ?? {};
   if (!weights) throw new Error(missing ?? `${place} names no network ${name}.`);
-  const description = await json(new URL(network, place));
-  return { description, weights: { ...weights, url: new URL(weights.url, place) } };
+  const url = new URL(weights.url, place);
+  return Promise.all([json(new URL(network, place)), fetchWeights({ ...weights, url }, options)]);
 }
 
 const absolute = (url) =>
   new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href).href;
 
-async function open(asked, { progress, signal, worker = true, wasm = true }) {
-  signal?.throwIfAborted();
+async function fetchWeights({ url, ...weights }, { signal, progress }) {
+  if (weights.bytes) return weights;
+  const bytes = await fetchBytes(absolute(url), { signal, progress, total: weights.size });
+  return { ...weights, bytes };
+}
+
+async function open(asked, { signal, worker = true, wasm = true }) {
   const started = worker ? openWorker().then((line) => line ?? openHere()) : openHere();
   const [found, line] = await Promise.allSettled([asked, started]);
   const call = line.value && makeCalls(line.value);
   try {
     for (const { reason } of [found, line]) if (reason) throw reason;
-    const { description, weights } = found.value;
-    const source = { ...weights, url: weights.url && absolute(weights.url) };
-    const request = { description, weights: source, wasm };
-    const facts = await call("open", request, { progress, signal });
+    const [description, weights] = found.value;
+    const facts = await call("open", { description, weights, wasm }, { signal });
     const attack = (name) => (image, label, { signal: stop, progress: hear, ...options }) =>
       call("attack", { name, image, label, options }, { signal: stop, progress: hear });
     return {

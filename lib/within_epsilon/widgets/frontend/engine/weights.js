@@ -2,7 +2,6 @@
 // each layer by name, { positions, values, bias }: its weights other than 0, where each stands in
 // the flattened array (out, in, row, column), and one bias per output channel.
 
-import { fetchFile } from "./fetching.js";
 import { count } from "./layers.js";
 
 const CODES = 256;
@@ -10,24 +9,6 @@ const CODES = 256;
 const BGR_MEAN = [104, 117, 123];
 
 const damaged = (how) => new Error(`The weights are damaged: ${how}.`);
-
-/** Fetch a file, hearing how much of it has come. */
-export async function fetchBytes({ url, size }, progress) {
-  const response = await fetchFile(url);
-  const parts = [];
-  let loaded = 0;
-  const reader = response.body.getReader();
-  for (;;) {
-    const { done, value } = await reader.read().catch(() => {
-      throw new Error(`${url} came only in part: the connection broke after ${loaded} bytes.`);
-    });
-    if (done) break;
-    parts.push(value);
-    loaded += value.length;
-    progress?.({ loaded, total: size ?? null });
-  }
-  return new Uint8Array(await new Blob(parts).arrayBuffer());
-}
 
 /** Check length and SHA-256. Returns whether the hash was checked: a page that came by plain http
  * from another machine has no means to, and relies on the file's structure. */
@@ -38,9 +19,7 @@ export async function verify(bytes, { size, sha256 }) {
   if (!sha256 || !globalThis.crypto?.subtle) return false;
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
   const hex = [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  if (hex !== sha256) {
-    throw damaged(`their SHA-256 is ${hex}, not ${sha256}`);
-  }
+  if (hex !== sha256) throw damaged(`their SHA-256 is ${hex}, not ${sha256}`);
   return true;
 }
 

@@ -3,9 +3,10 @@
 // before that { id, progress } may come, and { cancel: id } ends one early.
 
 import { fgsm, noise, pgd } from "./attack.js";
+import { fetchBytes } from "./fetching.js";
 import { openKernels } from "./kernels.js";
 import { buildNetwork, crossEntropy, readNetworkWeights, softmax } from "./network.js";
-import { fetchBytes, verify } from "./weights.js";
+import { verify } from "./weights.js";
 
 const KERNELS = new URL("./kernels.wasm", import.meta.url);
 const ATTACKS = { fgsm, noise, pgd };
@@ -14,6 +15,7 @@ const SLICE = 8; // milliseconds of work between two looks at what else there is
 /** Returns the function that takes requests; `post` sends answers. */
 export function serve(post) {
   const open = new Set(); // requests that are still wanted
+  const compiled = fetchBytes(KERNELS).catch(() => null); // without it all is slower
   let turn = Promise.resolve();
   let network;
 
@@ -29,13 +31,10 @@ export function serve(post) {
   };
 
   const tasks = {
-    async open({ description, weights, wasm }, progress) {
-      const [kernels, bytes] = await Promise.all([
-        wasm ? fetchBytes({ url: KERNELS }).then(openKernels, () => openKernels()) : openKernels(),
-        weights.bytes ?? fetchBytes(weights, progress),
-      ]);
-      const verified = await verify(bytes, weights);
-      const own = readNetworkWeights(bytes, weights.format, description);
+    async open({ description, weights, wasm }) {
+      const verified = await verify(weights.bytes, weights);
+      const own = readNetworkWeights(weights.bytes, weights.format, description);
+      const kernels = await openKernels(wasm && await compiled);
       network = buildNetwork(description, own, kernels);
       return { kernels: kernels.kind, verified, classes: network.classes };
     },
