@@ -1,0 +1,35 @@
+"""Figures in the book's one visual language: plain arrays in, a matplotlib Figure out.
+
+Colours carry meaning, never alone: a label says the same. Pictures are drawn pixel for pixel,
+enlarged by whole factors, so that nothing recolours what an attack has changed.
+"""
+
+from within_epsilon.plots.charts import lines, matrix, probability_bars
+from within_epsilon.plots.pixels import amplify, pictures, triptych
+from within_epsilon.plots.style import (
+    ADVERSARY,
+    DIRECTION,
+    NEUTRAL,
+    PALETTE,
+    PROVED,
+    STYLE,
+    TRUE,
+    UNKNOWN,
+)
+
+__all__ = [
+    "ADVERSARY",
+    "DIRECTION",
+    "NEUTRAL",
+    "PALETTE",
+    "PROVED",
+    "STYLE",
+    "TRUE",
+    "UNKNOWN",
+    "amplify",
+    "lines",
+    "matrix",
+    "pictures",
+    "probability_bars",
+    "triptych",
+]

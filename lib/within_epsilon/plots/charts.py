@@ -1,0 +1,144 @@
+"""Figures made of numbers: bars, curves, tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from within_epsilon.plots.style import ADVERSARY, PALETTE, STYLE, TRUE, canvas
+
+
+def probability_bars(
+    panels: Mapping[str, Sequence[tuple[str, float]]], *, true: str | None = None
+) -> Figure:
+    """Draw top-k probabilities, a panel a picture, with names and percentages on the bars.
+
+    Parameters
+    ----------
+    panels : title → (category, probability) pairs, most probable first
+    true : the true category: blue and starred; in any other panel's first place stands the
+        adversary's vermilion
+    """
+    count = max(len(rows) for rows in panels.values())
+    with plt.style.context(STYLE):
+        figure: Figure
+        figure, grid = plt.subplots(
+            1, len(panels), figsize=(7, 0.55 + 0.34 * count), squeeze=False, sharex=True
+        )
+    plt.close(figure)
+    for axes, (title, rows) in zip(grid[0], panels.items(), strict=True):
+        for place, (category, probability) in enumerate(rows):
+            colour = TRUE if category == true else ADVERSARY if place == 0 else "#BBBBBB"
+            axes.barh(place, probability, height=0.34, color=colour)
+            mark = " (true)" if category == true else ""
+            axes.text(0, place - 0.27, f"{category}{mark}", va="bottom", fontsize=9)
+            axes.text(1, place - 0.27, f"{probability:.1%}", va="bottom", ha="right", fontsize=9)
+        axes.set_title(title, fontsize=10, fontweight="bold", loc="left")
+        axes.set(xlim=(0, 1), ylim=(count - 0.4, -0.85))
+        axes.set_axis_off()
+    return figure
+
+
+def lines(
+    x: ArrayLike,
+    series: Mapping[str, ArrayLike],
+    *,
+    xlabel: str,
+    ylabel: str,
+    title: str = "",
+    colours: Mapping[str, str] | None = None,
+    intervals: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
+    points: tuple[ArrayLike, ArrayLike] | None = None,
+    xscale: str = "linear",
+    yscale: str = "linear",
+) -> Figure:
+    """Draw named curves over one x, each labelled at its right end.
+
+    Parameters
+    ----------
+    x : (n,)
+    series : name → (n,) values; NaN where there is none
+    xlabel, ylabel : with units
+    colours : name → colour, else the palette in order
+    intervals : name → (lower, upper), drawn as a band
+    points : (x, y) of single observations, drawn as dots; the title says what they are
+    xscale, yscale : matplotlib scales, "log" for instance
+    """
+    figure, axes = canvas()
+    horizontal = np.asarray(x, dtype=float)
+    dashes = ["-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 1)), (0, (1, 3))]
+    axes.set(xlabel=xlabel, ylabel=ylabel, title=title, xscale=xscale, yscale=yscale)
+    for axis, scale in ((axes.xaxis, xscale), (axes.yaxis, yscale)):
+        if scale == "log":  # 100 and 0.01 rather than powers of ten
+            axis.set_major_formatter(lambda value, _: f"{value:g}")
+    ends = []
+    for index, (name, values) in enumerate(series.items()):
+        vertical = np.asarray(values, dtype=float)
+        colour = (colours or {}).get(name, PALETTE[index % len(PALETTE)])
+        axes.plot(
+            horizontal, vertical, color=colour, linestyle=dashes[index % len(dashes)], linewidth=2
+        )
+        if intervals and name in intervals:
+            low, high = (np.asarray(bound, dtype=float) for bound in intervals[name])
+            axes.fill_between(horizontal, low, high, color=colour, alpha=0.18, lw=0)
+        last = np.flatnonzero(np.isfinite(vertical))[-1]
+        ends.append((name, horizontal[last], vertical[last], colour))
+    if points is not None:
+        across, up = (np.asarray(values, dtype=float) for values in points)
+        axes.scatter(across, up, s=14, color=TRUE, alpha=0.6, linewidths=0, zorder=3)
+    _label_ends(figure, axes, ends)
+    return figure
+
+
+def matrix(
+    shares: ArrayLike, *, rows: Sequence[str], columns: Sequence[str], xlabel: str, ylabel: str
+) -> Figure:
+    """Draw a table of shares in squares, the adversary's colour, each with its whole percentage.
+
+    Parameters
+    ----------
+    shares : (len(rows), len(columns)) in [0, 1]; NaN leaves its square grey and empty
+    rows, columns : names, from the top and from the left
+    xlabel, ylabel : what columns and rows are
+    """
+    figure, axes = canvas(6.4, 6.4 * len(rows) / len(columns))
+    gains = LinearSegmentedColormap.from_list("gains", ["#FFFFFF", ADVERSARY]).with_extremes(
+        bad="#DDDDDD"
+    )
+    table = np.asarray(shares, dtype=float)
+    axes.imshow(table, cmap=gains, vmin=0, vmax=1)
+    for (row, column), share in np.ndenumerate(table):
+        if np.isfinite(share):
+            axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=13)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.set_xticks(range(len(columns)), columns, fontsize=13)
+    axes.set_yticks(range(len(rows)), rows, fontsize=13)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def _label_ends(figure: Figure, axes: Axes, ends: list[tuple[str, float, float, str]]) -> None:
+    """Write each curve's name at its right end, moved apart where names would overlap."""
+    figure.draw_without_rendering()  # a closed figure's canvas no longer draws
+    spacing = 15 * figure.dpi / 100
+    placed = sorted((axes.transData.transform(end[1:3])[1], *end) for end in ends)
+    height = -np.inf
+    for pixel, name, x, y, colour in placed:
+        height = max(pixel, height + spacing)
+        axes.annotate(
+            name,
+            (x, y),
+            xytext=(8, (height - pixel) * 72 / figure.dpi),
+            textcoords="offset points",
+            color=colour,
+            va="center",
+            fontsize=10,
+            annotation_clip=False,
+        )
