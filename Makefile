@@ -7,10 +7,10 @@ RUN := .venv/bin/python
 BOOK := .venv-book/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve test test-slow lint lab notebooks lock address dist clean
+.PHONY: help book serve test test-slow lint lab notebooks benchmark lock lock-benchmark address dist clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
 book: ## build the book into _build/html (needs no torch)
 	@$(ENVIRONMENT) book
@@ -43,11 +43,21 @@ notebooks: ## run the chapters (CHAPTERS="…" for some) and write their outputs
 	@$(ENVIRONMENT) full
 	@$(RUN) .ci/notebooks.py $(CHAPTERS)
 
+benchmark: ## compare the attacks with other libraries (development only; takes long)
+	@$(ENVIRONMENT) benchmark
+	@.venv-benchmark/bin/python benchmarks/attacks/compare.py $(TABLES)
+
 lock: ## renew requirements.txt from pyproject.toml
 	@$(ENVIRONMENT) full
 	@.venv/bin/uv pip compile --quiet --upgrade --universal --generate-hashes \
 		--python-version 3.11 --all-extras --group book --group lab --group test \
 		--group install --no-header pyproject.toml --output-file requirements.txt
+
+lock-benchmark: ## renew benchmarks/requirements.txt from benchmarks/requirements.in
+	@$(ENVIRONMENT) full
+	@.venv/bin/uv pip compile --quiet --upgrade --universal --generate-hashes \
+		--python-version 3.11 --no-header benchmarks/requirements.in \
+		--output-file benchmarks/requirements.txt
 
 address: ## move the project: make address URL=https://github.com/you/your-fork
 	@$(PYTHON) .ci/address.py "$(URL)"
@@ -57,4 +67,4 @@ dist: ## build the wheel and the source distribution into dist/
 	@.venv/bin/uv build --quiet --no-build-isolation --python $(RUN) --out-dir dist
 
 clean: ## delete what was built, environments included
-	rm -rf _build dist .venv .venv-book
+	rm -rf _build dist .venv .venv-book .venv-benchmark

@@ -2,6 +2,7 @@
 
     python3 .ci/environment.py book    # builds the pages: no torch, .venv-book
     python3 .ci/environment.py full    # everything else: .venv
+    python3 .ci/environment.py benchmark    # attack libraries to compare with: .venv-benchmark
 
 A second call finds the work done and returns at once. Runs on any Python 3 without
 dependencies, because its first duty is to say so when that Python will not do.
@@ -18,8 +19,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.txt"
+PEERS = ROOT / "benchmarks" / "requirements.txt"
 SUPPORTED = ((3, 11), (3, 12), (3, 13))
-FOLDERS = {"book": ".venv-book", "full": ".venv"}
+FOLDERS = {"book": ".venv-book", "full": ".venv", "benchmark": ".venv-benchmark"}
 PROBE = "import sys; print(*sys.version_info[:2]); import ensurepip, venv"
 
 
@@ -55,9 +57,11 @@ def version(python: str) -> str:
     return subprocess.run([python, "--version"], capture_output=True, text=True).stdout.strip()
 
 
-def fingerprint(python: str) -> str:
+def fingerprint(kind: str, python: str) -> str:
     """Return what an environment depends on, as one hash."""
     parts = [LOCK.read_bytes(), (ROOT / "pyproject.toml").read_bytes(), version(python).encode()]
+    if kind == "benchmark":
+        parts.append(PEERS.read_bytes())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
@@ -86,7 +90,8 @@ def install(kind: str, folder: Path, python: str) -> None:
     if kind == "book":
         uv("--require-hashes", "--constraint", "requirements.txt", "--group", "book")
     else:
-        uv("--require-hashes", "--requirement", "requirements.txt")
+        lock = PEERS if kind == "benchmark" else LOCK
+        uv("--require-hashes", "--requirement", str(lock))
         uv("--no-deps", "--no-build-isolation", "--editable", ".")
 
 
@@ -97,7 +102,7 @@ def main() -> None:
     kind = sys.argv[1]
     folder = ROOT / FOLDERS[kind]
     python = find_python()
-    stamp, wanted = folder / ".complete", fingerprint(python)
+    stamp, wanted = folder / ".complete", fingerprint(kind, python)
     if stamp.exists() and stamp.read_text() == wanted:
         return
     try:
