@@ -16,7 +16,8 @@ from within_epsilon.widgets.engine import ENGINE
 
 pytestmark = pytest.mark.browser
 
-IMPORT = 'const { latestWins, openEngine, openShipped } = await import("/engine/client.js");'
+IMPORT = """const { openEngine, openShipped } = await import("/engine/client.js");
+  const { latestWins } = await import("/engine/calls.js");"""
 # Runs a body with the first test digit at hand; an error becomes its sentence.
 WRAP = """async ({{ pixels, label }}) => {{
   {imports}

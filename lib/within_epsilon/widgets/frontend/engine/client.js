@@ -1,6 +1,7 @@
 // What a page or a widget talks to: a network that runs in a worker, or on the main thread where
 // workers are missing, by the same calls. See README.md.
 
+import { makeCalls, makeEngine } from "./calls.js";
 import { fetchBytes, fetchFile } from "./fetching.js";
 
 const SERVER = new URL("./worker.js", import.meta.url);
@@ -41,45 +42,12 @@ async function open(asked, { signal, worker = true, wasm = true }) {
     for (const { reason } of [found, line]) if (reason) throw reason;
     const [description, weights] = found.value;
     const facts = await call("open", { description, weights, wasm }, { signal });
-    const attack = (name) => (image, label, { signal: stop, progress: hear, ...options }) =>
-      call("attack", { name, image, label, options }, { signal: stop, progress: hear });
-    return {
-      kind: line.value.kind,
-      ...facts,
-      shape: description.shape,
-      categories: description.categories,
-      predict: (image, { label, ...rest } = {}) => call("predict", { image, label }, rest),
-      gradient: (image, label, rest = {}) => call("gradient", { image, label }, rest),
-      fgsm: attack("fgsm"),
-      pgd: attack("pgd"),
-      noise: attack("noise"),
-      close: () => call.close("The engine was closed."),
-    };
+    const { shape, categories } = description;
+    return makeEngine(call, { kind: line.value.kind, ...facts, shape, categories });
   } catch (error) {
     call?.close("The engine was closed.");
     throw error;
   }
-}
-
-/** Let calls of `task` follow each other. Of those that come while one runs only the latest is run,
- * when that one is done; the others give undefined. */
-export function latestWins(task) {
-  let next = null;
-  let busy = false;
-  const work = async () => {
-    busy = true;
-    while (next) {
-      const { items, resolve, reject } = next;
-      next = null;
-      await (async () => task(...items))().then(resolve, reject);
-    }
-    busy = false;
-  };
-  return (...items) => new Promise((resolve, reject) => {
-    next?.resolve();
-    next = { items, resolve, reject };
-    if (!busy) work();
-  });
 }
 
 /** A line to a worker, or null where there can be none. */
@@ -107,45 +75,4 @@ async function openHere() {
   const line = { kind: "main thread", close() {} };
   line.send = serve((message) => line.hear(message));
   return line;
-}
-
-/** Calls over a line as promises, with progress and cancellation. */
-function makeCalls(line) {
-  const waiting = new Map();
-  let last = 0;
-  let closed = "";
-  const call = (task, request, { signal, progress } = {}) => new Promise((resolve, reject) => {
-    signal?.throwIfAborted();
-    if (closed) throw new Error(closed);
-    const id = ++last;
-    const cancel = () => {
-      line.send({ cancel: id });
-      finish(id)?.reject(signal.reason);
-    };
-    signal?.addEventListener("abort", cancel);
-    const forget = () => signal?.removeEventListener("abort", cancel);
-    waiting.set(id, { resolve, reject, progress, forget });
-    line.send({ id, task, ...request });
-  });
-  const finish = (id) => {
-    const one = waiting.get(id);
-    waiting.delete(id);
-    one?.forget();
-    return one;
-  };
-  line.hear = ({ id, progress, result, error }) => {
-    if (progress) waiting.get(id)?.progress?.(progress);
-    else if (error !== undefined) finish(id)?.reject(new Error(error));
-    else finish(id)?.resolve(result);
-  };
-  call.close = (reason) => {
-    closed = reason;
-    line.close();
-    for (const id of [...waiting.keys()]) {
-      line.send({ cancel: id });
-      finish(id).reject(new Error(reason));
-    }
-  };
-  line.fail = (reason) => call.close(`The engine stopped: ${reason}`);
-  return call;
 }
