@@ -5,6 +5,8 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 
 from within_epsilon import losses
 
@@ -70,9 +72,9 @@ def test_a_confident_example_keeps_its_loss_and_its_gradient():
     value = losses.cross_entropy(logits, torch.tensor([0]))
     (gradient,) = torch.autograd.grad(value.sum(), logits)
     rivals = [math.exp(-50), math.exp(-51)]
-    torch.testing.assert_close(value.item(), sum(rivals), rtol=1e-6, atol=0)
+    torch.testing.assert_close(value.item(), sum(rivals), rtol=1e-5, atol=0)
     expected = torch.tensor([[-sum(rivals), *rivals]])
-    torch.testing.assert_close(gradient, expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=0)
 
 
 def test_an_impossible_class_counts_for_nothing():
@@ -93,7 +95,87 @@ def test_margin_is_the_gap_to_the_best_rival():
     assert torch.equal(losses.margin_loss(LOGITS, LABELS), -losses.margin(LOGITS, LABELS))
 
 
-@pytest.mark.parametrize("loss", [losses.cross_entropy, losses.margin])
+def test_a_sole_possible_class_has_neither_loss_nor_gradient():
+    logits = torch.tensor([[1.0, -torch.inf], [3.0, -torch.inf]], requires_grad=True)
+    value = losses.cross_entropy(logits, torch.tensor([0, 0]))
+    (gradient,) = torch.autograd.grad(value.sum(), logits)
+    assert value.tolist() == [0, 0]
+    assert (gradient == 0).all()
+
+
+def written_out(z, y, t=None):
+    """Compute both ratios of Croce and Hein for one list of logits."""
+    ordered = sorted(z, reverse=True)
+    if t is None:
+        rival = max(value for j, value in enumerate(z) if j != y)
+        return -(z[y] - rival) / (ordered[0] - ordered[2])
+    return -(z[y] - z[t]) / (ordered[0] - (ordered[2] + ordered[3]) / 2)
+
+
+def test_ratios_are_those_of_the_paper():
+    targets = (LABELS + 1 + torch.arange(60) % 6) % 7
+    ratios = losses.dlr(LOGITS, LABELS), losses.dlr_targeted(LOGITS, LABELS, targets)
+    rows = zip(LOGITS.tolist(), LABELS.tolist(), targets.tolist(), strict=True)
+    for i, (z, y, t) in enumerate(rows):
+        assert ratios[0][i].item() == pytest.approx(written_out(z, y))
+        assert ratios[1][i].item() == pytest.approx(written_out(z, y, t))
+    assert torch.equal(ratios[0] > 0, LOGITS.argmax(dim=1) != LABELS)
+    assert torch.autograd.gradcheck(losses.dlr, (LOGITS[:9].clone().requires_grad_(), LABELS[:9]))
+    one_example = LOGITS[:9].clone().requires_grad_(), LABELS[:9], targets[:9]
+    assert torch.autograd.gradcheck(losses.dlr_targeted, one_example)
+
+
+@given(
+    logits=st.lists(st.integers(-50, 50), min_size=4, max_size=8),
+    label=st.integers(0, 3),
+    target=st.integers(0, 3),
+    scale=st.integers(-20, 20).map(lambda power: 2.0**power),
+    shift=st.integers(-1000, 1000),
+)
+def test_ratios_ignore_shift_and_scale_even_among_ties(logits, label, target, scale, shift):
+    # Whole numbers and powers of two, so that the logits themselves are not rounded.
+    z = torch.tensor([logits, logits], dtype=torch.float64)
+    z[1] = z[1] * scale + shift * scale
+    z.requires_grad_()
+    labels, targets = torch.tensor([label, label]), torch.tensor([target, target])
+    for values in (losses.dlr(z, labels), losses.dlr_targeted(z, labels, targets)):
+        (gradient,) = torch.autograd.grad(values.sum(), z)
+        assert gradient.isfinite().all()
+        assert values[0] == values[1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_ratios_survive_ties_of_all_that_they_divide_by(dtype):
+    logits = torch.tensor([[2, 2, 2, 2, 1], [1, 1, 1, 1, 1]], dtype=dtype, requires_grad=True)
+    for label, target, signs in ((4, 0, [1, 0]), (0, 1, [0, 0])):
+        labels, targets = torch.full((2,), label), torch.full((2,), target)
+        for values in (losses.dlr(logits, labels), losses.dlr_targeted(logits, labels, targets)):
+            assert values.dtype == dtype
+            assert torch.sign(values).tolist() == signs
+
+
+def test_ratios_keep_a_gradient_where_cross_entropy_has_lost_its_own():
+    logits = 1000 * torch.tensor([[2.0, 1.0, 0.5, 0.0]])
+    logits.requires_grad_()
+    label, target = torch.tensor([0]), torch.tensor([1])
+    for values, flat in (
+        (losses.cross_entropy(logits, label), True),
+        (losses.dlr(logits, label), False),
+        (losses.dlr_targeted(logits, label, target), False),
+    ):
+        (gradient,) = torch.autograd.grad(values.sum(), logits)
+        assert (gradient == 0).all() == flat
+
+
+def test_ratios_ask_for_enough_classes():
+    label = torch.tensor([0])
+    with pytest.raises(ValueError, match=r"at least 3 classes.*received 2.*margin_loss"):
+        losses.dlr(torch.zeros(1, 2), label)
+    with pytest.raises(ValueError, match=r"at least 4 classes.*received 3.*margin_loss"):
+        losses.dlr_targeted(torch.zeros(1, 3), label, label)
+
+
+@pytest.mark.parametrize("loss", [losses.cross_entropy, losses.margin, losses.dlr])
 @pytest.mark.parametrize(
     ("labels", "error", "message"),
     [

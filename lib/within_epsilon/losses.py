@@ -6,6 +6,7 @@ forgotten which way is up.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from within_epsilon.checks import check_labels, check_logits
@@ -96,11 +97,13 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     softmax minus one-hot; the second keeps loss and gradient to full precision there.
     """
     _check(logits, labels)
-    gaps = _rival_gaps(logits, labels)
-    # log(1 + sum e^gap), with e^peak taken out where it exceeds 1.
-    peak = gaps.detach().amax(dim=-1).clamp_(min=0)
-    rivals = (gaps - peak.unsqueeze(-1)).exp().sum(dim=-1)
-    return (peak + torch.log1p(torch.expm1(-peak) + rivals)).to(logits.dtype)
+    wide, column = _widen(logits), labels.unsqueeze(-1)
+    # The label's place is filled with what counts for nothing, yet differs from infinity.
+    # Measured from the best rival, huge logits lose no digits of small differences.
+    rivals, peak = _shift(wide.scatter(-1, column, torch.finfo(wide.dtype).min))
+    rise = torch.logsumexp(rivals, dim=-1) - (wide.gather(-1, column).squeeze(-1) - peak)
+    # log(1 + e^rise), which is rise itself in all digits beyond the threshold.
+    return F.softplus(rise, threshold=40).to(logits.dtype)
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
@@ -141,15 +144,109 @@ def margin_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return -margin(logits, labels)
 
 
+def dlr(logits: Tensor, labels: Tensor) -> Tensor:
+    r"""Compute the difference-of-logits ratio of each example: a loss for attacks to raise.
+
+    .. math:: -\frac{z_y - \max_{j \ne y} z_j}{z_{\pi_1} - z_{\pi_3}}, \quad
+              z_{\pi_1} \ge z_{\pi_2} \ge \dots \ge z_{\pi_K}
+
+    Parameters
+    ----------
+    logits : Tensor of shape (N, K), K >= 3
+        The model's outputs.
+    labels : Tensor of shape (N,), int64
+        Classes from 0 to K - 1.
+
+    Returns
+    -------
+    Tensor of shape (N,)
+        From -1 to 0 where the label wins, above 0 where a rival does. The same for
+        c z + b as for z, with any c > 0 and b.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If logits or labels have the wrong type, shape or range, or K < 3.
+
+    Notes
+    -----
+    Why it does not vanish: a network multiplied by 1000 has the same decisions, but a
+    cross-entropy whose gradient has been rounded to 0. Here the factor cancels.
+
+    Where the three largest logits are equal, the paper's ratio divides by 0; the
+    denominator is therefore kept above the rounding error of the numerator, and a ratio
+    of two zeros counts as 0.
+
+    References
+    ----------
+    Croce, Hein, "Reliable Evaluation of Adversarial Robustness with an Ensemble of
+    Diverse Parameter-free Attacks", ICML 2020, equation 6.
+    """
+    _check(logits, labels, classes=3)
+    top = _widen(logits).topk(3).values
+    rise = _rival_gaps(logits, labels).amax(dim=-1)
+    return _ratio(rise, top[..., 0] - top[..., 2]).to(logits.dtype)
+
+
+def dlr_targeted(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    r"""Compute the targeted difference-of-logits ratio: a loss for attacks to raise.
+
+    .. math:: -\frac{z_y - z_t}{z_{\pi_1} - (z_{\pi_3} + z_{\pi_4}) / 2}
+
+    Parameters
+    ----------
+    logits : Tensor of shape (N, K), K >= 4
+        The model's outputs.
+    labels : Tensor of shape (N,), int64
+        The true classes y, from 0 to K - 1.
+    targets : Tensor of shape (N,), int64
+        The classes t that shall overtake them.
+
+    Returns
+    -------
+    Tensor of shape (N,)
+        Above 0 exactly where the target has overtaken the label; see `dlr` for its
+        invariance and for denominators of 0. Constant 0 where t = y.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If logits, labels or targets have the wrong type, shape or range, or K < 4.
+
+    References
+    ----------
+    Croce, Hein, ICML 2020, equation 7.
+    """
+    _check(logits, labels, classes=4)
+    check_labels(targets, *logits.shape)
+    wide = _widen(logits)
+    top = wide.topk(4).values
+    pairs = wide.gather(-1, torch.stack([targets, labels], dim=-1))
+    spread = top[..., 0] - (top[..., 2] + top[..., 3]) / 2
+    return _ratio(pairs[..., 0] - pairs[..., 1], spread).to(logits.dtype)
+
+
+def _ratio(rise: Tensor, spread: Tensor) -> Tensor:
+    """Divide, by no less than the rounding error of `rise`; 0 / 0 is 0."""
+    least = rise.detach().abs() * torch.finfo(rise.dtype).eps
+    spread = torch.maximum(spread, least)
+    return rise / spread.masked_fill(spread == 0, 1)
+
+
 def _rival_gaps(logits: Tensor, labels: Tensor) -> Tensor:
     """Return z_j - z_y, with minus infinity in the place of j = y."""
     wide, column = _widen(logits), labels.unsqueeze(-1)
     return (wide - wide.gather(-1, column)).scatter(-1, column, -torch.inf)
 
 
-def _check(logits: Tensor, labels: Tensor) -> None:
+def _check(logits: Tensor, labels: Tensor, classes: int = 2) -> None:
     check_logits(logits)
     check_labels(labels, *logits.shape)
+    if logits.shape[1] < classes:
+        raise ValueError(
+            f"logits: expected at least {classes} classes for this loss, received "
+            f"{logits.shape[1]}; use losses.margin_loss, which needs only two"
+        )
 
 
 def _shift(logits: Tensor) -> tuple[Tensor, Tensor]:
