@@ -111,6 +111,14 @@ export function slider({ label, stops, index, text, change, main = false, zero =
   return { node, show, input };
 }
 
+/** What a slider's scale names: [place, text], under a slider of `count` stops. */
+export const ticks = (named, count) => html("div", { class: "ticks muted", "aria-hidden": "true" },
+  ...named.map(([place, text]) => {
+    const tick = html("span", {}, text);
+    tick.style.left = `${(100 * place) / Math.max(1, count - 1)}%`;
+    return tick;
+  }));
+
 /** One of a few options, as a row of radio buttons; `more` is said, not shown. */
 export function choice({ label, options, value, change }) {
   const name = `choice-${++serial}`;

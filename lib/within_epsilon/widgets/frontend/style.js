@@ -52,6 +52,8 @@ input[type="range"]::-webkit-slider-thumb { appearance: none; width: var(--size)
 input[type="range"]::-moz-range-thumb { width: var(--size); height: var(--size);
   border-radius: 50%; border: 3px solid var(--surface); background: var(--control);
   box-shadow: 0 0 0 1px var(--control); box-sizing: border-box; }
+.ticks { position: relative; height: 20px; margin: -8px 14px 0; }
+.ticks span { position: absolute; transform: translateX(-50%); white-space: nowrap; }
 
 legend { padding: 0; margin: 0 0 4px; }
 .choice { display: flex; flex-wrap: wrap; gap: 6px; }
