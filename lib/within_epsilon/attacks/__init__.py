@@ -1,6 +1,7 @@
 """Attacks: functions that take a model, images and labels and return worse images."""
 
 from within_epsilon.attacks.common import Loss, input_gradient
+from within_epsilon.attacks.counting import Evaluations, count_evaluations
 from within_epsilon.attacks.description import Attack, describe, settings, takes
 from within_epsilon.attacks.gradient import Callback, fgsm, pgd
 from within_epsilon.attacks.noise import noise_control, random_noise
@@ -8,7 +9,9 @@ from within_epsilon.attacks.noise import noise_control, random_noise
 __all__ = [
     "Attack",
     "Callback",
+    "Evaluations",
     "Loss",
+    "count_evaluations",
     "describe",
     "fgsm",
     "input_gradient",
