@@ -24,7 +24,9 @@ MAY_IMPORT = {
     "models": {"runtime", "checks", "wording", "data", "deep_compression"},
     "attacks": {"runtime", "checks", "wording", "threat", "losses"},
     "reports": {"wording", "threat"},
-    "evaluation": {"runtime", "checks", "wording", "threat", "models", "attacks", "reports"},
+    "evaluation": {
+        *("runtime", "checks", "wording", "losses", "threat", "models", "attacks", "reports"),
+    },
     "training": {"runtime", "checks", "losses", "models", "attacks", "evaluation"},
     "widgets": ANYTHING,
     "exercises": ANYTHING,

@@ -138,7 +138,7 @@ class Detached(Threshold):
     ("model", "attack", "message"),
     [
         (nn.Sequential(Threshold(), nn.Softmax(dim=1)).eval(), fgsm, "return the logits"),
-        (Steps().eval(), fgsm, "zero for 10 of the first 10"),
+        (Steps().eval(), fgsm, "zero for 8 of the first 8 attacked"),
         (Detached().eval(), noise_control, "no usable gradient"),
         (Threshold().train(), noise_control, "train mode"),
     ],

@@ -1,0 +1,198 @@
+"""What makes an evaluation doubtful: signs of it, counted on the first examples."""
+
+import functools
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from within_epsilon.attacks import describe, input_gradient, noise_control, settings, takes
+from within_epsilon.checks import check_logits
+from within_epsilon.losses import cross_entropy
+from within_epsilon.threat import Ball
+
+# How many of the attacked examples are looked at.
+ENOUGH = 64
+
+
+class DoubtfulEvaluationWarning(UserWarning):
+    """The robust accuracy may say less about the model than about the evaluation."""
+
+
+@dataclass
+class Tally:
+    """How many of the first attacked examples showed what.
+
+    Parameters
+    ----------
+    examples : int
+        Looked at.
+    probabilities : int
+        Whose outputs are probabilities.
+    wavering : int
+        Whose logits differ between two passes.
+    flat : int
+        Whose gradient is zero.
+    no_gradient : str
+        Why there is none at all.
+    single_step, fooled : int
+        Fooled by one step of the fast gradient sign method, and by what was asked for.
+    runs, falling : int
+        Runs of an iterative attack, and those that ended with a lower loss than they began.
+    """
+
+    examples: int = 0
+    probabilities: int = 0
+    wavering: int = 0
+    flat: int = 0
+    no_gradient: str = ""
+    single_step: int = 0
+    fooled: int = 0
+    runs: int = 0
+    falling: int = 0
+
+
+class Doubts:
+    """Watches an evaluation's first examples, whatever batches they come in.
+
+    Costs one gradient and one forward pass more on at most `ENOUGH` examples, and in the
+    batches that hold them what the attack spends on its callback.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model.
+    attacks : list of callable
+        What it is attacked with; the loss is the first one's.
+    ball : Ball
+        The threat model.
+    tally : Tally
+        Counts so far, continued in place.
+    """
+
+    def __init__(
+        self, model: nn.Module, attacks: list[Callable[..., Tensor]], ball: Ball, tally: Tally
+    ) -> None:
+        self._model, self._attacks, self._ball, self._tally = model, attacks, ball, tally
+        self._loss = settings(attacks[0]).get("loss", cross_entropy)
+        self._first = self._last = torch.empty(0)
+        self._told = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether enough examples have been looked at."""
+        return self._tally.examples >= ENOUGH
+
+    def before(self, images: Tensor, labels: Tensor, logits: Tensor) -> Tensor:
+        """Look at examples that are about to be attacked, and at their clean logits.
+
+        Returns
+        -------
+        Tensor of shape (N,), bool
+            Which of them are watched.
+        """
+        tally = self._tally
+        watched = torch.arange(len(images), device=images.device) < ENOUGH - tally.examples
+        images, labels, logits = images[watched], labels[watched], logits[watched]
+        tally.examples += len(images)
+        sums_to_one = (logits.sum(dim=1) - 1).abs() < 1e-3
+        tally.probabilities += int(((logits >= 0).all(dim=1) & sums_to_one).sum())
+        again: list[Tensor] = []
+
+        def loss(logits: Tensor, labels: Tensor) -> Tensor:
+            again.append(logits.detach())
+            losses: Tensor = self._loss(logits, labels)
+            return losses
+
+        try:
+            _, gradient = input_gradient(self._model, images, labels, loss)
+        except ValueError as error:
+            tally.no_gradient = str(error)
+            return watched
+        tally.wavering += int(_differ(logits, again[0]).sum())
+        tally.flat += int((gradient == 0).flatten(1).all(dim=1).sum())
+        step = self._ball.epsilon * self._ball.steepest(gradient)
+        with torch.no_grad():
+            single = check_logits(self._model(self._ball.perturb(images, step)), len(images))
+        tally.single_step += int((single.argmax(dim=1) != labels).sum())
+        return watched
+
+    def watching(self, attack: Callable[..., Tensor], watched: Tensor) -> Callable[..., Tensor]:
+        """Return the attack, made to report its losses if it can and nobody else asked."""
+        if not takes(attack, "callback") or settings(attack).get("callback") is not None:
+            return attack
+
+        def callback(step: int, _: Tensor, losses: Tensor) -> None:
+            if step == 0:
+                self._close_run()
+                self._first = losses[watched]
+            self._last = losses[watched]
+
+        return functools.partial(attack, callback=callback)
+
+    def after(self, fooled: Tensor) -> None:
+        """Note which of the watched examples, (N,), the attack has fooled in the end."""
+        self._close_run()
+        self._tally.fooled += int(fooled.sum())
+
+    def tell(self) -> None:
+        """Warn the caller's caller of everything noted, once."""
+        for message in () if self._told else self._messages():
+            warnings.warn(message, DoubtfulEvaluationWarning, stacklevel=3)
+        self._told = True
+
+    def _close_run(self) -> None:
+        self._tally.runs += len(self._first)
+        self._tally.falling += int((self._last < self._first - 1e-3 * self._first.abs()).sum())
+        self._first = self._last = torch.empty(0)
+
+    def _messages(self) -> Iterator[str]:
+        tally, n = self._tally, self._tally.examples
+        first = f"the first {n} attacked examples" if n > 1 else "the first attacked example"
+        if n and tally.probabilities == n:
+            yield (
+                "the model seems to return probabilities: softmax flattens the loss and hides its "
+                "gradient; return the logits"
+            )
+        if tally.wavering and not self._model.training:
+            yield (
+                f"two passes over the same images differ for {tally.wavering} of {first}: the "
+                "model is random, and the attack aims at another draw than it is judged by; let "
+                "it average gradients over draws, and repeat the evaluation"
+            )
+        if tally.no_gradient:
+            yield f"the model has no usable gradient: {tally.no_gradient}"
+        if tally.flat:
+            yield (
+                f"the gradient in the pixels is zero for {tally.flat} of {first}: attacks that "
+                "follow it stand still there, and the robust accuracy is too high; try "
+                "losses.margin_loss, or an attack without gradients"
+            )
+        if tally.single_step > tally.fooled and not all(map(_is_control, self._attacks)):
+            names = " + ".join(map(describe, self._attacks))
+            yield (
+                f"one step (FGSM) fools {tally.single_step} of {first}, {names} only "
+                f"{tally.fooled}: the attack is too weak or its gradients mislead; give it more "
+                "steps, restarts or another loss"
+            )
+        if 2 * tally.falling > tally.runs:
+            yield (
+                f"the loss fell from the first to the last step in {tally.falling} of {tally.runs} "
+                "runs of the attack: its steps are too long, or the gradient is not that of the "
+                "model; try a smaller step_size, and an attack without gradients"
+            )
+
+
+def _differ(logits: Tensor, again: Tensor) -> Tensor:
+    """Tell which rows differ by more than rounding."""
+    allowed = torch.finfo(logits.dtype).eps ** 0.5 * logits.abs().amax(dim=1).clamp(min=1e-6)
+    different: Tensor = (logits - again).abs().amax(dim=1) > allowed
+    return different
+
+
+def _is_control(attack: Callable[..., Tensor]) -> bool:
+    while isinstance(attack, functools.partial):
+        attack = attack.func
+    return attack is noise_control
