@@ -3,6 +3,7 @@
     python3 .ci/environment.py book    # builds the pages: no torch, .venv-book
     python3 .ci/environment.py full    # everything else: .venv
     python3 .ci/environment.py benchmark    # attack libraries to compare with: .venv-benchmark
+    python3 .ci/environment.py compiler    # makes the engine's WebAssembly: .venv-compiler
 
 A second call finds the work done and returns at once. Runs on any Python 3 without
 dependencies, because its first duty is to say so when that Python will not do.
@@ -19,9 +20,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.txt"
-PEERS = ROOT / "benchmarks" / "requirements.txt"
+# What an environment installs, if that is not the lock.
+OWN_LOCKS = {
+    "benchmark": ROOT / "benchmarks" / "requirements.txt",
+    "compiler": ROOT / ".ci" / "compiler.txt",
+}
 SUPPORTED = ((3, 11), (3, 12), (3, 13))
-FOLDERS = {"book": ".venv-book", "full": ".venv", "benchmark": ".venv-benchmark"}
+FOLDERS = {"full": ".venv"} | {kind: f".venv-{kind}" for kind in ("book", *OWN_LOCKS)}
 PROBE = "import sys; print(*sys.version_info[:2]); import ensurepip, venv"
 
 
@@ -60,8 +65,8 @@ def version(python: str) -> str:
 def fingerprint(kind: str, python: str) -> str:
     """Return what an environment depends on, as one hash."""
     parts = [LOCK.read_bytes(), (ROOT / "pyproject.toml").read_bytes(), version(python).encode()]
-    if kind == "benchmark":
-        parts.append(PEERS.read_bytes())
+    if kind in OWN_LOCKS:
+        parts.append(OWN_LOCKS[kind].read_bytes())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
@@ -90,8 +95,8 @@ def install(kind: str, folder: Path, python: str) -> None:
     if kind == "book":
         uv("--require-hashes", "--constraint", "requirements.txt", "--group", "book")
     else:
-        lock = PEERS if kind == "benchmark" else LOCK
-        uv("--require-hashes", "--requirement", str(lock))
+        uv("--require-hashes", "--requirement", str(OWN_LOCKS.get(kind, LOCK)))
+    if kind in ("full", "benchmark"):
         uv("--no-deps", "--no-build-isolation", "--editable", ".")
 
 

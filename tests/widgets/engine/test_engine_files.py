@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,18 +11,6 @@ from torch import nn
 
 from within_epsilon.models import Classifier, digits_classifier, photo_classifier, small_cnn
 from within_epsilon.widgets.engine import ENGINE, SHIPPED, describe
-
-COMPILER = "ziglang"
-
-
-@pytest.mark.skipif(
-    importlib.util.find_spec(COMPILER) is None,
-    reason="skipped, because the compiler is not installed: pip install ziglang==0.17.1",
-)
-def test_wasm_is_what_its_source_compiles_to() -> None:
-    command = [sys.executable, ENGINE / "build.py", "--check"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
