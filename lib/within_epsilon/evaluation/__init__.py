@@ -2,18 +2,15 @@
 
 from within_epsilon.evaluation.accuracies import accuracy, robust_accuracy
 from within_epsilon.evaluation.batches import Data
-from within_epsilon.evaluation.cost import Cost, counted
 from within_epsilon.evaluation.doubts import DoubtfulEvaluationWarning
 from within_epsilon.evaluation.verdicts import verdict
 from within_epsilon.reports import RobustReport, wilson_interval
 
 __all__ = [
-    "Cost",
     "Data",
     "DoubtfulEvaluationWarning",
     "RobustReport",
     "accuracy",
-    "counted",
     "robust_accuracy",
     "verdict",
     "wilson_interval",
