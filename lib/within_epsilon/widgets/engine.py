@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,15 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from within_epsilon.models import Classifier
+from within_epsilon.data.files import registry, shipped
+from within_epsilon.models import Classifier, digits_classifier, photo_classifier
 
 ENGINE = Path(__file__).with_name("frontend") / "engine"
 
 # What the shipped networks are trained to see; their descriptions are committed.
 SHIPPED = {"squeezenet1_0": (3, 224, 224), "digits_cnn": (1, 8, 8)}
+
+_HEAVY = 200_000  # bytes of weights that a page may carry
 
 _NO_EFFECT = (nn.Identity, nn.Dropout, nn.Flatten)
 
@@ -63,6 +68,59 @@ def weights(model: Classifier) -> bytes:
     state = model.body.state_dict()
     content: bytes = save({name: w.float().cpu().contiguous() for name, w in state.items()})
     return content
+
+
+def reference(model: nn.Module, shape: Sequence[int]) -> dict[str, Any]:
+    """Tell a page where to get a network: by name, if the book ships it, or with its weights.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Takes images in [0, 1], returns logits (1, K).
+    shape : three int
+        Channels, height and width of an image.
+
+    Returns
+    -------
+    dict
+        With "size", the bytes of its weights, and either "shipped", a name in the book's
+        manifest; or "description" (see `describe`) and "weights", as base64; or "missing", the
+        sentence that says why a page cannot run it: the engine does not know its layers, or its
+        weights would make the page heavy. "heavy" if plain JavaScript is too slow for it.
+    """
+    try:
+        if not isinstance(model, Classifier):
+            raise TypeError(f"expected a Classifier, received {type(model).__name__}")
+        description = describe(model, shape)
+    except (TypeError, ValueError):
+        return {"missing": "This network has layers that the page's engine does not know."}
+    name = _shipped_as(model, description)
+    if name == "squeezenet1_0":
+        return {
+            "shipped": name,
+            "size": registry()["compressed_SqueezeNet.net"].size,
+            "heavy": True,
+        }
+    if name:
+        return {"shipped": name, "size": shipped(f"{name}.safetensors").stat().st_size}
+    content = weights(model)
+    if len(content) > _HEAVY:
+        return {"missing": "This network is too large to travel inside a page."}
+    return {
+        "description": description,
+        "weights": base64.b64encode(content).decode(),
+        "size": len(content),
+    }
+
+
+def _shipped_as(model: Classifier, description: dict[str, Any]) -> str | None:
+    """Return the name of the shipped network that this is, down to its weights."""
+    for name in SHIPPED:
+        path = ENGINE / "networks" / f"{name}.json"
+        if json.loads(path.read_text(encoding="utf-8")) == description:
+            own = digits_classifier() if name == "digits_cnn" else photo_classifier(name)
+            return name if weights(own) == weights(model) else None
+    return None
 
 
 def _decimals(numbers: Tensor) -> list[float]:

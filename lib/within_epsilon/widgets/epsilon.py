@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 import traitlets
 from torch import Tensor, nn
@@ -15,7 +13,7 @@ from within_epsilon.checks import warn_if_training
 from within_epsilon.runtime import device_of
 from within_epsilon.threat import Ball
 from within_epsilon.widgets import pictures, scale
-from within_epsilon.widgets.base import Explorer, state, still_picture
+from within_epsilon.widgets.base import Explorer, state
 from within_epsilon.widgets.recording import (
     Direction,
     Stop,
@@ -26,9 +24,8 @@ from within_epsilon.widgets.recording import (
     guess,
     record_curve,
 )
+from within_epsilon.widgets.stills import triptych
 from within_epsilon.wording import percent
-
-_SMALL = 100  # pixels: pictures below this are enlarged
 
 
 class EpsilonExplorer(Explorer):
@@ -109,7 +106,7 @@ class EpsilonExplorer(Explorer):
         names = class_names(model, images)
         true = guess(model, images) if label is None else class_index("label", label, names)
         goal = None if target is None else class_index("target", target, names)
-        small = max(images.shape[2:]) < _SMALL
+        small = pictures.is_small(images)
         wanted = epsilons or (scale.DIGIT_EPSILONS if small else scale.PHOTO_EPSILONS)
         stops = sorted({0.0, float(epsilon), *map(float, wanted)})
         balls = [str(Ball("linf", stop)) for stop in stops]
@@ -176,37 +173,10 @@ class EpsilonExplorer(Explorer):
 
     def still(self) -> str:
         """Return clean | perturbation | adversarial, with the verdict below."""
-        adversarial = self.perturbed()
-        k = amplification(self.epsilon)
-        middle = (0.5 + k * (adversarial.double() - self._images.double())).clamp(0, 1)
-        name = html.escape(self.categories[str(self.label)])
-        parts = [
-            ("clean", f"The clean image: {name}", self._images),
-            (f"perturbation × {k:g}", "The perturbation around mid-grey, enlarged", middle),
-            (
-                "adversarial",
-                "The perturbed image, hardly different from the clean one",
-                adversarial,
-            ),
-        ]
-        figures = "".join(_still_figure(*part, clean=self.clean) for part in parts)
-        return (
-            f'<div style="display:flex;gap:8px;flex-wrap:wrap">{figures}</div>'
-            f"<p>{html.escape(self.verdict())}</p>"
+        name = self.categories[str(self.label)]
+        return triptych(
+            self._images, self.perturbed(), self.epsilon, name, self.verdict(), clean=self.clean
         )
-
-
-def amplification(epsilon: float) -> float:
-    """Return how much a perturbation is enlarged so that it shows: a power of two."""
-    return float(2 ** max(0, int(np.floor(-np.log2(2 * epsilon))))) if epsilon > 0 else 1.0
-
-
-def _still_figure(caption: str, alt: str, image: Tensor, *, clean: str) -> str:
-    small = pictures.eight_bits(image)
-    levels = pictures.enlarge(small) if max(small.shape[:2]) < _SMALL else small
-    uri = pictures.png(levels)
-    tag = still_picture(uri, alt, carries="clean" if uri == clean else "")
-    return f'<figure style="margin:0">{tag}<figcaption>{caption}</figcaption></figure>'
 
 
 def _direction_state(way: Direction, curve: list[Stop]) -> dict[str, Any]:

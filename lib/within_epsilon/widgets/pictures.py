@@ -70,6 +70,11 @@ def encode_signs(signs: Tensor) -> str:
     return data_uri(buffer.getvalue())
 
 
+def is_small(image: Tensor) -> bool:
+    """Tell whether an image (1, C, H, W) has too few pixels to be shown at its own size."""
+    return max(image.shape[2:]) < 100
+
+
 def enlarge(levels: NDArray[np.uint8], least: int = 160) -> NDArray[np.uint8]:
     """Repeat pixels until the picture is at least that wide; wide ones stay as they are."""
     factor = max(1, -(-least // levels.shape[1]))

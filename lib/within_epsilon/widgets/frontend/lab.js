@@ -24,8 +24,8 @@
 // notice (what runs where, loading, failures), verdict. Whoever calls it puts them in their places.
 
 import { latestWins } from "./engine/calls.js";
-import { button, choice, html, keepState, nearest, openCard, part, percent, slider, verdict }
-  from "./explorer.js";
+import { button, choice, html, keepState, nearest, openCard, part, percent, slider, ticks,
+  verdict } from "./explorer.js";
 import { takeSeat } from "./ladder.js";
 
 const SETTINGS = ["attack", "epsilon", "steps", "step_size", "target", "attacked"];
@@ -68,6 +68,7 @@ export function openLab({ model, el, title, name, keys = [], replay = () => null
   let touched = Boolean(model.send); // a kernel costs nothing to ask
   let failure = "";
   let opened = null;
+  let opening = null;
   let stop = null; // of the run that is watched
   let rest = 0;
   const memory = new WeakMap(); // subject → what is known of it
@@ -108,14 +109,15 @@ export function openLab({ model, el, title, name, keys = [], replay = () => null
 
   async function work(play) {
     const asked = question();
-    const recorded = opened && !failure ? null : await replay(asked);
-    if (recorded && !(touched && !failure && play)) {
-      return finish({ ...asked, ...recorded, done: true, replaying: Boolean(failure) });
+    const recorded = isOpen() ? null : await replay(asked);
+    if (recorded && (!play || failure)) {
+      finish({ ...asked, ...recorded, done: true, replaying: Boolean(failure) });
+      if (touched && !failure) open().then(() => lab.refresh(), fail);
+    } else if (failure) {
+      finish({ ...asked, clean: null, point: null, done: true, replaying: true });
+    } else if (touched) {
+      finish(await ask(await open(), asked, play));
     }
-    if (!touched) return undefined;
-    if (failure) return show({ ...asked, clean: null, point: null, done: true, replaying: true });
-    const engines = await open();
-    return finish(await ask(engines, asked, play));
   }
 
   /** Put a question to the networks. */
@@ -185,35 +187,40 @@ export function openLab({ model, el, title, name, keys = [], replay = () => null
   /** What noise of the same size does: the control beside every attack. */
   async function control(view) {
     const noisy = { ...view, attack: "noise" };
-    const found = opened && !failure
+    const found = isOpen()
       ? await opened[view.attacked].noise(view.image, view.label, { epsilon: view.epsilon, seed: model.get("seed") })
       : (await replay(noisy))?.point;
     if (found && view.subject === lab.subject) controls.sayControl(view, found, name);
   }
 
-  async function open() {
-    if (opened?.every((engine) => !engine.closed())) return opened;
-    controls.notice(model.send ? "Waiting for the kernel …" : "Loading the network …");
-    const engines = await Promise.all(seats.map((seat) => seat.open()));
-    opened = engines.map(wrap);
-    controls.notice(whereItRuns(engines[0]));
-    return opened;
+  const isOpen = () => Boolean(opened?.every((engine) => !engine.closed()));
+
+  function open() {
+    if (isOpen()) return opened;
+    opening ??= (async () => {
+      controls.notice(model.send ? "Waiting for the kernel …" : "Loading the network …");
+      const engines = await Promise.all(seats.map((seat) => seat.open()));
+      opened = engines.map(wrap);
+      controls.notice(whereItRuns(engines[0]));
+      return opened;
+    })().finally(() => { opening = null; });
+    return opening;
   }
 
   function heard({ loaded, total }) {
-    if (!opened) controls.loading(loaded, total);
+    if (!isOpen()) controls.loading(loaded, total);
   }
 
   function fail(error) {
-    if (error.name === "AbortError" || left) return undefined;
-    if (opened?.every((engine) => !engine.closed())) { // the question was wrong, not the network
+    if (error.name === "AbortError" || left) return;
+    if (isOpen()) { // the question was wrong, not the network
       controls.notice(error.message);
-      return undefined;
+      return;
     }
-    opened = null;
     failure = error.message;
-    controls.notice(failure, retry);
-    return work(false).catch(() => {});
+    controls.notice(model.send ? failure
+      : `${failure} What you see was recorded when the book was made.`, retry);
+    lab.refresh();
   }
 
   function retry() {
@@ -303,12 +310,6 @@ function makeControls(lab, model, card, { run, reset }) {
   const epsilon = slider({ label: "Size of the perturbation", stops: epsilons, index: 0, main: true,
     text: (i) => model.get("readouts")[i],
     change: (i) => { if (epsilons[i] !== state.epsilon) lab.set("epsilon", epsilons[i]); } });
-  const ticks = html("div", { class: "ticks muted", "aria-hidden": "true" },
-    ...model.get("ticks").map(([i, text]) => {
-      const tick = html("span", {}, text);
-      tick.style.left = `${(100 * i) / Math.max(1, epsilons.length - 1)}%`;
-      return tick;
-    }));
   const counts = model.get("step_counts");
   const steps = slider({ label: "Steps", stops: counts, index: 0,
     text: (i) => `${counts[i]} ${counts[i] === 1 ? "step" : "steps"}`,
@@ -325,7 +326,7 @@ function makeControls(lab, model, card, { run, reset }) {
   const controlLine = html("p", { class: "muted control" });
   verdictNode.append(controlLine);
   const pgd = html("div", { class: "row" }, steps.node, size.node);
-  const parts = { attack: attack.node, epsilon: html("div", {}, epsilon.node, ticks), pgd,
+  const parts = { attack: attack.node, epsilon: html("div", {}, epsilon.node, ticks(model.get("ticks"), epsilons.length)), pgd,
     run: start, reset: button("Reset", reset), verdict: verdictNode,
     notice: part(html("div", { class: "row spread status" }, notice, meter, again)) };
 
@@ -346,7 +347,7 @@ function makeControls(lab, model, card, { run, reset }) {
     },
     notice(text, retry = null) {
       meter.hidden = true;
-      notice.textContent = retry ? `${text} What you see was recorded when the book was made.` : text;
+      notice.textContent = text;
       again.hidden = !retry;
       again.onclick = retry;
     },
@@ -390,8 +391,6 @@ function sayVerdict(say, view, name) {
 }
 
 const LAB_CSS = `
-.ticks { position: relative; height: 20px; margin: -8px 14px 0; }
-.ticks span { position: absolute; transform: translateX(-50%); white-space: nowrap; }
 .status { min-height: 44px; }
 .notice { flex: 1 1 200px; }
 progress { flex: 0 1 180px; height: 10px; accent-color: var(--control); }
