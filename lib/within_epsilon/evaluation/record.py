@@ -11,7 +11,9 @@ from torch import Tensor
 from within_epsilon.evaluation.doubts import Tally
 from within_epsilon.evaluation.fingerprint import digest
 
-WRONG, FOOLED, RIGHT = "-", "x", "+"
+WRONG = "-"
+FOOLED = "x"
+RIGHT = "+"
 
 
 class Record:
