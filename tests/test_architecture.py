@@ -19,10 +19,11 @@ MAY_IMPORT = {
     "deep_compression": set(),
     "plots": set(),
     "losses": {"checks"},
-    "threat": {"checks", "geometry", "wording"},
+    "region": {"geometry"},
+    "threat": {"geometry", "region", "wording"},
     "data": {"runtime", "checks"},
     "models": {"runtime", "checks", "wording", "data", "deep_compression"},
-    "attacks": {"runtime", "checks", "wording", "threat", "losses"},
+    "attacks": {"runtime", "checks", "wording", "geometry", "region", "threat", "losses"},
     "reports": {"wording", "threat"},
     "evaluation": {
         *("runtime", "checks", "wording", "losses", "threat", "models", "attacks", "reports"),

@@ -61,7 +61,7 @@ def project_rows_l2(rows: Tensor, epsilon: float) -> Tensor:
     return rows * (torch.full_like(lengths, epsilon) / lengths)
 
 
-def project_rows_l1(rows: Tensor, epsilon: float) -> Tensor:
+def project_rows_l1(rows: Tensor, epsilon: float, room: Tensor | None = None) -> Tensor:
     """Shrink all coordinates of a row by one threshold, at most to 0, until they sum to epsilon.
 
     Parameters
@@ -70,32 +70,71 @@ def project_rows_l1(rows: Tensor, epsilon: float) -> Tensor:
         Vectors.
     epsilon : float
         Radius of the l1 ball.
+    room : Tensor of shape (N, D), float64, optional
+        How large each coordinate may be, >= 0; as large as it likes by default.
 
     Returns
     -------
     Tensor of shape (N, D), float64
-        The nearest points of the ball, in Euclidean distance.
+        The nearest points of the ball, in Euclidean distance; of ball and box, if there
+        is `room`.
 
     References
     ----------
     Duchi, Shalev-Shwartz, Singer, Chandra, "Efficient Projections onto the l1-Ball for
-    Learning in High Dimensions", ICML 2008: the sorting algorithm of Figure 1, applied
-    to absolute values as in section 4. O(D log D).
+    Learning in High Dimensions", ICML 2008, equation 3, applied to absolute values as in
+    section 4. With room: Croce, Hein, "Mind the Box", ICML 2021, Proposition 2.1.
     """
+    if epsilon == 0:
+        return torch.zeros_like(rows)
     sizes = rows.abs()
-    outside = sizes.sum(dim=1, keepdim=True) > epsilon
+    kept = sizes if room is None else torch.minimum(sizes, room)
+    outside = kept.sum(dim=1, keepdim=True) > epsilon
     if not outside.any():
-        return rows
-    # Measured from the row's largest size, so that huge rows lose no digits of epsilon;
-    # what lies more than epsilon below it becomes 0 in any case.
-    below = (sizes - sizes.amax(dim=1, keepdim=True)).clamp_(min=-epsilon)
-    ordered = below.sort(dim=1, descending=True).values
-    ranks = torch.arange(1, rows.shape[1] + 1, device=rows.device, dtype=rows.dtype)
-    thresholds = (ordered.cumsum(dim=1) - epsilon) / ranks
-    # The threshold of the last rank whose coordinate survives it is the right one.
-    survivors = (ordered > thresholds).sum(dim=1, keepdim=True)
-    threshold = thresholds.gather(1, survivors.clamp_(min=1) - 1)
-    return torch.where(outside, rows.sign() * (below - threshold).clamp_(min=0), rows)
+        return rows if room is None else rows.sign() * kept
+    # Measured from the row's largest size, so that huge rows lose no digits of epsilon.
+    peak = sizes.amax(dim=1, keepdim=True)
+    below = sizes - peak
+    if room is None:
+        shrunk = (below - _threshold(below, epsilon)).clamp_(min=0)
+    else:
+        shrunk = (below - _threshold_within(below, room, epsilon)).clamp_(min=0)
+        shrunk = torch.minimum(shrunk, room)
+    return rows.sign() * torch.where(outside, shrunk, kept)
+
+
+def _threshold(below: Tensor, epsilon: float) -> Tensor:
+    """Return t with sum max(below - t, 0) = epsilon, for rows whose largest entry is 0, (N, 1).
+
+    Newton's method on a convex function, from the left: it never oversteps the root, and
+    as the function is made of finitely many straight pieces, it ends on the root's own.
+    """
+    threshold = torch.full_like(below[:, :1], -epsilon)
+    while True:
+        survivors = below > threshold
+        number = survivors.sum(dim=1, keepdim=True)
+        total = torch.where(survivors, below, 0).sum(dim=1, keepdim=True)
+        higher = torch.maximum(threshold, (total - epsilon) / number.clamp_(min=1))
+        if torch.equal(higher, threshold):
+            return threshold
+        threshold = higher
+
+
+def _threshold_within(below: Tensor, room: Tensor, epsilon: float) -> Tensor:
+    """Return t with sum clamp(below - t, 0, room) = epsilon, where t in reach, (N, 1).
+
+    Along t the sum falls piecewise linearly: a coordinate joins those that shrink where
+    below - t = room and leaves them at 0. O(D log D), by sorting these 2 D places.
+    """
+    places, order = torch.cat([below - room, below], dim=1).sort(dim=1)
+    joins = torch.where(order < below.shape[1], 1.0, -1.0).to(below)
+    shrinking = joins.cumsum(dim=1)[:, :-1]
+    falls = (shrinking * places.diff(dim=1)).cumsum(dim=1)
+    sums = room.sum(dim=1, keepdim=True) - falls
+    # The first place at which too little is left; the root lies on the piece before it.
+    piece = (sums > epsilon).sum(dim=1, keepdim=True).clamp_(max=sums.shape[1] - 1)
+    slope = shrinking.gather(1, piece).clamp_(min=1)
+    return places.gather(1, piece + 1) - (epsilon - sums.gather(1, piece)) / slope
 
 
 def steepest_rows(rows: Tensor, norm: Norm) -> Tensor:

@@ -9,10 +9,8 @@ from torch import Tensor
 
 from within_epsilon import geometry
 from within_epsilon.geometry import Norm, double
+from within_epsilon.region import Region, slack
 from within_epsilon.wording import radius
-
-# By how much rounding may lengthen a perturbation, relative to epsilon; else by 1e-6.
-_SLACK = {torch.float16: 1e-3, torch.bfloat16: 1e-2}
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ class Ball:
         Tensor of shape (N,), bool
             Whether norm <= epsilon (1 + 1e-6) + atol; 1e-3 in float16, 1e-2 in bfloat16.
         """
-        return self.length(delta) <= self.epsilon * (1 + _SLACK.get(delta.dtype, 1e-6)) + atol
+        return self.length(delta) <= self.epsilon * (1 + slack(delta.dtype)) + atol
 
     def admits(self, images: Tensor, images_adv: Tensor, atol: float = 0.0) -> Tensor:
         """Tell which adversarial images the threat model allows.
@@ -123,14 +121,22 @@ class Ball:
             exactly between the bounds x - epsilon and x + epsilon as rounded to the
             dtype; for l2 and l1, as in `contains`, on the exact difference.
         """
-        fine = (images_adv >= 0) & (images_adv <= 1)
-        if self.norm == "linf":
-            lower, upper = self._bounds(images)
-            fine &= (lower - atol <= images_adv) & (images_adv <= upper + atol)
-            return fine.flatten(1).all(dim=1)
-        lengths = self.length(double(images_adv) - double(images)).to(images.device)
-        limit = self.epsilon * (1 + _SLACK.get(images.dtype, 1e-6)) + atol
-        return fine.flatten(1).all(dim=1) & (lengths <= limit)
+        return self.within(images).admits(images_adv, atol)
+
+    def within(self, images: Tensor) -> Region:
+        """Prepare the points that the threat model allows around images, for many steps.
+
+        Parameters
+        ----------
+        images : Tensor of shape (N, ...)
+            Clean pixels in [0, 1].
+
+        Returns
+        -------
+        Region
+            Whose `clip` brings points back and whose `admits` judges them.
+        """
+        return Region(images, self.norm, self.epsilon)
 
     def project(self, delta: Tensor) -> Tensor:
         """Return the points of the ball nearest to the given ones (Euclidean distance).
@@ -181,22 +187,15 @@ class Ball:
         it lies in both but need not be the nearest such point.
 
         A pixel has fewer bits to spare than a small delta, and rounding the sum could
-        push the norm over epsilon. Pixels that rounding has moved further than delta
-        asked are therefore set back to the next float towards the clean image.
+        push the norm over epsilon. Where it does, pixels that rounding has moved further
+        than delta asked are set back to the next float towards the clean image.
         """
         if images.shape != delta.shape:
             raise ValueError(
                 f"delta: expected the images' shape {tuple(images.shape)}, "
                 f"received {tuple(delta.shape)}"
             )
-        if self.norm == "linf":
-            lower, upper = self._bounds(images)
-            return torch.clamp(images + delta.to(images), lower, upper)
-        clean, change = double(images), self._project(double(delta))
-        images_adv = (clean + change).clamp_(0, 1).to(images)
-        moved = double(images_adv) - clean
-        too_far = moved.abs() > change.abs()
-        return geometry.step_back(images_adv, moved.sign_().mul_(too_far))
+        return self.within(images).perturb(delta)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """Return the unit step that raises a linear function most.
@@ -244,10 +243,6 @@ class Ball:
         """
         rows = geometry.draw_rows(self.norm, like[0].numel(), generators, inside=not boundary)
         return self.project((self.epsilon * rows).view(like.shape).to(like))
-
-    def _bounds(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the lowest and highest pixels that linf allows, in the images' dtype."""
-        return (images - self.epsilon).clamp_(min=0), (images + self.epsilon).clamp_(max=1)
 
     def _project(self, delta: Tensor) -> Tensor:
         """Project float64 perturbations onto the l2 or l1 ball."""

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from within_epsilon.attacks import fgsm, input_gradient, pgd, random_noise
-from within_epsilon.attacks.common import Worst
+from within_epsilon.attacks.common import Aim, Worst, score
 from within_epsilon.losses import cross_entropy, margin_loss
 from within_epsilon.threat import Ball
 
@@ -142,17 +142,23 @@ def test_the_worst_last_iterate_is_returned(targeted, loss):
 
 
 def test_fooling_comes_before_loss():
-    # Logits are the pixels: first a fooled and an unfooled candidate, then their reverse.
+    # Logits are the pixels.
     labels, model = torch.tensor([0, 0]), nn.Identity()
     fooled = torch.tensor([0.30, 0.31, 0.0])
     unfooled = torch.tensor([0.9, 0.89, 0.89])  # of larger loss, nevertheless
-    worst = Worst(targeted=False)
-    losses = worst.offer(model, torch.stack([fooled, unfooled]), labels, cross_entropy)
-    assert losses[0] < losses[1]
-    worst.offer(model, torch.stack([unfooled, fooled]), labels, cross_entropy)
-    assert torch.equal(worst.images_adv, torch.stack([fooled, fooled]))
     more = torch.tensor([0.30, 0.40, 0.0])
-    worst.offer(model, torch.stack([more, unfooled]), labels, cross_entropy)
+    aim, worst = Aim(labels, cross_entropy), Worst(torch.zeros(2, 3))
+
+    def offer(*rows):
+        losses, reached = score(model, torch.stack(rows), aim)
+        worst.offer(torch.arange(2), torch.stack(rows), reached, losses)
+        return losses
+
+    losses = offer(fooled, unfooled)
+    assert losses[0] < losses[1]
+    offer(unfooled, fooled)
+    assert torch.equal(worst.images_adv, torch.stack([fooled, fooled]))
+    offer(more, unfooled)
     assert torch.equal(worst.images_adv, torch.stack([more, fooled]))
 
 

@@ -33,6 +33,13 @@ def check_call(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss) -> 
     return images.detach()
 
 
+def check_counts(**counts: int) -> None:
+    """Require at least 1 of each, such as ``steps=steps``."""
+    for name, number in counts.items():
+        if number < 1:
+            raise ValueError(f"{name}: expected at least 1, received {number}")
+
+
 def input_gradient(
     model: nn.Module, images: Tensor, labels: Tensor, loss: Loss = cross_entropy
 ) -> tuple[Tensor, Tensor]:
@@ -63,12 +70,74 @@ def input_gradient(
         If the model returns anything but logits, a label is no class of theirs, the
         loss is not one number per example, or the gradient is not finite.
     """
+    _, losses, gradient = differentiate(model, images, Aim(labels, loss))
+    return losses, gradient
+
+
+class Aim:
+    """What an attack wants of each example's logits.
+
+    Parameters
+    ----------
+    labels : Tensor of shape (N,), int64
+        The classes to leave, or to reach if `targeted`.
+    loss : callable
+        (logits, labels) -> (N,), to be raised, or lowered if `targeted`.
+    targeted : bool
+        Whether the labels are targets.
+    rivals : Tensor of shape (N,), int64, optional
+        A third argument for the loss.
+    """
+
+    def __init__(
+        self,
+        labels: Tensor,
+        loss: Callable[..., Tensor],
+        *,
+        targeted: bool = False,
+        rivals: Tensor | None = None,
+    ) -> None:
+        self.labels, self.loss, self.targeted, self.rivals = labels, loss, targeted, rivals
+        # Asked for once: comparing it with the number of classes is then free in every step.
+        self._highest = int(labels.max()) if len(labels) else 0
+
+    def __getitem__(self, rows: Tensor) -> "Aim":
+        """Return the aim of some of the examples, chosen by number or by a mask."""
+        rivals = None if self.rivals is None else self.rivals[rows]
+        return Aim(self.labels[rows], self.loss, targeted=self.targeted, rivals=rivals)
+
+    def losses(self, logits: Tensor) -> Tensor:
+        """Return the loss of each example, (N,), after checks of the logits."""
+        check_logits(logits, len(self.labels))
+        if self._highest >= logits.shape[1]:
+            check_labels(self.labels, *logits.shape)
+        extra = () if self.rivals is None else (self.rivals,)
+        losses = self.loss(logits, self.labels, *extra)
+        check_losses(losses, len(self.labels))
+        return losses
+
+    def gains(self, losses: Tensor) -> Tensor:
+        """Return the losses with the sign that makes more of them better, (N,)."""
+        return -losses if self.targeted else losses
+
+    def reached(self, logits: Tensor) -> Tensor:
+        """Tell which examples the model gets wrong, or takes for their targets, (N,)."""
+        hits = logits.argmax(dim=1) == self.labels
+        return hits if self.targeted else ~hits
+
+
+def differentiate(model: nn.Module, images: Tensor, aim: Aim) -> tuple[Tensor, Tensor, Tensor]:
+    """Return logits, losses and the losses' gradient in the input, all detached.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `input_gradient`.
+    """
     with torch.enable_grad():
         images = images.detach().requires_grad_()
-        logits = check_logits(model(images), len(images))
-        check_labels(labels, *logits.shape)
-        losses = loss(logits, labels)
-        check_losses(losses, len(images))
+        logits = model(images)
+        losses = aim.losses(logits)
         gradient = None
         if losses.requires_grad:
             # Asking for the input's gradient alone spares those of the parameters.
@@ -82,46 +151,54 @@ def input_gradient(
             "that needs no gradient"
         )
     check_finite_gradient(gradient)
-    return losses.detach(), gradient
+    return logits.detach(), losses.detach(), gradient
+
+
+@torch.no_grad()
+def score(model: nn.Module, images: Tensor, aim: Aim) -> tuple[Tensor, Tensor]:
+    """Return losses and whether the aim is reached, (N,) each, from a forward pass alone."""
+    logits = check_logits(model(images), len(images))
+    check_no_nan(logits)
+    return aim.losses(logits), aim.reached(logits)
+
+
+def stuck(images: Tensor, uphill: Tensor) -> Tensor:
+    """Tell which pixels cannot move the way they should, being 0 or 1 already, (N, ...)."""
+    return ((images <= 0) & (uphill < 0)) | ((images >= 1) & (uphill > 0))
 
 
 class Worst:
     """Keeps the worst candidate of each example.
 
-    One that fools the model beats one that does not; among equals the larger loss wins.
-    If `targeted`, fooling means reaching the label and the smaller loss wins.
+    One that reaches the attack's aim beats one that does not; among equals the larger
+    gain wins, and among equal gains the first.
+
+    Parameters
+    ----------
+    images : Tensor of shape (N, ...)
+        What is kept until something is offered.
 
     Attributes
     ----------
     images_adv : Tensor of shape (N, ...)
-        The worst candidates so far; empty before the first offer.
+        The worst candidates so far.
+    reached : Tensor of shape (N,), bool
+        Whether they reach the aim.
     """
 
-    def __init__(self, targeted: bool) -> None:
-        self.targeted = targeted
-        self.images_adv = self._fooled = self._gains = torch.empty(0)
+    def __init__(self, images: Tensor) -> None:
+        self.images_adv = images.clone()
+        self.reached = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+        # Wide enough that no two gains are told apart or confused by rounding them here.
+        wide = torch.promote_types(images.dtype, torch.float32)
+        self._gains = images.new_full((len(images),), -torch.inf, dtype=wide)
 
-    @torch.no_grad()
-    def offer(self, model: nn.Module, images_adv: Tensor, labels: Tensor, loss: Loss) -> Tensor:
-        """Score one candidate per example and keep those that are worse.
-
-        Returns
-        -------
-        Tensor of shape (N,)
-            The candidates' losses.
-        """
-        logits = check_logits(model(images_adv), len(images_adv))
-        check_no_nan(logits)
-        losses = loss(logits, labels)
-        check_losses(losses, len(images_adv))
-        hits = logits.argmax(dim=1) == labels
-        fooled, gains = (hits, -losses) if self.targeted else (~hits, losses)
-        if not len(self.images_adv):
-            self.images_adv, self._fooled, self._gains = images_adv, fooled, gains
-            return losses
-        better = torch.where(fooled == self._fooled, gains > self._gains, fooled)
-        per_pixel = better.view(-1, *[1] * (images_adv.ndim - 1))
-        self.images_adv = torch.where(per_pixel, images_adv, self.images_adv)
-        self._fooled = torch.where(better, fooled, self._fooled)
-        self._gains = torch.where(better, gains, self._gains)
-        return losses
+    def offer(self, rows: Tensor, images_adv: Tensor, reached: Tensor, gains: Tensor) -> None:
+        """Take one candidate for each of the examples `rows`, where it is worse."""
+        gains = gains.to(self._gains)
+        level = reached == self.reached[rows]
+        better = torch.where(level, gains > self._gains[rows], reached)
+        rows = rows[better]
+        self.images_adv[rows] = images_adv[better]
+        self.reached[rows] = reached[better]
+        self._gains[rows] = gains[better]
