@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator
-from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import traitlets
@@ -14,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from within_epsilon import plots
 from within_epsilon.widgets.base import Explorer, state, still_picture
+from within_epsilon.widgets.landscape import contour_figure, mulberry32
 from within_epsilon.widgets.pictures import chart
 
 Array = NDArray[np.float64]
@@ -131,11 +130,7 @@ class SGDExplorer(Explorer):
         path = self.path()
         x, y = (np.linspace(low, high, 49) for low, high in map(self.frame.get, "xy"))
         losses = np.array([[self.loss((a, b)) for a in x] for b in y])
-        with plt.style.context(plots.STYLE):
-            figure, axes = plt.subplots()
-        plt.close(figure)
-        levels = losses.min() + np.ptp(losses) * ((np.arange(16) + 0.6) / 16) ** 2.5
-        axes.contour(x, y, losses, levels=levels, colors="#bbbbbb", linewidths=1)
+        figure, axes = contour_figure(x, y, losses)
         axes.plot(*path.T, color=plots.DIRECTION, marker=".", linewidth=1.5)
         axes.plot(*path[0], marker="s", color="white", markeredgecolor="black")
         axes.plot(*self.minimum, marker="x", color="black", markersize=9, markeredgewidth=2)
@@ -190,20 +185,9 @@ def _frame(start: Array, best: Array) -> dict[str, list[float]]:
     }
 
 
-def _mulberry32(seed: int) -> Iterator[float]:
-    """Yield numbers in [0, 1) as the front end's generator does (Tommy Ettinger's mulberry32)."""
-    mask = 0xFFFFFFFF
-    a = seed & mask
-    while True:
-        a = (a + 0x6D2B79F5) & mask
-        t = ((a ^ (a >> 15)) * (a | 1)) & mask
-        t ^= (t + (((t ^ (t >> 7)) * (t | 61)) & mask)) & mask
-        yield (t ^ (t >> 14)) / 2**32
-
-
 def _minibatches(n: int, size: int, seed: int) -> Iterator[list[int]]:
     """Yield minibatches of the shuffled data, reshuffled when they are used up."""
-    random: Any = _mulberry32(seed)
+    random = mulberry32(seed)
     order = list(range(n))
     while True:
         for i in range(n - 1, 0, -1):

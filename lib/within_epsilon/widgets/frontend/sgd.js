@@ -4,17 +4,7 @@
 import { pathThrough, plane, roundTicks, textAt, xAxis, yAxis } from "./chart.js";
 import { button, drawAtWidth, html, keepState, nearest, openCard, part, range, slider, svg,
   verdict } from "./explorer.js";
-
-/** A small seeded generator of numbers in [0, 1): Tommy Ettinger's mulberry32. */
-function mulberry32(seed) {
-  let a = seed >>> 0;
-  return () => {
-    a = (a + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(a ^ (a >>> 15), a | 1);
-    t = (t + Math.imul(t ^ (t >>> 7), t | 61)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
+import { contour, contourLevels, mulberry32, player } from "./landscape.js";
 
 /** log(1 + exp(t)) and its slope, without overflow. */
 const softplus = (t) => Math.max(t, 0) + Math.log1p(Math.exp(-Math.abs(t)));
@@ -60,26 +50,6 @@ function descend(data, { start, steps, stepSize, batchSize, seed }) {
   return path;
 }
 
-/** Lines of equal value through a grid, by marching squares: path data for one level. */
-function contour(grid, level, x, y) {
-  const pieces = [];
-  const cross = (a, b) => (level - a) / (b - a);
-  for (let r = 0; r + 1 < grid.length; r += 1) {
-    for (let c = 0; c + 1 < grid[r].length; c += 1) {
-      const [p, q, s, t] = [grid[r][c], grid[r][c + 1], grid[r + 1][c + 1], grid[r + 1][c]];
-      const ends = [];
-      if ((p < level) !== (q < level)) ends.push([c + cross(p, q), r]);
-      if ((q < level) !== (s < level)) ends.push([c + 1, r + cross(q, s)]);
-      if ((t < level) !== (s < level)) ends.push([c + cross(t, s), r + 1]);
-      if ((p < level) !== (t < level)) ends.push([c, r + cross(p, t)]);
-      for (let i = 0; i + 1 < ends.length; i += 2) {
-        pieces.push(pathThrough(ends.slice(i, i + 2).map(([u, v]) => [x(u), y(v)])));
-      }
-    }
-  }
-  return pieces.join("");
-}
-
 /** The loss on a grid over the frame, row by row from the bottom. */
 function lossGrid(data, frame, size = 48) {
   const all = data.labels.map((_, i) => i);
@@ -109,15 +79,11 @@ function layout(width, frame) {
 
 /** What does not move: contours of the loss, closer together near the minimum, and axes. */
 function background({ at }, frame, grid) {
-  const all = grid.flat();
-  const [lowest, highest] = [Math.min(...all), Math.max(...all)];
-  const levels = Array.from({ length: 16 }, (_, i) =>
-    lowest + (highest - lowest) * ((i + 0.6) / 16) ** 2.5);
   const size = grid.length - 1;
   const across = (i) => at.left + ((at.right - at.left) * i) / size;
   const up = (i) => at.bottom + ((at.top - at.bottom) * i) / size;
   return svg("g", {},
-    ...levels.map((level) => svg("path", { class: "contour", d: contour(grid, level, across, up) })),
+    ...contourLevels(grid).map((level) => svg("path", { class: "contour", d: contour(grid, level, across, up) })),
     yAxis(at, roundTicks(frame.y)),
     xAxis(at, roundTicks(frame.x), "across: weight θ_1, up: weight θ_2"));
 }
@@ -161,28 +127,6 @@ function outcome(path, losses, lowest, best, frame) {
     `${words}; the last 20 points stray ${stray.toPrecision(2)} from it`];
 }
 
-/** Buttons that show the run step by step; `show(count)` shows its first `count` steps. */
-function player(card, steps, show) {
-  let shown = steps;
-  let timer = 0;
-  const still = matchMedia("(prefers-reduced-motion: reduce)");
-  const stop = () => { clearInterval(timer); timer = 0; play.textContent = "Play"; };
-  const to = (count) => { shown = count; show(count); };
-  const play = button("Play", () => {
-    if (timer) { stop(); return; }
-    if (still.matches) { to(steps); return; }
-    to(shown < steps ? shown : 0);
-    play.textContent = "Pause";
-    timer = setInterval(() => {
-      to(shown + 1);
-      if (shown >= steps) stop();
-    }, 60);
-  });
-  const step = button("Step", () => { stop(); to(shown < steps ? shown + 1 : 1); });
-  card.until(stop);
-  return { nodes: [play, step], all: () => { stop(); shown = steps; return steps; } };
-}
-
 export function render({ model, el }) {
   const [start, steps, frame, best] = ["start", "steps", "frame", "minimum"].map((key) =>
     model.get(key));
@@ -203,7 +147,7 @@ export function render({ model, el }) {
   const batchControl = slider({ label: "Examples in a minibatch", stops: batchStops, index: 0,
     text: (i) => (batchStops[i] === n ? `all ${n}` : `${batchStops[i]} of ${n}`),
     change: (i) => set("batch_size", batchStops[i]) });
-  const reel = player(card, steps, (count) => show(count));
+  const reel = player(card, () => steps, (count) => show(count));
   const [still, moving] = [svg("g"), svg("g")];
   const plot = html("div", { class: "plane", "aria-hidden": "true" });
   const { node: verdictNode, say } = verdict(card);
