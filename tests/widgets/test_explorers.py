@@ -12,11 +12,16 @@ import torch
 from torch import nn
 
 from within_epsilon.models import Classifier
+from within_epsilon.threat import Ball
 from within_epsilon.widgets import (
+    BallExplorer,
+    EpsilonConverter,
     EpsilonExplorer,
     Explorer,
+    LinearExplorer,
     LogitsExplorer,
     MarginExplorer,
+    PGDExplorer,
     SGDExplorer,
     SymbolExplorer,
 )
@@ -38,10 +43,28 @@ def sgd() -> SGDExplorer:
     return SGDExplorer(inputs, labels)
 
 
+def linear() -> LinearExplorer:
+    inputs = torch.tensor([[0.5, 0.1], [0.3, -0.2], [-0.4, 0.2], [-0.6, -0.1], [0.1, 0.2]])
+    return LinearExplorer(inputs, [1, 1, -1, -1, -1])
+
+
+def pgd() -> PGDExplorer:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 20), nn.ReLU(), nn.Linear(20, 3)).eval()
+    image = 0.2 + 0.6 * torch.rand(1, 1, 8, 8)
+    first, second = image + torch.rand(2, 1, 1, 8, 8) - 0.5
+    label = model(image).argmax(dim=1)
+    return PGDExplorer(model, image, label, Ball("linf", 0.1), first, second)
+
+
 MAKERS: dict[str, Callable[[], Explorer]] = {
+    "balls": BallExplorer,
+    "converter": EpsilonConverter,
     "epsilon": epsilon,
+    "linear": linear,
     "logits": lambda: LogitsExplorer([3.0, 1.0, -2.0], ["cat", "dog & hound", "<hen>"]),
     "margin": MarginExplorer,
+    "pgd": pgd,
     "sgd": sgd,
     "symbols": SymbolExplorer,
 }

@@ -4,18 +4,26 @@ Each explorer is a widget (`anywidget`) in JupyterLab, Colab and VS Code; in the
 same front-end module reads the same state from the page. Needs the `notebooks` extra.
 """
 
+from within_epsilon.widgets.balls import BallExplorer
 from within_epsilon.widgets.base import Explorer
+from within_epsilon.widgets.converter import EpsilonConverter
 from within_epsilon.widgets.epsilon import EpsilonExplorer
+from within_epsilon.widgets.linear import LinearExplorer
 from within_epsilon.widgets.logits import LogitsExplorer
 from within_epsilon.widgets.margin import MarginExplorer
+from within_epsilon.widgets.pgd import PGDExplorer
 from within_epsilon.widgets.sgd import SGDExplorer
 from within_epsilon.widgets.symbols import Symbol, SymbolExplorer
 
 __all__ = [
+    "BallExplorer",
+    "EpsilonConverter",
     "EpsilonExplorer",
     "Explorer",
+    "LinearExplorer",
     "LogitsExplorer",
     "MarginExplorer",
+    "PGDExplorer",
     "SGDExplorer",
     "Symbol",
     "SymbolExplorer",

@@ -1,0 +1,85 @@
+"""The ε converter: against the arithmetic of normalising and of 8 bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import traitlets
+
+from within_epsilon.models import Classifier
+from within_epsilon.widgets import EpsilonConverter
+from within_epsilon.widgets.converter import SCALES
+
+
+def rows(page: Any) -> list[list[float]]:
+    """Return pixels, levels, normalised and stored levels of each channel."""
+    return [
+        [float(text) for text in row.locator("td").all_inner_texts()]
+        for row in page.locator("tbody tr").all()
+    ]
+
+
+@pytest.mark.parametrize("unit", ["pixels", "normalised"])
+def test_readings_are_what_normalising_does(unit: str) -> None:
+    deviations = list(SCALES["ImageNet"].values())
+    layer = Classifier(torch.nn.Identity(), mean=[0.485, 0.456, 0.406], std=deviations)
+    image = torch.full((1, 3, 1, 1), 100 / 255, dtype=torch.float64)
+    layer = layer.double()
+    for level in (0.25, 0.75, 2.0, 8.0):
+        epsilon = level / 255
+        readings = EpsilonConverter(epsilon, unit).readings().values()
+        before = (image - layer.mean) / layer.std
+        if unit == "pixels":
+            moved = image + epsilon
+            after = (moved - layer.mean) / layer.std
+        else:
+            after = before + epsilon
+            moved = after * layer.std + layer.mean
+        stored = (moved * 255).round() - 100
+        for i, reading in enumerate(readings):
+            assert reading.pixels == pytest.approx((moved - image)[0, i].item(), abs=1e-6)
+            assert reading.normalised == pytest.approx((after - before)[0, i].item(), abs=1e-6)
+            assert reading.levels == pytest.approx(255 * reading.pixels)
+            assert reading.stored == stored[0, i].item()
+
+
+def test_refuses_what_is_no_scale() -> None:
+    with pytest.raises(traitlets.TraitError, match="ImageNet"):
+        EpsilonConverter(data="imagenet")
+    with pytest.raises(ValueError, match="positive"):
+        EpsilonConverter(data="mine", scales={"mine": {"grey": 0.0}})
+
+
+@pytest.mark.browser
+def test_page_agrees_at_every_stop(open_widget: Callable[..., Any]) -> None:
+    widget = EpsilonConverter()
+    page = open_widget(widget)
+    slider = page.get_by_role("slider")
+    for unit, name in (("pixels", "pixels in"), ("normalised", "normalised pixels")):
+        page.get_by_role("radio", name=name).check()
+        for data in SCALES:
+            page.get_by_role("radio", name=data).check()
+            for key in ("Home", "ArrowRight", "PageUp", "PageUp", "PageUp", "End"):
+                slider.press(key)
+                widget.epsilon = page.evaluate("model.get('epsilon')")
+                widget.unit, widget.data = unit, data
+                readings = widget.readings().values()
+                for shown, expected in zip(rows(page), readings, strict=True):
+                    assert shown == pytest.approx(expected, rel=0.06)
+
+
+@pytest.mark.browser
+def test_verdict_tells_what_becomes_of_it(open_page: Callable[..., Any]) -> None:
+    page = open_page(EpsilonConverter(0.25 / 255))
+    verdict = page.locator(".verdict")
+    assert "rounds it to nothing" in verdict.inner_text()
+    page.get_by_role("slider").press("PageUp")
+    page.get_by_role("slider").press("PageUp")
+    assert "0.75/255" in verdict.inner_text()
+    assert "up to 1 level, out of the ball" in verdict.inner_text()
+    page.get_by_role("slider").press("PageUp")
+    page.get_by_role("radio", name="normalised pixels").check()
+    assert "times less than claimed" in verdict.inner_text()
