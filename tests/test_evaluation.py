@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from within_epsilon.attacks import describe, fgsm, noise_control, pgd
-from within_epsilon.data import Split
+from within_epsilon.data import Split, digits
 from within_epsilon.evaluation import (
     RobustReport,
     accuracy,
@@ -20,7 +20,7 @@ from within_epsilon.evaluation import (
     wilson_interval,
 )
 from within_epsilon.losses import margin_loss
-from within_epsilon.models import Classifier
+from within_epsilon.models import Classifier, digits_classifier
 from within_epsilon.threat import Ball
 
 BALL = Ball("linf", 0.1)
@@ -61,6 +61,9 @@ def test_every_kind_of_data_gives_the_same_report():
         Split(images, labels),
         DataLoader(TensorDataset(images, labels), batch_size=3),
         [(images[:7], labels[:7]), (images[7:], labels[7:])],
+        ([images[k : k + 1], labels[k : k + 1], {"name": str(k)}] for k in range(10)),
+        [{"images": images[:3], "labels": labels[:3], "names": "abc"}, Split(*examples())[3:]],
+        [Split(images[:5], labels[:5]), Split(images[5:], labels[5:])],
     ]
     reports = {
         str(robust_accuracy(Threshold().eval(), source, noise_control, Ball("linf", 0.06)))
@@ -77,7 +80,9 @@ def test_only_what_is_still_right_is_attacked_and_keyed_by_its_place():
         return images
 
     images, labels = examples()
-    report = robust_accuracy(Threshold().eval(), (images, labels), spy, BALL, batch_size=5)
+    report = robust_accuracy(
+        Threshold().eval(), (images, labels), spy, BALL, batch_size=5, diagnose=False
+    )
     assert report.robust_accuracy == report.clean_accuracy == 0.8
     assert [places for _, _, places in calls] == [[0, 1, 2, 3, 4], [5, 6, 7]]
     assert calls[1][:2] == ([0.55, 0.8, 0.9], [1, 1, 1])
@@ -115,6 +120,27 @@ def test_unusable_data_are_refused(wrap):
             robust_accuracy(Threshold().eval(), wrap(pair), fgsm, BALL)
 
 
+@pytest.mark.parametrize(
+    ("batches", "received"),
+    [
+        ([{"pixels": 0, "labels": torch.zeros(2)}], r"dict with keys \['pixels', 'labels'\]"),
+        ([(torch.rand(2, 1), [0, 1])], "tuple of Tensor, list"),
+        ([torch.rand(2, 1)], "a Tensor"),
+        (TensorDataset(*examples()), "labels: expected"),
+        ([[]], "list of nothing"),
+    ],
+)
+def test_batches_without_images_and_labels_are_refused(batches, received):
+    with pytest.raises((TypeError, ValueError), match=received) as caught:
+        robust_accuracy(Threshold().eval(), batches, fgsm, BALL)
+    assert "DataLoader" in str(caught.value) or "labels: expected" in str(caught.value)
+
+
+def test_a_batch_of_no_size_is_refused():
+    with pytest.raises(ValueError, match="batch_size: expected at least 1, received 0"):
+        robust_accuracy(Threshold().eval(), examples(), fgsm, BALL, batch_size=0)
+
+
 def test_data_without_examples_is_refused():
     with pytest.raises(ValueError, match="at least one example"):
         robust_accuracy(Threshold().eval(), [], fgsm, BALL)
@@ -138,7 +164,7 @@ class Detached(Threshold):
     ("model", "attack", "message"),
     [
         (nn.Sequential(Threshold(), nn.Softmax(dim=1)).eval(), fgsm, "return the logits"),
-        (Steps().eval(), fgsm, "zero for 8 of the first 8 attacked"),
+        (Steps().eval(), noise_control, "zero for 8 of the first 8 attacked"),
         (Detached().eval(), noise_control, "no usable gradient"),
         (Threshold().train(), noise_control, "train mode"),
     ],
@@ -147,6 +173,58 @@ def test_what_only_looks_robust_is_warned_about(model, attack, message):
     with pytest.warns(UserWarning, match=message) as caught:
         robust_accuracy(model, examples(), attack, BALL)
     assert caught[0].filename == __file__
+
+
+def test_an_ensemble_leaves_to_each_attack_what_the_others_left_standing():
+    seen = []
+
+    def spy(name, fooled):
+        def attack(model, images, labels, ball, *, indices):
+            seen.append((name, indices.tolist()))
+            step = ball.perturb(images, torch.where(labels == 0, 1.0, -1.0).view(-1, 1, 1, 1))
+            chosen = torch.isin(indices, torch.tensor(fooled)).view(-1, 1, 1, 1)
+            return torch.where(chosen, step, images)
+
+        return attack
+
+    attacks = [spy("first", [2, 4]), spy("second", [4, 5]), spy("third", [])]
+    report = robust_accuracy(
+        Threshold().eval(), examples(), attacks, BALL, batch_size=6, diagnose=False
+    )
+    assert seen == [
+        ("first", [0, 1, 2, 3, 4, 5]),
+        ("second", [0, 1, 3, 5]),
+        ("third", [0, 1, 3]),
+        ("first", [6, 7]),
+        ("second", [6, 7]),
+        ("third", [6, 7]),
+    ]
+    assert (report.clean_accuracy, report.robust_accuracy) == (0.8, 0.5)
+    assert report.attack == "attack + attack + attack"
+    with pytest.raises(ValueError, match="at least one, received none"):
+        robust_accuracy(Threshold().eval(), examples(), [], BALL)
+    with pytest.raises(ValueError, match="targeted"):
+        robust_accuracy(Threshold().eval(), examples(), [fgsm, partial(pgd, targeted=True)], BALL)
+
+
+@pytest.mark.parametrize("ball", [BALL, Ball("l2", 0.5), Ball("l1", 2.0)], ids=str)
+def test_batches_of_any_size_give_the_same_result(ball):
+    model, test = digits_classifier().double(), digits().test
+    data = Split(test.images[:100].double(), test.labels[:100])
+    attacks = [partial(pgd, steps=4, restarts=2), partial(pgd, steps=5, seed=1)]
+    reports = {robust_accuracy(model, data, attacks, ball, batch_size=size) for size in (1, 7, 100)}
+    assert len(reports) == 1
+    assert 0.2 < reports.pop().robust_accuracy < 0.9
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_changes_the_result_little(dtype):
+    test, attack = digits().test, partial(pgd, steps=10)
+    whole = robust_accuracy(digits_classifier(), (test.images, test.labels), attack, BALL)
+    data = test.images.to(dtype), test.labels
+    half = robust_accuracy(digits_classifier().to(dtype), data, attack, BALL)
+    assert half.clean_accuracy == pytest.approx(whole.clean_accuracy, abs=0.02)
+    assert half.robust_accuracy == pytest.approx(whole.robust_accuracy, abs=0.04)
 
 
 def test_an_honest_model_gets_no_warning(capsys):

@@ -28,7 +28,8 @@ def experiment(
         Identified by its structure as printed, parameters, buffers and modes. What its
         ``forward`` does beyond that is not seen.
     attacks : list of callable
-        Identified by their names, settings and source code.
+        Identified by their names, settings, source code and what they close over; what
+        else they use is not seen.
     ball : Ball
         The threat model.
 
@@ -63,11 +64,15 @@ def _digest_of_model(model: nn.Module) -> str:
 
 
 def _attack(attack: Callable[..., Tensor]) -> dict[str, object]:
-    chosen = {k: v for k, v in settings(attack).items() if k not in _WITHOUT_EFFECT}
-    return {"attack": _plain(attack), "settings": {k: _plain(chosen[k]) for k in sorted(chosen)}}
+    values = settings(attack)
+    while isinstance(attack, functools.partial):
+        values = {**attack.keywords, **values}
+        attack = attack.func
+    chosen = {name: _plain(values[name]) for name in sorted(values) if name not in _WITHOUT_EFFECT}
+    return {"attack": _plain(attack), "settings": chosen}
 
 
-def _plain(value: Any) -> object:
+def _plain(value: Any, depth: int = 4) -> object:
     """Turn a setting into something that JSON holds and that the next session sees again."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -75,15 +80,15 @@ def _plain(value: Any) -> object:
         return digest(value)
     if isinstance(value, nn.Module):
         return _digest_of_model(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, functools.partial):
-        return [_plain(value.func), _plain(value.args), _plain(value.keywords)]
-    if callable(value):
-        name = f"{value.__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"
-        return f"{name} {hashlib.blake2b(_source(value).encode()).hexdigest()[:16]}"
+    if depth and isinstance(value, Mapping):
+        return {str(key): _plain(item, depth - 1) for key, item in value.items()}
+    if depth and isinstance(value, list | tuple):
+        return [_plain(item, depth - 1) for item in value]
+    if depth and isinstance(value, functools.partial):
+        return [_plain(part, depth - 1) for part in (value.func, value.args, value.keywords)]
+    if depth and inspect.isfunction(value):
+        cells = [_plain(cell.cell_contents, depth - 1) for cell in value.__closure__ or ()]
+        return [f"{value.__module__}.{value.__qualname__}", _source(value), cells]
     words = repr(value)
     # An address in memory is another one in every session.
     return type(value).__qualname__ if " at 0x" in words else words
@@ -91,6 +96,7 @@ def _plain(value: Any) -> object:
 
 def _source(function: Callable[..., Any]) -> str:
     try:
-        return inspect.getsource(function)
-    except (OSError, TypeError):  # built in, or typed at a prompt that keeps no source
+        text = inspect.getsource(function)
+    except (OSError, TypeError):  # typed at a prompt that keeps no source
         return ""
+    return hashlib.blake2b(text.encode()).hexdigest()[:32]
