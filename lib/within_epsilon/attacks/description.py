@@ -72,6 +72,8 @@ def describe(attack: Callable[..., Any]) -> str:
     words = [_ACRONYMS.get(name, name.replace("_", " "))]
     if "steps" in values:
         words.append(_count(values["steps"], "step"))
+    if "queries" in values:
+        words.append(f"{values['queries']:,} " + ("query" if values["queries"] == 1 else "queries"))
     if values.get("step_size") is not None:
         words.append(f"step size {radius(values['step_size'])}")
     if values.get("restarts", 1) > 1:

@@ -1,0 +1,292 @@
+"""Square Attack: random search that asks the model for scores alone."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from within_epsilon.attacks.common import Aim, Loss, check_call, score
+from within_epsilon.attacks.gradient import Callback
+from within_epsilon.checks import check_indices
+from within_epsilon.losses import margin_loss
+from within_epsilon.runtime import example_generators
+from within_epsilon.threat import Ball
+
+# Of 10,000 queries, those after which the squares' share of the image halves.
+_HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+# The l2 and l1 searches start from a chessboard of this many tiles a side.
+_TILES = 5
+# Queries for which an example's random numbers are drawn at a time.
+_BLOCK = 100
+
+
+def square(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    ball: Ball,
+    *,
+    queries: int = 5000,
+    p_init: float = 0.8,
+    targeted: bool = False,
+    loss: Loss = margin_loss,
+    seed: int = 0,
+    indices: Tensor | Sequence[int] | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    r"""Attack with squares: change one at random, keep the change if the loss rises.
+
+    .. math:: x_{t+1} = \begin{cases} c_t & \ell(h(c_t), y) > \ell(h(x_t), y) \\
+              x_t & \text{otherwise} \end{cases}, \quad
+              c_t = x_t \text{ but for a random square, } \|c_t - x\| \le \epsilon
+
+    Parameters
+    ----------
+    model : nn.Module
+        Takes images in [0, 1], returns logits (N, K). Only asked for them: it need not
+        be differentiable.
+    images : Tensor of shape (N, ..., H, W) or (N, W)
+        Clean pixels in [0, 1]. The last two dimensions are rows and columns, those
+        before them channels.
+    labels : Tensor of shape (N,), int64
+        The true classes, or the target classes if `targeted`.
+    ball : Ball
+        The threat model.
+    queries : int
+        Most forward passes spent on an example, >= 1. An example that fools the model
+        is asked about no more.
+    p_init : float
+        Share of the pixels in the first square, in (0, 1]. It shrinks on a schedule that
+        stretches with `queries`.
+    targeted : bool
+        Lower the loss of the target instead of raising that of the true class.
+    loss : callable
+        (logits, labels) -> (N,), for the attack to raise.
+    seed : int
+        Seed of the experiment.
+    indices : Tensor or sequence of int, shape (N,), optional
+        Positions in the data set, which key the randomness; 0 ... N - 1 by default.
+    callback : callable, optional
+        ``callback(query, images_adv, losses)`` after every query, from 0, with the best
+        points so far.
+
+    Returns
+    -------
+    Tensor of shape (N, ...)
+        Adversarial images within ball and [0, 1], detached: the first that fools the
+        model, else the one of the largest loss (smallest, if targeted) that was visited.
+        A heuristic: a lower bound on the worst loss.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If images, labels or logits are unusable (see `checks`), queries < 1, or p_init
+        outside (0, 1].
+
+    Notes
+    -----
+    Deviations from the paper. A linf candidate equal to the present point is not drawn
+    again but mirrored, which always differs. Where an image is lower than its square,
+    the square becomes a rectangle of the same area. The l2 squares have two pixels a
+    side at least. The paper has no l1: here it is the l2 search with sums of sizes in
+    place of sums of squares.
+
+    References
+    ----------
+    Andriushchenko, Croce, Flammarion, Hein, "Square Attack: a Query-Efficient Black-Box
+    Adversarial Attack via Random Search", ECCV 2020, Algorithms 1 to 3; schedule of
+    section 5.
+    """
+    images = check_call(model, images, labels, loss)
+    if queries < 1:
+        raise ValueError(f"queries: expected at least 1, received {queries}")
+    if not 0 < p_init <= 1:
+        raise ValueError(f"p_init: expected a share in (0, 1], received {p_init}")
+    grid = _as_grid(images)
+    draws = _Draws(example_generators(check_indices(indices, len(images)), seed), grid.shape[1])
+    aim = Aim(labels, loss, targeted=targeted)
+    best, losses = _start(ball, grid, draws), torch.empty(0)
+    standing = torch.arange(len(images), device=images.device)
+    for count in range(queries):
+        candidates = best[standing]
+        if count > 0:
+            share = p_init * _shrinkage(count / queries)
+            numbers = draws.next(standing).to(images.device)
+            candidates = _move(ball, grid[standing], candidates, share, numbers)
+        proposed, reached = score(model, candidates.view(-1, *images.shape[1:]), aim[standing])
+        losses = losses if count else proposed.clone()
+        better = reached | (aim.gains(proposed) > aim.gains(losses[standing]))
+        best[standing[better]] = candidates[better]
+        losses[standing[better]] = proposed[better]
+        if callback is not None:
+            callback(count, best.view_as(images).clone(), losses.clone())
+        standing = standing[~reached]
+        if not len(standing):
+            break
+    return best.view_as(images)
+
+
+class _Draws:
+    """Uniform numbers in [0, 1), each example's from its own generator."""
+
+    def __init__(self, generators: Sequence[torch.Generator], channels: int) -> None:
+        self.generators = generators
+        self.used = 0
+        # A square takes four numbers for places, one for its orientation, a sign per channel.
+        self.block = torch.empty(len(generators), _BLOCK, 5 + channels)
+
+    def once(self, *shape: int) -> Tensor:
+        """Draw a tensor of that shape for every example, (N, ...)."""
+        return torch.stack([torch.rand(shape, generator=g) for g in self.generators])
+
+    def next(self, standing: Tensor) -> Tensor:
+        """Draw what one square takes, for the examples that stand, (M, 5 + C)."""
+        rows = standing.tolist()
+        if self.used % _BLOCK == 0:
+            # Many at a time: one call per example and query would cost more than the model.
+            for row in rows:
+                self.block[row].uniform_(generator=self.generators[row])
+        self.used += 1
+        return self.block[rows, (self.used - 1) % _BLOCK]
+
+
+def _as_grid(images: Tensor) -> Tensor:
+    """View images as channels, rows and columns, (N, C, H, W)."""
+    if images.ndim < 4:
+        return images.view(len(images), 1, -1, images.shape[-1])
+    return images.flatten(1, -3)
+
+
+def _shrinkage(progress: float) -> float:
+    """Return by how much squares have shrunk after a share of all queries."""
+    return 0.5 ** sum(progress > halving / 10_000 for halving in _HALVINGS)
+
+
+def _sides(share: float, height: int, width: int, least: int) -> tuple[int, int]:
+    """Return rows and columns of a square of that share of the pixels."""
+    pixels = share * height * width
+    side = max(round(math.sqrt(pixels)), least)
+    rows, columns = min(side, height), min(side, width)
+    if side > height:
+        columns = min(round(pixels / height), width)
+    elif side > width:
+        rows = min(round(pixels / width), height)
+    return rows, columns
+
+
+def _start(ball: Ball, images: Tensor, draws: _Draws) -> Tensor:
+    """Return where the search begins: vertical stripes for linf, else a chessboard."""
+    _, channels, height, width = images.shape
+    if ball.norm == "linf":
+        signs = _signs(draws.once(channels, 1, width)).to(images)
+        return ball.perturb(images, (ball.epsilon * signs).expand_as(images))
+    tiles = min(_TILES, height), min(_TILES, width)
+    tile = _bump(height // tiles[0], width // tiles[1])
+    board = torch.kron(_signs(draws.once(channels, *tiles)), tile)
+    top, left = (height - board.shape[2]) // 2, (width - board.shape[3]) // 2
+    delta = torch.zeros(images.shape)
+    delta[:, :, top : top + board.shape[2], left : left + board.shape[3]] = board
+    lengths = ball.length(delta).view(-1, 1, 1, 1)
+    return ball.perturb(images, (delta * (ball.epsilon / lengths)).to(images.device))
+
+
+def _move(ball: Ball, images: Tensor, present: Tensor, share: float, numbers: Tensor) -> Tensor:
+    """Propose a neighbour of each present point."""
+    height, width = images.shape[2:]
+    # A hill beside a hollow takes two pixels.
+    sides = _sides(share, height, width, least=1 if ball.norm == "linf" else 2)
+    places, signs = numbers[:, :5], _signs(numbers[:, 5:])[:, :, None, None]
+    if ball.norm == "linf":
+        return _flip(ball, images, present, sides, places, signs)
+    return _gather(ball, images, present, sides, places, signs)
+
+
+def _flip(
+    ball: Ball,
+    images: Tensor,
+    present: Tensor,
+    sides: tuple[int, int],
+    places: Tensor,
+    signs: Tensor,
+) -> Tensor:
+    """Move all pixels of a square by epsilon, a channel in one direction (linf)."""
+    inside, *_ = _window(places[:, :2], sides, images)
+    for _ in range(2):
+        moved = ball.perturb(images, (ball.epsilon * signs).to(images).expand_as(images))
+        candidates = torch.where(inside, moved, present)
+        same = (candidates == present).flatten(1).all(dim=1).view(-1, 1, 1, 1)
+        if not same.any():
+            break
+        signs = torch.where(same, -signs, signs)
+    return candidates
+
+
+def _gather(
+    ball: Ball,
+    images: Tensor,
+    present: Tensor,
+    sides: tuple[int, int],
+    places: Tensor,
+    signs: Tensor,
+) -> Tensor:
+    """Take a square's share of the budget to another, as a bump and its opposite (l2, l1)."""
+    order = 2 if ball.norm == "l2" else 1
+    delta = (present - images).to(torch.promote_types(images.dtype, torch.float32))
+    inside, rows, columns = _window(places[:, :2], sides, images)
+    emptied, *_ = _window(places[:, 2:4], sides, images)
+    # What the two squares hold, and each channel's part of what nobody uses.
+    held = (delta.abs() ** order * (inside | emptied)).sum(dim=(2, 3), keepdim=True)
+    total = (delta.abs() ** order).sum(dim=(1, 2, 3), keepdim=True)
+    unused = (ball.epsilon**order - total).clamp_(min=0) / delta.shape[1]
+    budget = (held + unused) ** (1 / order)
+    examples = torch.arange(len(delta), device=delta.device)[:, None, None]
+    here = (examples, slice(None), rows[:, :, None], columns[:, None, :])
+    # Indexed like this, channels come last.
+    chosen = delta[here].movedim(-1, 1)
+    upright, lying = (_pattern(*sides).to(delta), _pattern(*sides[::-1]).T.to(delta))
+    pattern = torch.where(places[:, 4].view(-1, 1, 1, 1) < 0.5, upright, lying)
+    chosen = signs.to(delta) * _unit(pattern, order) + _unit(chosen, order)
+    delta = delta.masked_fill(emptied, 0.0)
+    delta[here] = (_unit(chosen, order) * budget).movedim(1, -1)
+    return ball.perturb(images, delta)
+
+
+def _window(
+    places: Tensor, sides: tuple[int, int], images: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Place one window per example; return its mask (N, 1, H, W), rows and columns."""
+    inside, positions = [], []
+    for place, side, size in zip(places.T, sides, images.shape[2:], strict=True):
+        first = (place * (size - side + 1)).long()[:, None]
+        pixels = torch.arange(size, device=images.device)
+        inside.append((pixels >= first) & (pixels < first + side))
+        positions.append(first + torch.arange(side, device=images.device))
+    return (inside[0][:, None, :, None] & inside[1][:, None, None, :], *positions)
+
+
+def _bump(height: int, width: int) -> Tensor:
+    """Return a hill that falls off from its middle in rings, (H, W), float64."""
+    middle = max(height, width) // 2
+    down, right = ((torch.arange(size) - size // 2).abs() for size in (height, width))
+    ring = torch.maximum(down[:, None], right[None, :])
+    # The m-th ring is 1 / (m + 1)^2 + ... + 1 / (middle + 1)^2 high.
+    steps = 1 / torch.arange(1, middle + 2, dtype=torch.float64) ** 2
+    heights: Tensor = steps.flip(0).cumsum(0).flip(0)[ring]
+    return heights
+
+
+def _pattern(height: int, width: int) -> Tensor:
+    """Return a hill beside a hollow, (H, W), float64."""
+    half = width // 2
+    return torch.cat([_bump(height, half), -_bump(height, width - half)], dim=1)
+
+
+def _unit(delta: Tensor, order: int) -> Tensor:
+    """Scale every channel to norm 1; zeros stay zeros."""
+    lengths: Tensor = torch.linalg.vector_norm(delta, order, dim=(2, 3), keepdim=True)
+    return delta / lengths.clamp(min=torch.finfo(delta.dtype).tiny)
+
+
+def _signs(numbers: Tensor) -> Tensor:
+    return torch.where(numbers < 0.5, -1.0, 1.0).to(numbers)
