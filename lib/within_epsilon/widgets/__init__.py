@@ -7,6 +7,7 @@ same front-end module reads the same state from the page. Needs the `notebooks` 
 from within_epsilon.widgets.balls import BallExplorer
 from within_epsilon.widgets.base import Explorer
 from within_epsilon.widgets.converter import EpsilonConverter
+from within_epsilon.widgets.digit_lab import DigitLab
 from within_epsilon.widgets.epsilon import EpsilonExplorer
 from within_epsilon.widgets.linear import LinearExplorer
 from within_epsilon.widgets.logits import LogitsExplorer
@@ -17,6 +18,7 @@ from within_epsilon.widgets.symbols import Symbol, SymbolExplorer
 
 __all__ = [
     "BallExplorer",
+    "DigitLab",
     "EpsilonConverter",
     "EpsilonExplorer",
     "Explorer",
