@@ -13,6 +13,7 @@ from within_epsilon.widgets.linear import LinearExplorer
 from within_epsilon.widgets.logits import LogitsExplorer
 from within_epsilon.widgets.margin import MarginExplorer
 from within_epsilon.widgets.pgd import PGDExplorer
+from within_epsilon.widgets.photo_lab import PhotoLab
 from within_epsilon.widgets.sgd import SGDExplorer
 from within_epsilon.widgets.symbols import Symbol, SymbolExplorer
 
@@ -26,6 +27,7 @@ __all__ = [
     "LogitsExplorer",
     "MarginExplorer",
     "PGDExplorer",
+    "PhotoLab",
     "SGDExplorer",
     "Symbol",
     "SymbolExplorer",

@@ -149,21 +149,21 @@ class Lab(Explorer):
         """The clean image on the screen, (1, C, H, W), float32."""
         raise NotImplementedError
 
-    def true_class(self) -> int:
-        """Return the class to lead away from: the image's own, or what the network sees."""
+    def true_class(self, place: int) -> int:
+        """Return the class to lead away from: the image's own, or what that network sees."""
         raise NotImplementedError
 
     def perturbed(self) -> Tensor:
         """Return the image after the attack that the lab is set to, (1, C, H, W), float32."""
-        return self.attack_with(self.attack, self.epsilon, self.target)
+        return self.attack_with(self.attacked, self.attack, self.epsilon, self.target)
 
-    def attack_with(self, attack: str, epsilon: float, target: int | None) -> Tensor:
-        """Attack the image on the screen; see `perturbed`."""
-        model, ball = self.models[self.attacked], Ball("linf", epsilon)
+    def attack_with(self, place: int, attack: str, epsilon: float, target: int | None) -> Tensor:
+        """Attack the image on the screen by the network at that place; see `perturbed`."""
+        model, ball = self.models[place], Ball("linf", epsilon)
         images = self.image.to(device_of(model))
         if attack == "noise":
             return attacks.random_noise(images, ball, seed=self.seed)
-        labels = torch.tensor([self.true_class() if target is None else target])
+        labels = torch.tensor([self.true_class(place) if target is None else target])
         call = (model, images, labels.to(images.device), ball)
         if attack == "fgsm":
             return attacks.fgsm(*call, targeted=target is not None)

@@ -240,7 +240,7 @@ export function keepState(model, card, keys, show) {
     model.on(`change:${key}`, listen);
     card.until(() => model.off(`change:${key}`, listen));
   }
-  return { state, set: (key, value) => update({ [key]: value }), reset: () => update(start) };
+  return { state, update, set: (key, value) => update({ [key]: value }), reset: () => update(start) };
 }
 
 /** The place of the stop nearest to a value. */
