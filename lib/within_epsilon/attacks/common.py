@@ -155,10 +155,17 @@ def differentiate(model: nn.Module, images: Tensor, aim: Aim) -> tuple[Tensor, T
 
 
 @torch.no_grad()
-def score(model: nn.Module, images: Tensor, aim: Aim) -> tuple[Tensor, Tensor]:
-    """Return losses and whether the aim is reached, (N,) each, from a forward pass alone."""
+def classify(model: nn.Module, images: Tensor) -> Tensor:
+    """Return logits free of NaN, (N, K), from a forward pass alone."""
     logits = check_logits(model(images), len(images))
     check_no_nan(logits)
+    return logits
+
+
+@torch.no_grad()
+def score(model: nn.Module, images: Tensor, aim: Aim) -> tuple[Tensor, Tensor]:
+    """Return losses and whether the aim is reached, (N,) each, from a forward pass alone."""
+    logits = classify(model, images)
     return aim.losses(logits), aim.reached(logits)
 
 
