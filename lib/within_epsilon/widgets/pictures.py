@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,6 +56,36 @@ def encode_pixels(image: Tensor) -> str:
     if np.array_equal(levels.astype(np.float32) / np.float32(255), exact):
         return png(levels)
     return data_uri(exact.astype("<f4").tobytes(), "application/octet-stream")
+
+
+def decode_pixels(uri: str, shape: Sequence[int]) -> Tensor:
+    """Return the image that `encode_pixels` wrote, (1, C, H, W), float32.
+
+    Parameters
+    ----------
+    uri : str
+        As `encode_pixels` gives it, or any PNG of that size as a data URI.
+    shape : three int
+        Channels, height and width.
+
+    Raises
+    ------
+    ValueError
+        If the numbers are not of that shape.
+    """
+    channels, height, width = shape
+    data = base64.b64decode(uri.partition(",")[2])
+    if uri.startswith("data:image/png"):
+        levels = np.asarray(Image.open(io.BytesIO(data), formats=["PNG"]))
+        values = levels.astype(np.float32) / np.float32(255)
+    else:
+        values = np.frombuffer(data, "<f4").astype(np.float32)
+    if values.size != channels * height * width:
+        raise ValueError(
+            f"uri: expected {channels} x {height} x {width} numbers, received {values.size}"
+        )
+    array = values.reshape(height, width, channels)
+    return torch.from_numpy(array.transpose(2, 0, 1).copy()).unsqueeze(0)
 
 
 def encode_signs(signs: Tensor) -> str:

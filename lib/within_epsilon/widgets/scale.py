@@ -12,6 +12,16 @@ PHOTO_EPSILONS = tuple(
         *(1, 1.25, 1.5, 1.75, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 10, 12, 14, 16),
     )
 )
+# Finer, where a network answers while one drags: eight stops from one power of two to the next, all
+# of them sixteenths of a level.
+LAB_EPSILONS = tuple(
+    sixteenths / 16 / 255
+    for sixteenths in (
+        *(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14),
+        *(step * 2**octave for octave in (1, 2, 3, 4) for step in range(8, 16)),
+        256,
+    )
+)
 DIGIT_EPSILONS = (
     *(0.0, 0.01, 0.0125, 0.015, 0.0175, 0.02, 0.025, 0.03, 0.035, 0.04, 0.05, 0.06, 0.07, 0.08),
     *(0.1, 0.12, 0.14, 0.16, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5),

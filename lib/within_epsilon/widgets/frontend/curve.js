@@ -37,12 +37,12 @@ export function curve(card, count, move) {
 }
 
 /** Which line is which: a small drawing of each, with its name. */
-export function key(trueName) {
+export function key(trueName, attack = "") {
   const entry = (role, shape, dash, text) => html("span", {},
     svg("svg", { viewBox: "0 0 34 14", "aria-hidden": "true" },
       svg("path", { class: role, d: "M0 7H34", "stroke-width": 2.5, "stroke-dasharray": dash }),
       svg("path", { class: role, d: shape })), text);
-  return html("div", { class: "row key muted" }, "probability:",
+  return html("div", { class: "row key muted" }, attack ? `probability under ${attack}:` : "probability:",
     entry("true", "M12 7a5 5 0 1 0 10 0a5 5 0 1 0 -10 0z", "", `true class, ${trueName}`),
     entry("adversary", "M12 12h10l-5 -9z", "7 4", "strongest other class"));
 }

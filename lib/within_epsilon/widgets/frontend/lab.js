@@ -29,7 +29,7 @@ import { button, choice, html, keepState, nearest, openCard, part, percent, slid
 import { takeSeat } from "./ladder.js";
 
 const SETTINGS = ["attack", "epsilon", "steps", "step_size", "target", "attacked"];
-const NAMES = { fgsm: "FGSM", pgd: "PGD", noise: "random signs" };
+const NAMES = { fgsm: "FGSM", pgd: "PGD", noise: "random signs", file: "8-bit file" };
 const ATTACKS = [{ value: "fgsm", label: "FGSM", more: "one step along the gradient's signs" },
   { value: "pgd", label: "PGD", more: "many short steps" },
   { value: "noise", label: "random signs", more: "the control" }];
@@ -82,7 +82,8 @@ export function openLab({ model, el, title, name, keys = [], replay = () => null
   const { state } = kept;
   const lab = { card, state, set: kept.set, update: kept.update, subject: null };
   const controls = makeControls(lab, model, card, { run, reset });
-  lab.parts = controls.parts;
+  Object.assign(lab, { parts: controls.parts, open, isOpen: () => isOpen(), finish,
+    touch: () => { touched = true; } });
 
   function reset() {
     kept.reset();
@@ -374,8 +375,8 @@ function makeControls(lab, model, card, { run, reset }) {
 
 /** The verdict: a sentence with the threat model in it, as the library has it. */
 function sayVerdict(say, view, name) {
-  const { clean, point, label, epsilon, target, attack, stopped } = view;
-  if (!clean) return say("The notebook has not recorded this.");
+  const { clean, point, label, epsilon, target, attack, stopped, replaying } = view;
+  if (!clean || (replaying && !point)) return say("The notebook has not recorded this.");
   const seen = ({ probabilities }) => {
     const best = argmax(probabilities);
     return `${name(best)} ${percent(probabilities[best])}`;

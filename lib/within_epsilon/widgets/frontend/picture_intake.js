@@ -82,7 +82,3 @@ async function readInWorker(file, shape) {
     worker?.terminate();
   }
 }
-
-/** The first file of a drop or a paste, or null. */
-export const fileOf = (transfer) => transfer?.files?.[0]
-  ?? [...(transfer?.items ?? [])].find((item) => item.kind === "file")?.getAsFile() ?? null;

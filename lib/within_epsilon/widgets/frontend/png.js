@@ -4,6 +4,8 @@
 const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10];
 const SAMPLES = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 }; // per pixel, by type of colour
 
+const NOTE = "Description\0\0\0\0\0"; // not packed, in no language
+
 let table;
 
 /** The checksum of a chunk. */
@@ -33,8 +35,12 @@ function chunk(name, data) {
   return bytes;
 }
 
-/** Pixels in [0, 1], channel by channel, rounded to 8 bits, as the bytes of a PNG. */
-export async function writePng(pixels, [channels, height, width]) {
+/** Pixels in [0, 1], channel by channel, rounded to 8 bits, as the bytes of a PNG; `note` says in
+ * the file what it is. */
+export async function writePng(pixels, [channels, height, width], note = "") {
+  if (typeof CompressionStream === "undefined") {
+    throw new Error("This browser is too old to write a PNG.");
+  }
   const area = height * width;
   const levels = new Uint8ClampedArray(pixels.length); // rounds to the nearest
   for (let i = 0; i < area; i += 1) {
@@ -54,7 +60,8 @@ export async function writePng(pixels, [channels, height, width]) {
   new DataView(header.buffer).setUint32(4, height);
   header.set([8, channels === 3 ? 2 : 0], 8);
   const data = await pipe(lines, new CompressionStream("deflate"));
-  const parts = [chunk("IHDR", header), chunk("IDAT", data), chunk("IEND", new Uint8Array(0))];
+  const text = note ? [chunk("iTXt", new TextEncoder().encode(NOTE + note))] : [];
+  const parts = [chunk("IHDR", header), ...text, chunk("IDAT", data), chunk("IEND", new Uint8Array(0))];
   return new Uint8Array(await new Blob([new Uint8Array(SIGNATURE), ...parts]).arrayBuffer());
 }
 
@@ -68,6 +75,12 @@ function findChunks(bytes) {
     (chunks[name] ??= []).push(bytes.subarray(at + 8, at + 8 + view.getUint32(at)));
   }
   return chunks;
+}
+
+/** The note that `writePng` put into a file, or an empty string. */
+export function readNote(bytes) {
+  const texts = (findChunks(bytes)?.iTXt ?? []).map((data) => new TextDecoder().decode(data));
+  return texts.find((text) => text.startsWith(NOTE))?.slice(NOTE.length) ?? "";
 }
 
 /** What a byte is stored less: nothing, its left neighbour, the one above, their mean, or the one
