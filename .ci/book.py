@@ -1,11 +1,14 @@
 """Gather what the pages load beside their text, then build the book: warnings are errors."""
 
+import hashlib
 import importlib.util
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import engine  # .ci/engine.py
 
 ROOT = Path(__file__).resolve().parent.parent
 STATIC = ROOT / "_build" / "static"
@@ -23,7 +26,7 @@ UNUSED = (
 
 
 def gather() -> None:
-    """Put MathJax and the explorers' modules where the build copies static files from."""
+    """Put MathJax, the explorers and their engine where the build copies static files from."""
     shutil.rmtree(STATIC, ignore_errors=True)
     spec = importlib.util.find_spec("sphinx-mathjax-offline")
     if spec is None or spec.origin is None:
@@ -38,9 +41,25 @@ def gather() -> None:
             shutil.copyfile(source, target)
     licence = ROOT / "data" / "licences" / "Apache-2.0.txt"
     shutil.copyfile(licence, STATIC / "vendor" / "mathjax" / "LICENSE")
-    # No page runs a network yet; .ci/engine.py places the engine for those that will.
-    unused = shutil.ignore_patterns("__pycache__", "engine")
-    shutil.copytree(FRONTEND, STATIC / "explorers", ignore=unused)
+    place_explorers(STATIC / "explorers")
+
+
+def place_explorers(target: Path) -> None:
+    """Put the explorers and their engine into a folder named by a hash of all that is in it.
+
+    So no page runs a module of one version with one of another that a browser has kept.
+    """
+    folder = target / "new"
+    folder.mkdir(parents=True)
+    for module in FRONTEND.glob("*.js"):
+        (folder / module.name).write_bytes(engine.slim(module))
+    engine.place(folder / "engine")
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    name = digest.hexdigest()[:12]
+    folder.rename(target / name)
+    (target / "entry.js").write_text(f'import "./{name}/entry.js";\n', encoding="utf-8")
 
 
 def slim() -> None:

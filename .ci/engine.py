@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = ROOT / "lib" / "within_epsilon"
 ENGINE = LIBRARY / "widgets" / "frontend" / "engine"
 MODULES = ("*.js", "kernels.wasm", "networks/*.json")
+PATIENCE = 5.0  # seconds of a server's silence: a book can do without
 # Comments on lines of their own, and indentation.
 UNSAID = re.compile(rb"^\s*//.*\n|^\s*/\*\*[\s\S]*?\*/\n|^ +", re.MULTILINE)
 # Network: file of weights, its format, licence of those who made it.
@@ -39,6 +40,7 @@ def files() -> Any:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    vars(module)["TIMEOUT"] = PATIENCE
     return module
 
 
@@ -49,6 +51,12 @@ def find(name: str) -> Path:
     return Path(path)
 
 
+def slim(source: Path) -> bytes:
+    """Return a file as pages load it: a script without comments and indentation."""
+    content = source.read_bytes()
+    return UNSAID.sub(b"", content) if source.suffix == ".js" else content
+
+
 def place_weights(network: str, target: Path) -> dict[str, Any]:
     """Copy a network's weights under a name with their hash; return its part of the manifest."""
     name, weights_format, licence = NETWORKS[network]
@@ -56,7 +64,8 @@ def place_weights(network: str, target: Path) -> dict[str, Any]:
     try:
         content = find(name).read_bytes()
     except OSError as error:
-        print(f"The pages will replay {network} instead of running it.\n{error}", file=sys.stderr)
+        reason = f"{str(error).splitlines()[0]} See data/README.md."
+        print(f"Pages will replay {network} and not run it: {reason}", file=sys.stderr)
         return entry | {"missing": f"The weights of {network} were not there when this was built."}
     sha256 = hashlib.sha256(content).hexdigest()
     path = Path("weights", name)
@@ -76,8 +85,7 @@ def place(target: Path) -> None:
         for source in ENGINE.glob(pattern):
             copy = target / source.relative_to(ENGINE)
             copy.parent.mkdir(parents=True, exist_ok=True)
-            content = source.read_bytes()
-            copy.write_bytes(UNSAID.sub(b"", content) if source.suffix == ".js" else content)
+            copy.write_bytes(slim(source))
     target.joinpath("weights").mkdir()
     manifest = {network: place_weights(network, target) for network in NETWORKS}
     target.joinpath("manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")

@@ -102,10 +102,10 @@ export async function render({ model, el }) {
     const { image, clean, point, prepared, label, epsilon, attack, target, other, replaying } = view;
     const adversarial = point?.image ?? image;
     const k = amplification(epsilon);
-    pictures[0].paint((i) => image[i], "clean");
-    pictures[1].paint((i) => 0.5 + k * (adversarial[i] - image[i]),
+    pictures[0].paint(image, "clean");
+    pictures[1].paint(image.map((pixel, i) => 0.5 + k * (adversarial[i] - pixel)),
       epsilon ? `perturbation\u00a0×\u00a0${k}` : "no perturbation");
-    pictures[2].paint((i) => adversarial[i], attack === "noise" ? "noisy" : "adversarial");
+    pictures[2].paint(adversarial, attack === "noise" ? "noisy" : "adversarial");
     const largest = gradient.show(clean && prepared);
     slope.textContent = describeGradient(largest, name(attack === "noise" ? label : target ?? label));
     pad.enable(!replaying);
@@ -173,8 +173,7 @@ const STYLE = `
 .source { display: grid; grid-template-columns: 200px minmax(0, 1fr); gap: 12px 20px; }
 .choose { display: grid; gap: 10px; align-content: end; }
 .legend { margin: 0 0 4px; }
-.shelf { display: grid; grid-template-columns: repeat(auto-fill, minmax(44px, 1fr)); gap: 6px;
-  max-width: 340px; }
+.shelf { display: grid; grid-template-columns: repeat(5, minmax(44px, 64px)); gap: 6px; }
 .shelf button { padding: 4px; }
 .four { display: grid; grid-template-columns: repeat(4, minmax(0, 160px)); gap: 12px 10px;
   justify-content: center; padding: 0 16px; margin: 14px 0 0; }

@@ -8,7 +8,7 @@ const BLOCK = 4;
 const SIDE = FINE / BLOCK;
 // Of the width that gives the drawn digits as much ink as the data have.
 const PEN = 2.75;
-const WIDEST = 26; // columns that a digit of the data fills at most, of 32; in height, all
+const WIDEST = 24; // columns that a digit of the data fills at most, of 32; in height, all
 const LARGEST = 4; // times that a drawing is enlarged at most: a dot stays one
 const KEYS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
 const STEPS = 16; // that a key takes across the pad
