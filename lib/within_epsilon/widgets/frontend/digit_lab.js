@@ -121,7 +121,7 @@ export async function render({ model, el }) {
     const best = argmax(probabilities);
     return categories.map((digit, i) => ({ name: digit, value: probabilities[i],
       role: i === label ? "true" : i === best ? "adversary" : "",
-      tag: i === label ? (state.label === null ? "seen in the clean image" : "true class")
+      tag: i === label ? (state.label === null ? "clean answer" : "true class")
         : i === target && attack !== "noise" ? "target" : "" }));
   };
 
@@ -185,7 +185,10 @@ figcaption { padding: 4px 0 0; line-height: 1.3; }
 .gradient rect { fill: var(--gradient); }
 .gradient rect.hollow { fill: none; stroke: var(--gradient); stroke-width: 0.07; }
 .tables { display: grid; grid-template-columns: repeat(auto-fit, minmax(250px, 1fr)); gap: 12px 24px; }
+.tables .bars li { grid-template-columns: 7em minmax(0, 1fr) 4em; }
 @container (max-width: 520px) {
+  .tables .bars li { min-height: 26px; }
+  .tables .bars .bar { grid-row: auto; grid-column: auto; }
   .source { grid-template-columns: minmax(0, 260px); justify-content: center; }
   .four { grid-template-columns: repeat(2, minmax(0, 150px)); padding: 0 12px; }
 }

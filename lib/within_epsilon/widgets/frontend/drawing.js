@@ -61,7 +61,8 @@ export function makePad(card, { change }) {
   const serial = Math.random().toString(36).slice(2);
   const ink = svg("path", { class: "ink" });
   const pen = svg("circle", { class: "pen", r: 4 });
-  const surface = svg("svg", { viewBox: "0 0 100 100", "aria-hidden": "true" }, ink, pen);
+  const hint = svg("text", { class: "hint", x: 50, y: 53 }, "draw here");
+  const surface = svg("svg", { viewBox: "0 0 100 100", "aria-hidden": "true" }, hint, ink, pen);
   const help = html("p", { class: "unseen", id: `help-${serial}` },
     "Arrow keys move the pen. Space puts it down and lifts it. Backspace takes the last stroke away, "
     + "Delete all of them.");
@@ -126,6 +127,7 @@ export function makePad(card, { change }) {
     const part = (stroke) => stroke.map(([x, y], i) => `${i ? "L" : "M"}${100 * x} ${100 * y}`).join("");
     // A lone point is a dot: a line of no length has round ends, too.
     ink.setAttribute("d", strokes.map((stroke) => part(stroke.length > 1 ? stroke : [...stroke, ...stroke])).join(""));
+    hint.style.visibility = strokes.length ? "hidden" : "";
     pen.setAttribute("cx", 100 * at[0]);
     pen.setAttribute("cy", 100 * at[1]);
     pen.classList.toggle("down", down);
@@ -146,6 +148,7 @@ export const DRAWING_CSS = `
 .pad { position: relative; aspect-ratio: 1; background: #000; border-radius: 6px; cursor: crosshair;
   touch-action: none; box-shadow: inset 0 0 0 1px var(--other); }
 .pad svg { width: 100%; height: 100%; overflow: hidden; border-radius: inherit; }
+.pad .hint { font-size: 8px; text-anchor: middle; fill: #9aa4ae; stroke: none; }
 .ink { fill: none; stroke: #fff; stroke-width: 13; stroke-linecap: round; stroke-linejoin: round; }
 .pen { fill: none; stroke: var(--gradient); stroke-width: 2; visibility: hidden; }
 .pen.down { fill: var(--gradient); }

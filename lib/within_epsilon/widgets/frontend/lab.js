@@ -388,7 +388,7 @@ function sayVerdict(say, view, name) {
   if (before !== label) return say(sentence, "wrong already", "unknown");
   if (after === label) return say(sentence, "holds", "true");
   const hit = target !== null && attack !== "noise" && after === target;
-  return say(sentence, hit ? `fooled, as ${name(target)}` : "fooled", "adversary");
+  return say(sentence, hit ? "target reached" : "fooled", "adversary");
 }
 
 const LAB_CSS = `
