@@ -157,6 +157,7 @@ export function openLab({ model, el, title, name, keys = [], replay = () => null
     const showStep = (point) => {
       shown = point;
       controls.step(point);
+      controls.say({ ...view, point, done: false }, name);
       show({ ...view, point, done: false });
     };
     controls.running(true);
@@ -383,8 +384,10 @@ function sayVerdict(say, view, name) {
   };
   if (!point) return say(`${seen(clean)}. ${stopped ? "Stopped." : "The attack has not started."}`);
   const [before, after] = [clean, point].map(({ probabilities }) => argmax(probabilities));
-  const words = stopped ? `${attackWords({ ...view, steps: point.step }, name)}, stopped` : attackWords(view, name);
+  const early = stopped ? ", stopped" : view.done ? "" : " so far";
+  const words = attackWords(early ? { ...view, steps: point.step } : view, name) + early;
   const sentence = `${seen(clean)} → ${seen(point)}, l∞ ε = ${radius(epsilon)}, ${words}`;
+  if (!view.done) return say(sentence);
   if (before !== label) return say(sentence, "wrong already", "unknown");
   if (after === label) return say(sentence, "holds", "true");
   const hit = target !== null && attack !== "noise" && after === target;

@@ -239,7 +239,7 @@ export async function render({ model, el }) {
   epsilon.querySelector("input").before(legend, line.node);
   card.append(html("style", {}, PICTURES_CSS + CURVE_CSS + CATEGORY_CSS + DESK_CSS), row,
     part(html("div", { class: "row bottom spread" }, attack, reset)),
-    part(epsilon), notice, part(html("div", { class: "row aim" }, category.node, run), pgd), verdict,
+    part(epsilon), notice, part(html("div", { class: "row aim" }, category.node, run)), part(pgd), verdict,
     part(top.node), desk.node);
   lab.changed();
   return () => card.close();

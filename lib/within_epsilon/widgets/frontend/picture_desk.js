@@ -66,7 +66,8 @@ export function openDesk({ card, kernel, take, save }) {
 
 export const DESK_CSS = `
 .desk { margin-top: 14px; border-top: 1px solid var(--line); }
-.desk .buttons { margin: 6px 0; }
+.desk .part { margin-top: 10px; }
+.desk .buttons { margin: 6px 0; gap: 6px; }
 .desk [role="status"] { min-height: 1.45em; }
 .card.dropping { box-shadow: inset 0 0 0 3px var(--control); }
 `;
