@@ -1,0 +1,268 @@
+"""Checks for chapter 7, Threat models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from within_epsilon.exercises.registry import exercise
+from within_epsilon.threat import Ball
+
+Project = Callable[[Tensor], Tensor]
+
+
+class _Colours(nn.Module):
+    """Two classes told apart by a fixed pattern of weights; nothing is normalised inside."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(1)
+        weights = torch.randn(shape, generator=generator)
+        # Not so small that rounding could turn a sign, nor so large that the loss saturates.
+        self.weights = nn.Parameter(0.05 * (weights + 0.1 * weights.sign()))
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        rival = -(images * self.weights).flatten(1).sum(dim=1)
+        return torch.stack([torch.zeros_like(rival), rival], dim=1)
+
+
+@exercise("7.1")
+def fgsm_normalised(attempt: Callable[..., Tensor]) -> str | None:
+    """`fgsm_normalised(network, normalised, labels, epsilon, mean, std)` counts pixels."""
+    generator = torch.Generator().manual_seed(0)
+    mean = torch.tensor([0.5, 0.4, 0.3]).view(-1, 1, 1)
+    std = torch.tensor([0.25, 0.2, 0.4]).view(-1, 1, 1)
+    pixels = torch.rand(4, 3, 5, 5, generator=generator).mul(1.6).sub(0.3).clamp(0, 1)
+    network, epsilon = _Colours((3, 5, 5)), 0.05
+    normalised, labels = (pixels - mean) / std, torch.tensor([0, 1, 0, 1])
+    before = normalised.clone()
+    changed = attempt(network, normalised, labels, epsilon, mean, std)
+    if not isinstance(changed, Tensor) or changed.shape != pixels.shape:
+        return f"it must return a tensor of shape {tuple(pixels.shape)}, like its images"
+    if not torch.equal(normalised, before):
+        return "it changed the images it was given; make new ones"
+    changed = changed.detach()
+    # Up the loss: away from the class's own pattern.
+    signs = torch.where(labels.view(-1, 1, 1, 1) == 0, -1.0, 1.0) * network.weights.detach().sign()
+    best = (pixels + epsilon * signs).clamp(0, 1)
+    if torch.allclose(changed, best, atol=1e-5):
+        return "it returns pixels, and the network that comes next expects normalised images"
+    back = changed * std + mean
+    if torch.allclose(back, (pixels - epsilon * signs).clamp(0, 1), atol=1e-5):
+        return "it walks down the loss"
+    return _judge_pixels(pixels, back, best, epsilon, std)
+
+
+def _judge_pixels(
+    pixels: Tensor, back: Tensor, best: Tensor, epsilon: float, std: Tensor
+) -> str | None:
+    """Say what is wrong with an FGSM step of epsilon, seen in pixels, if anything is."""
+    inner = ((pixels > epsilon) & (pixels < 1 - epsilon)).all(dim=0)
+    moves = [(back - pixels)[:, c][:, inner[c]].abs() for c in range(3)]
+    if all(m.numel() and torch.allclose(m, torch.zeros_like(m), atol=1e-6) for m in moves):
+        return "no pixel moved"
+    scaled = [float(m.median()) / (epsilon * float(s)) for m, s in zip(moves, std, strict=True)]
+    if all(abs(ratio - 1) < 0.02 for ratio in scaled):
+        return (
+            f"red pixels moved by {float(moves[0].median()):.4f} where ε = {epsilon}: it was added "
+            "to normalised values; what is ε in the units of each channel?"
+        )
+    ratios = [float(m.median()) / epsilon for m in moves]
+    if max(ratios) - min(ratios) > 0.02:
+        return (
+            "pixels moved by {:.2f} ε (red), {:.2f} ε (green) and {:.2f} ε (blue): each channel "
+            "has a σ of its own".format(*ratios)
+        )
+    if back.min() < -1e-5 or back.max() > 1 + 1e-5:
+        return (
+            f"transformed back, pixels run from {float(back.min()):.2f} to {float(back.max()):.2f}"
+            ": what are 0 and 1 after normalising?"
+        )
+    if torch.allclose(back, best, atol=1e-5):
+        return None
+    if (back - pixels).abs().max() > epsilon + 1e-5:
+        return f"some pixels moved by {float((back - pixels).abs().max()):.3f}, more than ε"
+    return "some pixels did not move as far as they might, up the loss and within ε and [0, 1]"
+
+
+@exercise("7.2")
+def to_file(attempt: Callable[[Tensor, Tensor, float], Tensor]) -> str | None:
+    """`to_file(images, images_adv, epsilon)` rounds to levels without leaving the ball."""
+    generator = torch.Generator().manual_seed(0)
+    levels = torch.randint(0, 256, (2, 3, 6, 6), generator=generator)
+    levels[0, 0, 0, :3], levels[1, 0, 0, :3] = 0, 255
+    images = levels / 255
+    for allowed in (2.0, 1.6, 0.9, 8.0, 3.5):
+        epsilon = allowed / 255
+        noise = torch.rand(images.shape, generator=generator).mul(2).sub(1)
+        images_adv = Ball("linf", epsilon).perturb(images, (1.5 * epsilon * noise))
+        file = attempt(images, images_adv, epsilon)
+        if not isinstance(file, Tensor) or file.shape != images.shape:
+            return f"it must return a tensor of shape {tuple(images.shape)}, like its images"
+        file = file.double() * 255
+        if file.max() > 256:
+            return "it must return pixels from 0 to 1, not levels"
+        if (file - file.round()).abs().max() > 1e-3:
+            return "some of its pixels lie between two levels, which no file can store"
+        moved = (file.round() - levels).abs().max().item()
+        if moved > allowed:
+            return (
+                f"at ε = {allowed:g}/255 a pixel of the file has moved by {moved:.0f} levels: "
+                "round into the ball"
+            )
+        if file.min() < 0 or file.round().max() > 255:
+            return "some pixels left [0, 1]"
+        whole = int(allowed)
+        wanted = images_adv.double() * 255
+        best = wanted.round().clamp(min=levels - whole, max=levels + whole).clamp(0, 255)
+        excess = (file - wanted).abs() - (best - wanted).abs()
+        if excess.max() > 1e-3:
+            return (
+                f"at ε = {allowed:g}/255 a pixel lies {float((file - wanted).abs().max()):.2f} "
+                "levels from where the attack wants it, and an allowed level is nearer; is "
+                "2/255 · 255 rounded down to 1, or a half cut off?"
+            )
+    return None
+
+
+def _impostors(ball: Ball) -> list[tuple[Project, str]]:
+    """Return functions that are no projections, each with what gives it away."""
+
+    def rescaled(delta: Tensor, norm: Literal["linf", "l2", "l1"]) -> Tensor:
+        length = Ball(norm, 1).length(delta).to(delta)
+        return delta * (ball.epsilon / length.clamp(min=ball.epsilon)).unsqueeze(1)
+
+    def to_the_border(delta: Tensor) -> Tensor:
+        return ball.epsilon * delta / ball.length(delta).clamp(min=1e-9).to(delta).unsqueeze(1)
+
+    def together(delta: Tensor) -> Tensor:
+        longest = ball.length(delta).max().to(delta)
+        return delta * (ball.epsilon / longest).clamp(max=1)
+
+    far, near = Ball(ball.norm, 1.2 * ball.epsilon), Ball(ball.norm, 0.9 * ball.epsilon)
+    fakes: list[tuple[Project, str]] = [
+        (lambda delta: delta, "one that changes nothing, and leaves points outside"),
+        (torch.zeros_like, "one that sends every point to 0: allowed, but not the nearest"),
+        (to_the_border, "one that moves points of the inside to the border"),
+        (together, "one that shortens all rows by the same factor"),
+        (far.project, "the projection onto a larger ball"),
+        (near.project, "the projection onto a smaller ball, from which others are nearer"),
+        (lambda delta: ball.project(-delta), "one that turns every sign"),
+        (lambda delta: ball.project(delta.abs()), "one that makes every coordinate positive"),
+    ]
+    others: tuple[Literal["linf", "l2", "l1"], ...] = ("linf", "l2", "l1")
+    for norm in others:
+        if norm != ball.norm:
+            other = Ball(norm, ball.epsilon)
+            fakes.append((other.project, f"the projection onto the {norm} ball"))
+    if ball.norm != "l2":
+        fakes.append(
+            (lambda delta: rescaled(delta, ball.norm), "one that shortens points by a factor")
+        )
+    return fakes
+
+
+@exercise("7.3")
+def is_projection(attempt: Callable[[Project, Ball], bool]) -> str | None:
+    """`is_projection(project, ball)` tells projections of the plane from impostors."""
+    norms: tuple[Literal["linf", "l2", "l1"], ...] = ("l2", "linf", "l1")
+    for norm, epsilon in zip(norms, (0.5, 0.3, 1.0), strict=True):
+        ball = Ball(norm, epsilon)
+        if not attempt(ball.project, ball):
+            return f"it says that the projection onto {ball} is none"
+        for fake, description in _impostors(ball):
+            if attempt(fake, ball):
+                return f"for {ball} it accepts {description}"
+    return None
+
+
+@exercise("7.4")
+def best_l1_step(attempt: Callable[[Tensor, Tensor, float], Tensor]) -> str | None:
+    """`best_l1_step(gradient, images, epsilon)` fills the best pixels first."""
+    generator = torch.Generator().manual_seed(0)
+    gradient = torch.randn(6, 1, 4, 4, generator=generator)
+    images = torch.rand(gradient.shape, generator=generator).mul(1.6).sub(0.3).clamp(0, 1)
+    gradient[5] = 0
+    for epsilon in (3.0, 0.2, 40.0):
+        delta = attempt(gradient, images, epsilon)
+        if not isinstance(delta, Tensor) or delta.shape != gradient.shape:
+            return f"it must return a tensor of shape {tuple(gradient.shape)}, like the gradient"
+        total = float(Ball("l1", 1).length(delta).max())
+        if total > epsilon * (1 + 1e-5):
+            return f"it spends {total:.2f} where the budget is {epsilon:g}"
+        reached = images + delta
+        if reached.min() < -1e-5 or reached.max() > 1 + 1e-5:
+            return "x + δ leaves [0, 1]: a pixel has only so much room"
+        gains = (gradient * delta).flatten(1).sum(dim=1)
+        best = _most(gradient.flatten(1), images.flatten(1), epsilon)
+        if (gains < best - 1e-4).any():
+            worst = int((best - gains).argmax())
+            return (
+                f"at ε = {epsilon:g} an image gains {float(gains[worst]):.3f}, and "
+                f"{float(best[worst]):.3f} is possible: fill the steepest pixel, then the next"
+            )
+    return None
+
+
+def _most(gradient: Tensor, images: Tensor, epsilon: float) -> Tensor:
+    """Return the most that <g, delta> can reach in l1 ball and pixel range, for each row."""
+    room = torch.where(gradient > 0, 1 - images, images)
+    sizes, order = gradient.abs().sort(dim=1, descending=True)
+    spent = room.gather(1, order).cumsum(dim=1).clamp(max=epsilon)
+    return (sizes * spent.diff(dim=1, prepend=torch.zeros_like(spent[:, :1]))).sum(dim=1)
+
+
+@exercise("7.5")
+def nearest_allowed(attempt: Callable[[Tensor, Tensor, str, float], Tensor]) -> str | None:
+    """`nearest_allowed(delta, images, norm, epsilon)` projects onto ball and pixels together."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(8, 1, 3, 3, generator=generator).mul(1.8).sub(0.4).clamp(0, 1)
+    delta = torch.randn(images.shape, generator=generator)
+    delta[0] *= 0.01  # stays, but for the pixels' ends
+    delta[1] = 0
+    norms: tuple[Literal["l2", "l1"], ...] = ("l2", "l1")
+    for norm, epsilon in [(norm, epsilon) for norm in norms for epsilon in (0.5, 1.5)]:
+        ball = Ball(norm, epsilon)
+        found = attempt(delta, images, norm, epsilon)
+        if not isinstance(found, Tensor) or found.shape != delta.shape:
+            return f"it must return a tensor of shape {tuple(delta.shape)}, like δ"
+        longest = float(ball.length(found).max())
+        if not longest <= epsilon * (1 + 1e-4):
+            return f"for {ball} it returns a δ of norm {longest:.3f}"
+        reached = images + found
+        if reached.min() < -1e-5 or reached.max() > 1 + 1e-5:
+            return "x + δ leaves [0, 1]"
+        ours = (found.double() - delta.double()).flatten(1).norm(dim=1)
+        best = _nearest(delta, images, norm, epsilon)
+        naive = images.double() + ball.project(delta.double())
+        naive = naive.clamp(0, 1) - images.double()
+        if torch.allclose(found.double(), naive, atol=1e-4):
+            return "it projects and then clips, which is allowed, but not the nearest"
+        if (ours > best + 1e-3).any():
+            worst = int((ours - best).argmax())
+            return (
+                f"for {ball} it returns a point {float(ours[worst]):.3f} away, and an allowed one "
+                f"is only {float(best[worst]):.3f} away"
+            )
+    return None
+
+
+def _nearest(delta: Tensor, images: Tensor, norm: str, epsilon: float) -> Tensor:
+    """Return each row's distance to the nearest allowed point, by trying many strengths."""
+    rows, clean = delta.double().flatten(1), images.double().flatten(1)
+    strengths = torch.linspace(0, 1, 20_001, dtype=torch.float64).view(-1, 1)
+    distances = []
+    for row, pixels in zip(rows, clean, strict=True):
+        if norm == "l2":
+            shrunk = row * (1 - strengths)
+        else:
+            shrunk = row.sign() * (row.abs() - strengths * row.abs().max()).clamp(min=0)
+        shrunk = (pixels + shrunk).clamp(0, 1) - pixels
+        order = 2 if norm == "l2" else 1
+        fits = torch.linalg.vector_norm(shrunk, order, dim=1) <= epsilon * (1 + 1e-9)
+        distances.append((shrunk[fits] - row).norm(dim=1).min())
+    return torch.stack(distances)
