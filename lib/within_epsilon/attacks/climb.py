@@ -184,7 +184,7 @@ class SparseClimb(Climb):
         if step > 0 and step % self._period == 0:
             self._check()
         uphill = self.gradient.masked_fill(stuck(self.points, self.gradient), 0).flatten(1)
-        numbers = (self.share * uphill.shape[1]).ceil().long().clamp_(min=1)
+        numbers = (self.share * uphill.shape[1]).long().clamp_(min=1)
         largest = uphill.abs().topk(int(numbers.max())).values
         smallest_kept = largest.gather(1, numbers.unsqueeze(1) - 1)
         signs = uphill.sign() * (uphill.abs() >= smallest_kept)
