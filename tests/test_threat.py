@@ -107,6 +107,37 @@ def test_perturbed_images_keep_the_contract(which, dtype, epsilon, images, delta
     assert all(map(torch.equal, (images, delta), before)), "the arguments were written to"
 
 
+@settings(deadline=None)
+@given(
+    st.sampled_from(("linf", "l1")),
+    st.one_of(radii, st.just(0.0)),
+    arrays(np.float64, (3, 6), elements=st.one_of(st.floats(0, 1), st.sampled_from((0, 1)))),
+    arrays(np.float64, (3, 6), elements=st.floats(-3, 3)),
+    st.integers(0, 2**32 - 1),
+)
+def test_no_point_of_ball_and_range_is_nearer_than_nearest(which, epsilon, images, delta, seed):
+    images, delta = torch.from_numpy(images), torch.from_numpy(delta)
+    region = Ball(which, epsilon).within(images)
+    nearest = region.nearest(images + delta)
+    assert region.admits(nearest).all()
+    torch.testing.assert_close(region.nearest(nearest), nearest, rtol=0, atol=1e-12)
+    # The region is convex: <x - p, q - p> <= 0 for all q in it says that p is nearest.
+    beyond = images + delta - nearest
+    draws = example_generators(range(3), seed)
+    for rival in (
+        images,
+        region.clip(images + delta),
+        region.clip(images + Ball(which, epsilon).random(images, draws, boundary=True)),
+        region.clip(nearest + epsilon * Ball(which, 1).steepest(beyond)),
+    ):
+        assert ((beyond * (rival - nearest)).sum(dim=1) <= 1e-9).all()
+
+
+def test_nearest_is_asked_only_where_it_is_known():
+    with pytest.raises(ValueError, match="use clip"):
+        Ball("l2", 0.1).within(torch.zeros(1, 2)).nearest(torch.zeros(1, 2))
+
+
 @pytest.mark.parametrize("which", ["l2", "l1"])
 def test_rounding_of_a_whole_photo_stays_within_the_ball(which):
     # Every coordinate is 0.6 of a pixel's last place, and would be rounded up to a whole one.
