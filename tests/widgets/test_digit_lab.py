@@ -132,6 +132,17 @@ def test_replays_what_was_recorded_where_no_network_can_be_had(
     assert page.get_by_role("button", name="a 3 from the test set").is_disabled()
 
 
+@pytest.mark.browser
+def test_still_stands_where_the_lab_itself_is_missing(open_page: Callable[..., Any]) -> None:
+    page = open_page(expected=labs.FAILED + "|dynamically imported")
+    body = json.dumps(lab().to_html())
+    page.route("**/lab.js", lambda route: route.fulfill(status=404))
+    page.evaluate(f"document.querySelector('main').innerHTML = {body}")
+    page.add_script_tag(url="entry.js", type="module")
+    page.wait_for_timeout(500)
+    assert page.locator("within-epsilon-explorer img:visible").count() == 3
+
+
 PIXELS = """(canvas) => [...canvas.getContext("2d").getImageData(0, 0, 8, 8).data]"""
 
 
@@ -143,10 +154,9 @@ def canvas(page: Any, place: int) -> np.ndarray:
 
 @pytest.mark.browser
 def test_attacks_agree_with_the_library(open_page: Callable[..., Any]) -> None:
-    """The same class; the same loss within 5%; inside the ball, as far as 8 bits can tell."""
+    """The same class; a loss within 5%, of whatever start; inside the ball, as 8 bits can tell."""
     own = lab(target=None)
     page = open_page(own)
-    model = digits_classifier()
     labs.epsilon_slider(page).press("ArrowRight")
     labs.wait_for_notice(page, labs.RUNNING["worker"].says)
     gallery = own.gallery
@@ -157,8 +167,8 @@ def test_attacks_agree_with_the_library(open_page: Callable[..., Any]) -> None:
         own.label, own.epsilon = digit, 0.12
         for own.attack, name in (("fgsm", "FGSM"), ("pgd", "PGD")):
             page.get_by_role("radio", name=name).check()
-            words = f"l∞ ε = 0.12, {own.words()}"
-            labs.wait_for_sentence(page, words)
+            pattern = rf"{digit} [\d.]+% → \d [\d.]+%, l∞ ε = 0.12, {own.words()}$"
+            labs.wait_for_sentence(page, re.compile(pattern))
             shown, expected = labs.sentence(page), own.verdict()
             after = [re.search(r"→ (\d) ", verdict)[1] for verdict in (shown, expected)]
             assert after[0] == after[1], (shown, expected)
@@ -166,12 +176,22 @@ def test_attacks_agree_with_the_library(open_page: Callable[..., Any]) -> None:
             adversarial = canvas(page, 2)
             assert np.abs(adversarial - own.image[0, 0].numpy()).max() <= 0.12 + 1 / 255
             share = page.locator(".tables li.true .value").inner_text().removesuffix("%")
-            loss = cross_entropy(model(own.perturbed()), torch.tensor([digit])).item()
             if share != "<0.1":  # tenths of a percent tell that much of a loss
                 found, rounding = -np.log(float(share) / 100), 0.051 / float(share)
-                assert found == pytest.approx(loss, rel=0.05, abs=rounding)
+                low, high = losses(own)
+                assert 0.95 * low - rounding <= found <= 1.05 * high + rounding
             else:
-                assert loss > np.log(1000)
+                assert losses(own)[0] > np.log(1000)
+
+
+def losses(own: DigitLab) -> tuple[float, float]:
+    """Return the least and the greatest loss that the library's attack finds from ten starts."""
+    found = []
+    for own.seed in range(10):
+        logits = own.models[0](own.perturbed())
+        found.append(cross_entropy(logits, torch.tensor([own.label])).item())
+    own.seed = 0
+    return min(found), max(found)
 
 
 @pytest.mark.browser
@@ -344,14 +364,10 @@ globalThis.Worker = class extends Worker {
 def test_two_labs_share_one_engine_and_it_comes_back_with_the_page(
     open_page: Callable[..., Any],
 ) -> None:
-    script = """globalThis.workers = 0;
-      const Real = Worker;
-      globalThis.Worker = class extends Real { constructor(...all) { super(...all); workers += 1; } };"""
     asked: list[str] = []
-    page = open_page(
-        lab(), lab(epsilon=0.05), break_=lambda path: asked.append(path), script=script
-    )
-    assert not [path for path in asked if "engine" in path and "calls" not in path]
+    both = lab(), lab(epsilon=0.05)
+    page = open_page(*both, break_=lambda path: asked.append(path), script=COUNT_WORKERS)
+    assert not list(filter(labs.is_late, asked))
     for place in range(2):
         page.get_by_role("slider", name="Size of the perturbation").nth(place).press("ArrowRight")
         page.locator(".notice").nth(place).filter(has_text="runs in this page").wait_for()
@@ -434,6 +450,7 @@ def test_is_live_beside_a_kernel(open_page: Callable[..., Any]) -> None:
     assert saved[-1]["epsilon"] == STOPS[-1]
     labs.draw(page, SEVEN)
     page.get_by_text("clean answer").wait_for()
+    page.wait_for_timeout(500)
     assert np.allclose(saved[-1]["pixels"], canvas(page, 0).flatten(), atol=1 / 255)
     own.image = torch.tensor(saved[-1]["pixels"]).view(1, 1, 8, 8)
     labs.wait_for_sentence(page, own.verdict())

@@ -98,6 +98,7 @@ export async function render({ model, el }) {
   };
 
   function show(view) {
+    if (!view.done && !view.watched) return; // its end comes in a moment
     const { image, clean, point, prepared, label, epsilon, attack, target, other, replaying } = view;
     const adversarial = point?.image ?? image;
     const k = amplification(epsilon);

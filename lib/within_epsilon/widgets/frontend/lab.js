@@ -17,7 +17,8 @@
 // A question is { image, label, attack, epsilon, steps, stepSize, target, attacked, subject }, an
 // answer { clean, point, label, prepared, other }: `clean` and `point` are results of the engine
 // (README.md), `other` is { clean, point } of the network that is not attacked, if there are two.
-// A view is question and answer in one, with `done`, `stopped`, and `replaying` where the network
+// A view is question and answer in one, with `done` at the end, `watched` for a step that is to be
+// seen, `stopped`, and `replaying` where the network
 // cannot be had: then only what `replay` knows can be shown. `point` is null before PGD is started.
 //
 // The lab makes the nodes `lab.parts`: attack, epsilon, pgd (steps and step size), run, reset,
@@ -33,6 +34,7 @@ const NAMES = { fgsm: "FGSM", pgd: "PGD", noise: "random signs", file: "8-bit fi
 const ATTACKS = [{ value: "fgsm", label: "FGSM", more: "one step along the gradient's signs" },
   { value: "pgd", label: "PGD", more: "many short steps" },
   { value: "noise", label: "random signs", more: "the control" }];
+const SLOW = 400; // milliseconds after which an attack is given up for a later question
 const REST = 250; // milliseconds without a change before the control is computed
 
 /** A radius as the library writes it: in 255ths where a decimal would be longer. */
@@ -71,11 +73,13 @@ export function openLab({ model, el, title, name, keys = [], replay = () => null
   let opening = null;
   let stop = null; // of the run that is watched
   let rest = 0;
+  let asks = 0;
+  let slow = null; // the attack that runs unwatched
   const memory = new WeakMap(); // subject → what is known of it
 
   const kept = keepState(model, card, [...SETTINGS, ...keys], () => {
     stop?.abort();
-    follow();
+    controls.show();
     lab.changed?.();
     lab.refresh();
   });
@@ -104,7 +108,9 @@ export function openLab({ model, el, title, name, keys = [], replay = () => null
   /** Follow the settings. Of several changes that come while the network is busy, the last counts. */
   const latest = latestWins((play) => work(play).catch(fail));
   lab.refresh = (play = false) => {
+    asks += 1;
     clearTimeout(rest);
+    if (slow) slow.timer ??= setTimeout(() => slow?.abort(), slow.since + SLOW - performance.now());
     return lab.subject ? latest(play) : undefined;
   };
 
@@ -113,13 +119,16 @@ export function openLab({ model, el, title, name, keys = [], replay = () => null
     const recorded = isOpen() ? null : await replay(asked);
     if (recorded && (!play || failure)) {
       finish({ ...asked, ...recorded, done: true, replaying: Boolean(failure) });
-      if (touched && !failure) open().then(() => lab.refresh(), fail);
+      if (touched && !failure) takeOver(asks);
     } else if (failure) {
       finish({ ...asked, clean: null, point: null, done: true, replaying: true });
     } else if (touched) {
       finish(await ask(await open(), asked, play));
     }
   }
+
+  /** Let the network answer what a record has answered, unless more has been asked since. */
+  const takeOver = (before) => open().then(() => { if (asks === before) lab.refresh(); }, fail);
 
   /** Put a question to the networks. */
   async function ask(engines, asked, play) {
@@ -135,12 +144,24 @@ export function openLab({ model, el, title, name, keys = [], replay = () => null
     if (attack === "pgd" && !live && !play) return view;
     const targeted = target !== null && attack !== "noise";
     const options = { epsilon, steps, stepSize, targeted, seed: model.get("seed") };
-    const [point, stopped] = play ? await watch(engine, view, targeted ? target : label, options)
-      : [await engine[attack](image, targeted ? target : label,
-        { ...options, progress: (early) => show({ ...view, point: early, done: false }) }), false];
+    const aim = targeted ? target : label;
+    const [point, stopped] = play ? await watch(engine, view, aim, options)
+      : [await follow(engine, view, aim, options), false];
     const seen = { ...view, point, stopped };
     if (engines.length > 1 && point) seen.other = await askOther(engines[1 - attacked], asked, point);
     return seen;
+  }
+
+  /** Run an attack whose end matters. A change of mind ends it only if it has taken long. */
+  async function follow(engine, view, label, options) {
+    slow = Object.assign(new AbortController(), { since: performance.now() });
+    try {
+      return await engine[view.attack](view.image, label, { ...options, signal: slow.signal,
+        progress: (point) => show({ ...view, point, done: false }) });
+    } finally {
+      clearTimeout(slow.timer);
+      slow = null;
+    }
   }
 
   const askOther = async (engine, { image, subject, attacked }, point) => ({
@@ -158,7 +179,7 @@ export function openLab({ model, el, title, name, keys = [], replay = () => null
       shown = point;
       controls.step(point);
       controls.say({ ...view, point, done: false }, name);
-      show({ ...view, point, done: false });
+      show({ ...view, point, done: false, watched: true });
     };
     controls.running(true);
     try {
@@ -252,7 +273,6 @@ export function openLab({ model, el, title, name, keys = [], replay = () => null
     };
   }
 
-  const follow = () => controls.show();
   let left = false;
   const leave = () => {
     left = true;
@@ -270,12 +290,13 @@ export function openLab({ model, el, title, name, keys = [], replay = () => null
   for (const [node, event, listener] of listeners) node.addEventListener(event, listener);
   card.until(() => {
     stop?.abort();
+    slow?.abort();
     clearTimeout(rest);
     for (const [node, event, listener] of listeners) node.removeEventListener(event, listener);
     for (const seat of seats) seat.leave();
   });
   controls.notice(touched ? "" : beforeTouch(networks));
-  follow();
+  controls.show();
   return lab;
 }
 
