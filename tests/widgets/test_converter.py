@@ -58,7 +58,7 @@ def test_page_agrees_at_every_stop(open_widget: Callable[..., Any]) -> None:
     widget = EpsilonConverter()
     page = open_widget(widget)
     slider = page.get_by_role("slider")
-    for unit, name in (("pixels", "pixels in"), ("normalised", "normalised pixels")):
+    for unit, name in (("pixels", "in [0, 1]"), ("normalised", "normalised")):
         page.get_by_role("radio", name=name).check()
         for data in SCALES:
             page.get_by_role("radio", name=data).check()
@@ -81,5 +81,5 @@ def test_verdict_tells_what_becomes_of_it(open_page: Callable[..., Any]) -> None
     assert "0.75/255" in verdict.inner_text()
     assert "up to 1 level, out of the ball" in verdict.inner_text()
     page.get_by_role("slider").press("PageUp")
-    page.get_by_role("radio", name="normalised pixels").check()
+    page.get_by_role("radio", name="normalised").check()
     assert "times less than claimed" in verdict.inner_text()

@@ -124,10 +124,10 @@ export function render({ model, el }) {
   let width = 0;
   const control = slider({ label: "The number ε", stops: epsilons, index: 0, main: true,
     text: (i) => readouts[i], change: (i) => set("epsilon", epsilons[i]) });
-  const unit = choice({ label: "The attack adds it to", value: state.unit,
-    change: (value) => set("unit", value), options: [{ value: "pixels", label: "pixels in [0, 1]" },
-      { value: "normalised", label: "normalised pixels" }] });
-  const data = choice({ label: "Normalised for", value: state.data,
+  const unit = choice({ label: "Added to pixels that are", value: state.unit,
+    change: (value) => set("unit", value), options: [{ value: "pixels", label: "in [0, 1]" },
+      { value: "normalised", label: "normalised" }] });
+  const data = choice({ label: "Normalised as for", value: state.data,
     change: (value) => set("data", value),
     options: scales.map(([value]) => ({ value, label: value })) });
   const rule = html("div", { class: "rule", "aria-hidden": "true" });
