@@ -11,7 +11,13 @@ from within_epsilon.losses import cross_entropy
 from within_epsilon.threat import Ball
 from within_epsilon.wording import radius
 
-_ACRONYMS = {"fgsm": "FGSM", "pgd": "PGD"}
+_NAMES = {
+    "fgsm": "FGSM",
+    "pgd": "PGD",
+    "apgd": "APGD",
+    "multi_targeted": "targeted APGD-DLR",
+    "autoattack": "AutoAttack: APGD-CE, targeted APGD-DLR, FMN, Square",
+}
 
 
 class Attack(Protocol):
@@ -63,13 +69,19 @@ def describe(attack: Callable[..., Any]) -> str:
     Returns
     -------
     str
-        Such as "PGD, 40 steps, 5 restarts".
+        Such as "PGD, 40 steps, 5 restarts"; for an ensemble its members and what was
+        set otherwise than by default.
     """
     values = settings(attack)
     while isinstance(attack, functools.partial):
         attack = attack.func
     name = getattr(attack, "__name__", type(attack).__name__)
-    words = [_ACRONYMS.get(name, name.replace("_", " "))]
+    words = [_NAMES.get(name, name.replace("_", " "))]
+    if name == "autoattack":
+        defaults = settings(attack)
+        values = {key: value for key, value in values.items() if value != defaults[key]}
+    if "targets" in values:
+        words.append(_count(values["targets"], "target"))
     if "steps" in values:
         words.append(_count(values["steps"], "step"))
     if "queries" in values:
@@ -78,6 +90,8 @@ def describe(attack: Callable[..., Any]) -> str:
         words.append(f"step size {radius(values['step_size'])}")
     if values.get("restarts", 1) > 1:
         words.append(_count(values["restarts"], "restart"))
+    if values.get("momentum"):
+        words.append(f"momentum {values['momentum']:g}")
     if values.get("random_start") is False:
         words.append("clean start")
     if values.get("loss", cross_entropy) is not cross_entropy:
