@@ -7,7 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from within_epsilon.attacks import count_evaluations, fgsm, noise_control, pgd
+from within_epsilon.attacks import (
+    apgd,
+    autoattack,
+    count_evaluations,
+    fgsm,
+    noise_control,
+    pgd,
+)
 from within_epsilon.data import digits
 from within_epsilon.evaluation import DoubtfulEvaluationWarning, robust_accuracy
 from within_epsilon.losses import margin_loss
@@ -102,8 +109,10 @@ def test_what_only_looks_robust_is_warned_about_once(model, attack, patterns):
         noise_control,
         partial(pgd, steps=10, restarts=2, loss=margin_loss),
         [fgsm, partial(pgd, steps=10)],
+        partial(apgd, steps=10),
+        partial(autoattack, steps=4, targets=2, queries=10),
     ],
-    ids=["fgsm", "pgd", "noise", "margin", "ensemble"],
+    ids=["fgsm", "pgd", "noise", "margin", "ensemble", "apgd", "autoattack"],
 )
 @pytest.mark.parametrize("batch_size", [30, 256])
 def test_an_honest_model_gets_no_warning(attack, ball, batch_size):

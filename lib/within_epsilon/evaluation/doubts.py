@@ -121,7 +121,9 @@ class Doubts:
 
     def watching(self, attack: Callable[..., Tensor], watched: Tensor) -> Callable[..., Tensor]:
         """Return the attack, made to report its losses if it can and nobody else asked."""
-        if not takes(attack, "callback") or settings(attack).get("callback") is not None:
+        # What climbs one loss takes it as an argument; an ensemble reports something else.
+        reports = takes(attack, "callback") and takes(attack, "loss")
+        if not reports or settings(attack).get("callback") is not None:
             return attack
 
         def callback(step: int, _: Tensor, losses: Tensor) -> None:
