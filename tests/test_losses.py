@@ -77,6 +77,19 @@ def test_a_confident_example_keeps_its_loss_and_its_gradient():
     torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_slopes_are_those_of_autograd(dtype):
+    extremes = torch.tensor([[50.0, 0, -1, 2, 3, 4, 5], [2e4, -2e4, 0, 0, 0, 0, 0]])
+    logits = torch.cat([LOGITS, extremes.double(), extremes.double()]).to(dtype).requires_grad_()
+    labels = torch.cat([LABELS, torch.tensor([0, 0, 1, 1])])
+    values = losses.cross_entropy(logits, labels)
+    (gradient,) = torch.autograd.grad(values.sum(), logits)
+    slopes = losses.cross_entropy_slopes(logits, labels)
+    assert not slopes.requires_grad
+    rtol = {torch.float64: 1e-9, torch.float32: 2e-5}.get(dtype, 1e-2)
+    torch.testing.assert_close(slopes, gradient, rtol=rtol, atol=1e-30)
+
+
 def test_an_impossible_class_counts_for_nothing():
     logits = torch.tensor([[1.0, -torch.inf, 2.0]])
     without = torch.tensor([[1.0, 2.0]])

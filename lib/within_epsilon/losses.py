@@ -106,6 +106,37 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.softplus(rise, threshold=40).to(logits.dtype)
 
 
+@torch.no_grad()
+def cross_entropy_slopes(logits: Tensor, labels: Tensor) -> Tensor:
+    r"""Compute the derivatives of each example's cross-entropy in its logits.
+
+    .. math:: \frac{\partial \ell}{\partial z_j} = \sigma(z)_j \quad (j \ne y), \qquad
+              \frac{\partial \ell}{\partial z_y} = -\sum_{j \ne y} \sigma(z)_j
+
+    Parameters
+    ----------
+    logits : Tensor of shape (N, K)
+        The model's outputs.
+    labels : Tensor of shape (N,), int64
+        Classes from 0 to K - 1.
+
+    Returns
+    -------
+    Tensor of shape (N, K)
+        Derivatives, detached. The label's is a sum, and not the :math:`\sigma(z)_y - 1` that
+        it equals, which a confident example rounds to 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If logits or labels have the wrong type, shape or range.
+    """
+    _check(logits, labels)
+    column = labels.unsqueeze(-1)
+    rivals = torch.softmax(_widen(logits), dim=-1).scatter_(-1, column, 0)
+    return rivals.scatter_(-1, column, -rivals.sum(dim=-1, keepdim=True)).to(logits.dtype)
+
+
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
     r"""Compute the margin of each example, :math:`z_y - \max_{j \ne y} z_j`.
 

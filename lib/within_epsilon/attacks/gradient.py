@@ -11,7 +11,7 @@ from within_epsilon.attacks.common import (
     Worst,
     check_call,
     check_counts,
-    differentiate,
+    follow,
     input_gradient,
     score,
     stuck,
@@ -188,9 +188,9 @@ def pgd(
             images_adv = region.perturb(start)
         direction = None
         for step in range(steps):
-            _, losses, gradient = differentiate(model, images_adv, aim)
+            logits, gradient = follow(model, images_adv, aim)
             if callback is not None:
-                callback(step, images_adv.clone(), losses)
+                callback(step, images_adv.clone(), aim.losses(logits))
             direction = _remember(direction, gradient, momentum)
             ascent = -step_size if targeted else step_size
             images_adv = _step(ball, region, images_adv, direction, ascent)
