@@ -59,6 +59,7 @@ const LINEAR_STYLE = `
 .scale .left { stroke: var(--true); stroke-width: 12; }
 .scale .before { fill: var(--surface); stroke: var(--text); stroke-width: 2; }
 .scale .worst { fill: var(--adversary); stroke: var(--surface); stroke-width: 2; }
+.foot { align-items: flex-end; }
 table { border-collapse: collapse; width: 100%; table-layout: fixed; }
 th { font-weight: 400; text-align: left; font-size: 13px; color: var(--muted); padding: 0; }
 td { font-weight: 600; padding: 0; }
@@ -229,7 +230,7 @@ export function render({ model, el }) {
   card.append(html("style", {}, LINEAR_STYLE), part(plot), part(turn.node),
     part(html("div", { class: "row" }, size.node, norm.node)), verdictNode,
     part(scale, table),
-    part(html("div", { class: "row bottom spread" }, length.node, html("div", { class: "row" },
+    part(html("div", { class: "row spread foot" }, length.node, html("div", { class: "row" },
       button("Next point", () => set("point", (state.point + 1) % n)), button("Reset", reset)))),
     part(html("p", { class: "muted" }, "Circles are +1, the side that w points to; squares −1. "
       + "Filled: right wherever in its ball. Hollow: can be moved across. Crossed: wrong before. "
