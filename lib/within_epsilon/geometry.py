@@ -3,6 +3,7 @@
 Everything works on rows, one perturbation each; lengths are measured in float64.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -32,8 +33,8 @@ def norm_of_rows(rows: Tensor, norm: Norm) -> Tensor:
     if norm == "linf":
         return rows.abs().amax(dim=1)
     lengths: Tensor = torch.linalg.vector_norm(rows, dim=1)
-    shortest, longest = torch.aminmax(lengths)
-    if shortest == 0 or longest == torch.inf:
+    extremes = torch.aminmax(lengths)
+    if extremes.min.item() == 0 or extremes.max.item() == math.inf:
         # Squares may have left the range of floats: measure in units of the peak.
         peaks = rows.abs().amax(dim=1).clamp_(min=torch.finfo(rows.dtype).tiny)
         lengths = peaks * torch.linalg.vector_norm(rows / peaks.unsqueeze(1), dim=1)
@@ -96,24 +97,25 @@ def project_rows_l1(rows: Tensor, epsilon: float, room: Tensor | None = None) ->
     peak = sizes.amax(dim=1, keepdim=True)
     below = sizes - peak
     if room is None:
-        shrunk = (below - _threshold(below, epsilon)).clamp_(min=0)
+        # No threshold lies below that which leaves all as it is.
+        least = (-peak).clamp_(min=-epsilon)
+        shrunk = (below - _threshold(below, epsilon, least)).clamp_(min=0)
     else:
         shrunk = (below - _threshold_within(below, room, epsilon)).clamp_(min=0)
         shrunk = torch.minimum(shrunk, room)
     return rows.sign() * torch.where(outside, shrunk, kept)
 
 
-def _threshold(below: Tensor, epsilon: float) -> Tensor:
-    """Return t with sum max(below - t, 0) = epsilon, for rows whose largest entry is 0, (N, 1).
+def _threshold(below: Tensor, epsilon: float, threshold: Tensor) -> Tensor:
+    """Return t with sum max(below - t, 0) = epsilon, from a lower bound on it, (N, 1).
 
     Newton's method on a convex function, from the left: it never oversteps the root, and
     as the function is made of finitely many straight pieces, it ends on the root's own.
     """
-    threshold = torch.full_like(below[:, :1], -epsilon)
     while True:
         survivors = below > threshold
         number = survivors.sum(dim=1, keepdim=True)
-        total = torch.where(survivors, below, 0).sum(dim=1, keepdim=True)
+        total = (below * survivors).sum(dim=1, keepdim=True)
         higher = torch.maximum(threshold, (total - epsilon) / number.clamp_(min=1))
         if torch.equal(higher, threshold):
             return threshold
@@ -156,9 +158,13 @@ def steepest_rows(rows: Tensor, norm: Norm) -> Tensor:
         return rows.sign()
     if norm == "l2":
         wide = double(rows)
+        if wide is rows:
+            lengths = norm_of_rows(wide, "l2")
+        else:  # whose squares stay within float64's range
+            lengths = torch.linalg.vector_norm(wide, dim=1)
         # A row of zeros stays one when divided by the smallest number.
-        lengths = norm_of_rows(wide, "l2").clamp_(min=torch.finfo(wide.dtype).tiny)
-        return (wide / lengths.unsqueeze(1)).to(rows)
+        lengths = lengths.clamp_(min=torch.finfo(wide.dtype).tiny)
+        return wide.div(lengths.unsqueeze(1)).to(rows)
     largest = rows.abs().argmax(dim=1, keepdim=True)
     return torch.zeros_like(rows).scatter_(1, largest, rows.gather(1, largest).sign())
 

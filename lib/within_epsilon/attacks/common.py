@@ -186,8 +186,8 @@ def score(model: nn.Module, images: Tensor, aim: Aim) -> tuple[Tensor, Tensor]:
 
 
 def stuck(images: Tensor, uphill: Tensor) -> Tensor:
-    """Tell which pixels cannot move the way they should, being 0 or 1 already, (N, ...)."""
-    return ((images <= 0) & (uphill < 0)) | ((images >= 1) & (uphill > 0))
+    """Tell which pixels cannot move uphill, being 0 or 1 already, (N, ...)."""
+    return torch.where(uphill < 0, images, 1 - images) <= 0
 
 
 class Worst:

@@ -220,6 +220,7 @@ def _step(
 ) -> Tensor:
     """Move by `ascent` along the steepest of directions, then back into ball and [0, 1]."""
     if ball.norm == "l1":
-        direction = direction.masked_fill(stuck(images_adv, direction * ascent), 0.0)
+        uphill = direction if ascent > 0 else -direction
+        direction = direction.masked_fill(stuck(images_adv, uphill), 0.0)
     step = ball.steepest(direction).to(images_adv)
     return region.clip(images_adv.add(step, alpha=ascent))
