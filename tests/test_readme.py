@@ -26,7 +26,7 @@ class _ReturnsDictionary(nn.Module):
 def test_the_readme_attacks_a_model_of_ones_own(tmp_path, monkeypatch, capsys):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     torch.manual_seed(0)
     images = torch.rand(6, 3, 224, 224)
     network = nn.Sequential(nn.AvgPool2d(56), nn.Flatten(), nn.Linear(48, 5)).eval()
@@ -44,8 +44,11 @@ def test_the_readme_attacks_a_model_of_ones_own(tmp_path, monkeypatch, capsys):
     assert torch.equal(found["model"](images), expected)
     exec(blocks[2], scope)
     exec(blocks[3].replace("steps=40", "steps=3"), scope)
+    quick = "partial(autoattack, steps=3, queries=10)"
+    exec(blocks[4].replace("autoattack, ball", f"{quick}, ball"), scope)
+    assert (tmp_path / "evaluation.json").exists()
     printed = capsys.readouterr().out
-    assert "l∞ ε = 8/255" in printed
+    assert printed.count("l∞ ε = 8/255") == 2
     assert "6" in printed
 
 

@@ -1,0 +1,112 @@
+"""Compare the library's attacks with those of other libraries, in one process.
+
+    python benchmarks/attacks/compare.py                  # every table
+    python benchmarks/attacks/compare.py strength speed   # these
+
+Prints the tables and writes them to results/, one JSON file each.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import ensemble
+import minimal
+import speed
+import strength
+import torch
+from peers import PEERS
+from subjects import PIXELS, Subject, photos, robust_digits, standard_digits
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def _digits(n: int | None = None) -> list[Subject]:
+    return [standard_digits(n), robust_digits(n)]
+
+
+def _photos(pixels: int = PIXELS) -> list[Subject]:
+    found = photos(pixels=pixels)
+    if found is None:
+        print("No photos: their files are not at hand (see data/README.md).", file=sys.stderr)
+        return []
+    return [found]
+
+
+def _one(subjects: list[Subject]) -> list[Subject]:
+    """Return the subjects with their first example alone."""
+    return [replace(one, images=one.images[:1], labels=one.labels[:1]) for one in subjects]
+
+
+TABLES: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
+    "strength": lambda: strength.rows(_digits()),
+    "minimal": lambda: minimal.rows(_digits(100)),
+    "ensemble": lambda: ensemble.rows(_digits()),
+    "speed": lambda: speed.rows([standard_digits()]),
+    "photos_strength": lambda: strength.rows(_photos()),
+    "photos_minimal": lambda: minimal.rows(_photos()),
+    "photos_speed": lambda: speed.rows(_one(_photos(pixels=224)), rounds=5),
+}
+
+
+def surroundings() -> dict[str, Any]:
+    """Return the versions of what took part and the kind of machine."""
+    versions = {"python": platform.python_version(), "torch": torch.__version__}
+    for name in ("within-epsilon", *PEERS):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, one thread"
+    return {"versions": versions, "machine": machine, "date": time.strftime("%Y-%m-%d")}
+
+
+def text(rows: list[dict[str, Any]]) -> str:
+    """Lay rows out in columns."""
+    columns = list(rows[0])
+    table = [columns, *[[_cell(row[column]) for column in columns] for row in rows]]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in table)
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return "–".join(map(_cell, value))
+    return str(value)
+
+
+def write(name: str, rows: list[dict[str, Any]], folder: Path) -> None:
+    """Write a table with what it depends on."""
+    content = {"table": name, **surroundings(), "rows": rows}
+    lines = json.dumps(content | {"rows": []}, indent=1)[: -len("[]\n}")]
+    body = ",\n  ".join(json.dumps(row) for row in rows)  # one row a line: diffs can be read
+    (folder / f"{name}.json").write_text(f"{lines}[\n  {body}\n ]\n}}\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Make the tables named on the command line, or all."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tables", nargs="*", choices=[*TABLES, []], help="all by default")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON files")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)  # several would wait for each other, and for the machine's others
+    for name in arguments.tables or TABLES:
+        rows = list(TABLES[name]())
+        if rows:
+            print(f"\n{name}\n{text(rows)}", flush=True)
+            write(name, rows, arguments.results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""How fast PGD is: everybody's time over that of the bare loop, round by round."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from statistics import median
+from typing import Any
+
+import torch
+from contestants import OURS, contestants
+from peers import STEPS, step_size
+from subjects import Subject
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from within_epsilon.threat import Ball
+
+FLOOR = "bare loop"
+
+
+def bare_loop(
+    model: nn.Module, images: Tensor, labels: Tensor, ball: Ball, steps: int, length: float
+) -> Tensor:
+    """Run PGD with nothing around it: no checks, no scoring, no care for rounding.
+
+    That is `steps` forward and backward passes and updates, and one forward pass at the
+    end, since whoever attacks wants to know what came of it.
+    """
+    images_adv = images
+    lower, upper = (images - ball.epsilon).clamp(min=0), (images + ball.epsilon).clamp(max=1)
+    for _ in range(steps):
+        images_adv = images_adv.detach().requires_grad_()
+        loss = F.cross_entropy(model(images_adv), labels, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, images_adv)
+        with torch.no_grad():
+            if ball.norm == "linf":
+                images_adv = (images_adv + length * gradient.sign()).clamp(lower, upper)
+            else:
+                images_adv = _bare_update(images, images_adv, gradient, ball, length)
+    with torch.no_grad():
+        model(images_adv)
+    return images_adv
+
+
+def _bare_update(
+    images: Tensor, images_adv: Tensor, gradient: Tensor, ball: Ball, length: float
+) -> Tensor:
+    """Step by `length`, project onto the l2 or l1 ball, clip."""
+    rows = gradient.flatten(1)
+    if ball.norm == "l2":
+        step = rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    else:
+        largest = rows.abs().argmax(dim=1, keepdim=True)
+        step = torch.zeros_like(rows).scatter_(1, largest, rows.gather(1, largest).sign())
+    delta = (images_adv - images).flatten(1) + length * step
+    if ball.norm == "l2":
+        delta = delta * (ball.epsilon / delta.norm(dim=1, keepdim=True).clamp(min=ball.epsilon))
+    else:
+        sizes = delta.abs()
+        ordered = sizes.sort(dim=1, descending=True).values
+        ranks = torch.arange(1, sizes.shape[1] + 1)
+        thresholds = (ordered.cumsum(dim=1) - ball.epsilon) / ranks
+        survivors = (ordered > thresholds).sum(dim=1, keepdim=True).clamp(min=1)
+        shrunk = delta.sign() * (sizes - thresholds.gather(1, survivors - 1)).clamp(min=0)
+        delta = torch.where(sizes.sum(dim=1, keepdim=True) > ball.epsilon, shrunk, delta)
+    return (images + delta.view_as(images)).clamp(0, 1)
+
+
+def rows(subjects: list[Subject], rounds: int = 9) -> Iterator[dict[str, Any]]:
+    """Time everybody in every round, in changing order, and compare within the round."""
+    for subject in subjects:
+        for ball in subject.balls():
+            print(f"speed: {subject.name}, {ball}", file=sys.stderr)
+            runs = _runs(subject, ball)
+            ratios: dict[str, list[float]] = {name: [] for name in runs}
+            for number in range(rounds + 1):
+                names = list(runs)[number % len(runs) :] + list(runs)[: number % len(runs)]
+                seconds = {name: _seconds(runs[name]) for name in names}
+                for name in names if number else ():  # the first round warms up
+                    ratios[name].append(seconds[name] / seconds[FLOOR])
+            for name, values in ratios.items():
+                yield {
+                    "subject": subject.name,
+                    "norm": ball.norm,
+                    "batch": len(subject.images),
+                    "steps": STEPS,
+                    "library": name,
+                    "ratio": median(values),
+                    "lowest": min(values),
+                    "highest": max(values),
+                    "rounds": rounds,
+                }
+
+
+def _runs(subject: Subject, ball: Ball) -> dict[str, Callable[[], Tensor]]:
+    given = subject.model, subject.images, subject.labels, ball
+    runs: dict[str, Callable[[], Tensor]] = {
+        FLOOR: lambda: bare_loop(*given, STEPS, step_size(ball))
+    }
+
+    def scored(run: Callable[..., Tensor]) -> Callable[[], Tensor]:
+        def attack_and_score() -> Tensor:
+            images_adv = run(*given, 0)
+            with torch.no_grad():
+                subject.model(images_adv)
+            return images_adv
+
+        return attack_and_score
+
+    for one in contestants(ball.norm):
+        if one.attack == f"PGD-{STEPS}":
+            runs[one.library] = scored(one.run)
+    assert OURS in runs
+    return runs
+
+
+def _seconds(run: Callable[[], Tensor]) -> float:
+    """Return the processor's seconds, which others on the same machine disturb less."""
+    begin = time.process_time()
+    run()
+    return time.process_time() - begin
