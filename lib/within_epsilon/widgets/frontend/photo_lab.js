@@ -13,7 +13,7 @@ const INTAKE = new URL("./picture_intake.js", import.meta.url);
 const PNG = new URL("./png.js", import.meta.url);
 
 const PATIENCE = 400; // milliseconds without a change before the curve is filled
-const NEAR = 32 / 255; // a picture no farther than this from the clean one is an attacked one
+const LEVEL = 1 / 255;
 
 /** What is known of a picture without asking again: FGSM's signs and probabilities along the slider,
  * by what is attacked: "fgsm", "fgsm 404" for a target, "noise". */
@@ -191,7 +191,8 @@ export async function render({ model, el }) {
       if (mine !== taking) return;
       const norm = distance(pixels, lab.subject.image);
       const note = readNote(new Uint8Array(await file.arrayBuffer()));
-      if (norm <= NEAR && (norm > 0 || note)) {
+      // As near as any attack of ours: this is the picture on the right, come back.
+      if (norm <= epsilons.at(-1) + LEVEL && (norm > 0 || note)) {
         await check(pixels, norm, epsilonOf(note) ?? state.epsilon);
         return;
       }
@@ -305,8 +306,8 @@ function sayFile({ norm, epsilon, fooled }) {
   if (norm === 0) return "The file is the clean picture, pixel by pixel: 8 bits rounded the change away.";
   const still = fooled ? "It still fools the network." : "It no longer fools the network.";
   if (norm > epsilon + 1e-6) {
-    return `The file differs by ${size}, more than ε = ${radius(epsilon)}: rounding to 8 bits pushed it `
-      + `out of the ball. ${still}`;
+    const why = norm < epsilon + LEVEL ? ": rounding to 8 bits pushed it out of the ball" : "";
+    return `The file differs by ${size}, more than ε = ${radius(epsilon)}${why}. ${still}`;
   }
   return `The file differs by ${size}, within ε = ${radius(epsilon)}. ${still}`;
 }
