@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from within_epsilon.attacks import input_gradient
 from within_epsilon.exercises import verdict
+from within_epsilon.losses import cross_entropy, margin
 from within_epsilon.threat import Ball
 
 
@@ -75,6 +77,27 @@ def _of_single_rows(weight, bias, images, labels, norm):
     return _radii(weight, bias, images, labels, norm, dual=lambda _, n: _dual(weight, n).repeat(60))
 
 
+def _forecast(model, images, labels, *, loss=margin, order=1, mean=False, clamp=True):
+    images = images.clone().requires_grad_()
+    margins = margin(model(images), labels)
+    heights = loss(model(images), labels)
+    (slopes,) = torch.autograd.grad(heights.mean() if mean else heights.sum(), images)
+    radii = margins.detach() / slopes.flatten(1).norm(p=order, dim=1)
+    return radii.clamp(min=0) if clamp else radii
+
+
+def _by_backward(model, images, labels):
+    images = images.clone().requires_grad_()
+    margins = margin(model(images), labels)
+    margins.sum().backward()
+    return margins.detach().clamp(min=0) / images.grad.abs().flatten(1).sum(dim=1)
+
+
+def _of_the_loss(model, images, labels):
+    losses, slopes = input_gradient(model, images, labels)
+    return losses * (margin(model(images), labels) > 0) / slopes.abs().flatten(1).sum(dim=1)
+
+
 WRONG = [
     ("8.1", lambda w, y, e: _delta(w, y, e)[0], "shape (4, 64)"),
     ("8.1", lambda w, y, e: 2 * _delta(w, y, e), "only 0.3 is allowed"),
@@ -107,6 +130,15 @@ WRONG = [
     ("8.4", lambda *a: _radii(*a) - (_radii(*a) == 0) * 0.1, "radius 0"),
     ("8.4", _by_longest, "is certain"),
     ("8.4", _of_single_rows, "you promise a radius"),
+    ("8.5", lambda *a: _forecast(*a, loss=cross_entropy), "not the loss's"),
+    ("8.5", _of_the_loss, "that has to reach zero"),
+    ("8.5", lambda *a: _forecast(*a, order=2), "l1 norm of the slopes"),
+    ("8.5", lambda *a: _forecast(*a, order=torch.inf), "all may move"),
+    ("8.5", lambda *a: _forecast(*a, mean=True), "not their mean"),
+    ("8.5", lambda *a: _forecast(*a, clamp=False), "radius 0"),
+    ("8.5", lambda *a: 2 * _forecast(*a), "for the fourth image"),
+    ("8.5", lambda *a: _forecast(*a).sum(), "shape (50,)"),
+    ("8.5", _by_backward, "left gradients behind"),
 ]
 
 
@@ -154,6 +186,7 @@ RIGHT = [
     ("8.2", _by_cases),
     ("8.3", _by_cross_entropy),
     ("8.4", _rival_by_rival),
+    ("8.5", _forecast),
 ]
 
 

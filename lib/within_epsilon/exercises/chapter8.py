@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from within_epsilon.attacks import input_gradient
+from within_epsilon.data import digits
 from within_epsilon.exercises.registry import exercise
 from within_epsilon.geometry import Norm
+from within_epsilon.losses import cross_entropy, margin
+from within_epsilon.models import digits_classifier
 from within_epsilon.threat import Ball
 
 NORMS: tuple[Norm, ...] = ("linf", "l2", "l1")
@@ -227,3 +231,49 @@ def _radius_mistake(
             f"you promise a radius of {claimed:.3f} where {real:.3f} is enough to change the answer"
         )
     return f"you promise {claimed:.3f} where {real:.3f} is certain"
+
+
+@exercise("8.5")
+def forecast_radii(attempt: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> str | None:
+    """`forecast_radii(model, images, labels)` is where the network's own line crosses zero."""
+    model = digits_classifier()
+    images, labels = digits().validation[:50]
+    labels = labels.clone()
+    labels[:3] = (labels[:3] + 1) % 10  # wrong already
+    before = images.clone()
+    found = attempt(model, images, labels)
+    complaint = _misfit(found, (50,))
+    if complaint:
+        return complaint
+    if any(theta.grad is not None for theta in model.parameters()) or images.requires_grad:
+        return "it left gradients behind: ask autograd.grad for the images' gradient alone"
+    if not torch.equal(images, before):
+        return "it changed the images it was given"
+    found = found.detach()
+    if (found[:3] < 0).any():
+        return "an image that is wrong already has radius 0, not a negative one"
+    margins, slopes = input_gradient(model, images, labels, loss=margin)
+    losses, uphill = input_gradient(model, images, labels, loss=cross_entropy)
+
+    def radii(heights: Tensor, gradient: Tensor, order: float = 1) -> Tensor:
+        lengths: Tensor = gradient.flatten(1).norm(p=order, dim=1)
+        return heights.clamp(min=0) / lengths
+
+    if torch.allclose(found, radii(margins, slopes), rtol=1e-3):
+        return None
+    mistakes = [
+        (radii(margins, uphill), "the slopes must be the margin's, not the loss's"),
+        (radii(losses, uphill), "it is the margin that has to reach zero, not the loss"),
+        (
+            radii(margins, slopes, 2),
+            "in the linf ball the price per ε is the l1 norm of the slopes",
+        ),
+        (radii(margins, slopes, torch.inf), "that divides by one pixel's slope; all may move"),
+        (50 * radii(margins, slopes), "differentiate the sum of the margins, not their mean"),
+    ]
+    stands = margins > 0
+    for value, reason in mistakes:
+        if torch.allclose(found[stands], value[stands], rtol=1e-3):
+            return reason
+    right = radii(margins, slopes)[3]
+    return f"for the fourth image the line says {right:.4f}, and you say {found[3]:.4f}"
