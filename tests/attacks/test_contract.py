@@ -9,6 +9,7 @@ from torch import nn
 
 from within_epsilon.attacks import (
     apgd,
+    autoattack,
     fgsm,
     multi_targeted,
     noise_control,
@@ -31,11 +32,13 @@ ATTACKS = {
     "apgd, 2 restarts, stopping early": partial(apgd, steps=8, restarts=2, early_stop=True),
     "apgd, margin": partial(apgd, steps=12, loss=margin_loss),
     "multi-targeted": partial(multi_targeted, steps=8),
+    "autoattack": partial(autoattack, steps=8, targets=2, queries=10),
     "square": partial(square, queries=80),
     "noise": noise_control,
 }
 # Attacks that may find the very same point from another start.
 AGREEING = [ATTACKS["pgd, 3 restarts"], *(a for name, a in ATTACKS.items() if "apgd" in name)]
+AGREEING.append(ATTACKS["autoattack"])
 BALLS = {"linf": Ball("linf", 0.1), "l2": Ball("l2", 0.5), "l1": Ball("l1", 1.5)}
 SLACK = {torch.float64: 1e-6, torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 1e-2}
 
