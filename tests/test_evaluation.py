@@ -19,6 +19,7 @@ from within_epsilon.evaluation import (
     verdict,
     wilson_interval,
 )
+from within_epsilon.evaluation.batches import Batches
 from within_epsilon.losses import margin_loss
 from within_epsilon.models import Classifier, digits_classifier
 from within_epsilon.threat import Ball
@@ -139,6 +140,14 @@ def test_batches_without_images_and_labels_are_refused(batches, received):
 def test_a_batch_of_no_size_is_refused():
     with pytest.raises(ValueError, match="batch_size: expected at least 1, received 0"):
         robust_accuracy(Threshold().eval(), examples(), fgsm, BALL, batch_size=0)
+
+
+def test_the_progress_bar_gets_the_number_of_batches_where_there_is_one():
+    images, labels = examples()
+    assert len(Batches((images, labels), 4)) == 3
+    assert len(Batches(DataLoader(TensorDataset(images, labels), batch_size=4), 1)) == 3
+    with pytest.raises(TypeError):
+        len(Batches(((images, labels) for _ in range(2)), 4))
 
 
 def test_data_without_examples_is_refused():
