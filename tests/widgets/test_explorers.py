@@ -24,6 +24,7 @@ from within_epsilon.widgets import (
     LogitsExplorer,
     MarginExplorer,
     PGDExplorer,
+    PhotoLab,
     SGDExplorer,
     SymbolExplorer,
 )
@@ -63,6 +64,13 @@ def digit_lab() -> DigitLab:
     return DigitLab(digits_classifier(), target=7, epsilons=(0.0, 0.1, 0.12, 0.14, 0.2))
 
 
+def photo_lab() -> PhotoLab:
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Flatten(), nn.Linear(192, 5))
+    model = Classifier(layers, categories=("ant", "bee", "cow", "doe", "elk")).eval()
+    return PhotoLab(model, torch.rand(1, 3, 8, 8), targets=["elk"], epsilon=0.1)
+
+
 MAKERS: dict[str, Callable[[], Explorer]] = {
     "balls": BallExplorer,
     "converter": EpsilonConverter,
@@ -72,6 +80,7 @@ MAKERS: dict[str, Callable[[], Explorer]] = {
     "logits": lambda: LogitsExplorer([3.0, 1.0, -2.0], ["cat", "dog & hound", "<hen>"]),
     "margin": MarginExplorer,
     "pgd": pgd,
+    "photo_lab": photo_lab,
     "sgd": sgd,
     "symbols": SymbolExplorer,
 }

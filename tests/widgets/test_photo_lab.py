@@ -301,7 +301,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "empty.png": (lambda: b"", "is empty, 0 bytes"),
     "cut.png": (lambda: encoded(noise(90, 90, 3))[:9000], "is damaged"),
-    "narrow.png": (lambda: encoded(noise(1, 100, 3)), "too narrow"),
+    "narrow.png": (lambda: encoded(noise(1, 100, 3)), "is 100 × 1 pixels, too narrow for a square"),
 }
 
 

@@ -267,7 +267,7 @@ function remember(engine, known) {
       return move(image, label, await signsOf(image, label, targeted, way), epsilon, 1);
     },
     async noise(image, label, options) {
-      const signs = known.of(image).signs.get("noise");
+      const signs = known.of(image).signs.get(wayOf({ attack: "noise" }));
       return signs ? move(image, label, signs, options.epsilon, 0) : engine.noise(image, label, options);
     },
   };
