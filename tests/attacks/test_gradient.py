@@ -1,6 +1,8 @@
 """FGSM and PGD against the exact worst case, and against themselves written in a few lines."""
 
 import math
+import statistics
+import time
 
 import pytest
 import torch
@@ -8,7 +10,9 @@ from torch import nn
 
 from within_epsilon.attacks import fgsm, input_gradient, pgd, random_noise
 from within_epsilon.attacks.common import Aim, Worst, score
+from within_epsilon.data import digits
 from within_epsilon.losses import cross_entropy, margin_loss
+from within_epsilon.models import digits_classifier
 from within_epsilon.threat import Ball
 
 NORMS = ("linf", "l2", "l1")
@@ -96,6 +100,51 @@ def test_pgd_agrees_with_itself_written_out(norm):
             delta.copy_((images + delta).clamp(0, 1) - images)
     images_adv = pgd(model, images, labels, ball, steps=steps, random_start=False)
     torch.testing.assert_close(images_adv, (images + delta).detach(), rtol=0, atol=1e-9)
+
+
+def test_momentum_agrees_with_itself_written_out():
+    model, images, labels = bent()
+    ball, steps, momentum = Ball("linf", 0.3), 8, 0.9
+    velocity, images_adv = torch.zeros_like(images), images
+    for _ in range(steps):
+        images_adv = images_adv.detach().requires_grad_()
+        loss = nn.functional.cross_entropy(model(images_adv), labels, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, images_adv)
+        velocity = momentum * velocity + gradient / gradient.abs().sum(dim=1, keepdim=True)
+        images_adv = images_adv + 2.5 * ball.epsilon / steps * velocity.sign()
+        images_adv = images + (images_adv - images).clamp(-ball.epsilon, ball.epsilon)
+        images_adv = images_adv.clamp(0, 1).detach()
+    settings = {"steps": steps, "random_start": False}
+    ours = pgd(model, images, labels, ball, momentum=momentum, **settings)
+    torch.testing.assert_close(ours, images_adv, rtol=0, atol=1e-9)
+    assert not torch.allclose(ours, pgd(model, images, labels, ball, **settings))
+
+
+def test_checks_and_bookkeeping_cost_little():
+    # A few hundredths; the bound is loose because other tests share the processor.
+    model, test = digits_classifier(), digits().test
+    images, labels, steps, ball = test.images[:200], test.labels[:200], 10, Ball("linf", 0.1)
+    lower, upper = (images - 0.1).clamp(min=0), (images + 0.1).clamp(max=1)
+
+    def bare():
+        images_adv = images
+        for _ in range(steps):
+            images_adv = images_adv.detach().requires_grad_()
+            loss = nn.functional.cross_entropy(model(images_adv), labels, reduction="sum")
+            (gradient,) = torch.autograd.grad(loss, images_adv)
+            images_adv = (images_adv + 0.025 * gradient.sign()).clamp(lower, upper)
+
+    def seconds(run):
+        begin = time.process_time()
+        run()
+        return time.process_time() - begin
+
+    ratios = [
+        seconds(lambda: pgd(model, images, labels, ball, steps=steps, random_start=False))
+        / seconds(bare)
+        for _ in range(10)
+    ]
+    assert statistics.median(ratios[1:]) < 1.5
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -224,6 +273,7 @@ def test_input_gradient_is_that_of_each_example():
         ({"steps": 0}, "steps: expected at least 1"),
         ({"restarts": 0}, "restarts: expected at least 1"),
         ({"step_size": -0.1}, "targeted=True"),
+        ({"momentum": -0.5}, "momentum: expected a number >= 0"),
         ({"indices": [1, 2]}, "indices: expected 30"),
     ],
 )
