@@ -34,7 +34,7 @@ function worstCase({ inputs, labels }, w, epsilon, norm) {
 const fate = (margin, price) => (margin <= 0 ? "wrong" : margin <= price ? "falls" : "stands");
 
 const LINEAR_STYLE = `
-.linear { cursor: grab; }
+.linear { cursor: grab; position: relative; }
 .linear path, .linear rect, .linear circle { fill: none; }
 .linear .grid { stroke: var(--line); }
 .linear .strip { fill: var(--adversary); opacity: 0.16; }
@@ -42,7 +42,8 @@ const LINEAR_STYLE = `
 .linear .line { stroke: var(--text); stroke-width: 2.5; }
 .linear .w { stroke: var(--gradient); stroke-width: 3; }
 .linear .tip { fill: var(--gradient); }
-.linear .grip { fill: transparent; touch-action: none; }
+.linear .grip { position: absolute; width: 48px; height: 48px; margin: -24px; border-radius: 50%;
+  touch-action: none; }
 .linear .named { fill: var(--gradient-text); font-size: 14px; font-weight: 600; }
 .linear .ball { stroke: var(--other); stroke-opacity: 0.45; }
 .linear .chosen .ball { stroke: var(--text); stroke-opacity: 1; stroke-width: 2; }
@@ -161,7 +162,7 @@ export function render({ model, el }) {
     change: (value) => set("length", value) });
   const moving = svg("g", { "clip-path": "url(#plane)" });
   const axes = svg("g");
-  const grip = svg("circle", { class: "grip", r: 24 });
+  const grip = html("span", { class: "grip" });
   const plot = html("div", { class: "linear", "aria-hidden": "true" });
   const scale = html("div", { class: "scale", "aria-hidden": "true" });
   const table = html("table");
@@ -175,8 +176,8 @@ export function render({ model, el }) {
       ...order.map((i) => drawPoint(drawing, data.inputs[i], data.labels[i],
         fate(margins[i], price), epsilon, state.norm, i === point)),
       ...drawPush(drawing, data.inputs[point], delta, data.labels[point]), ...nodes.slice(4));
-    grip.setAttribute("cx", tip[0]);
-    grip.setAttribute("cy", tip[1]);
+    grip.style.left = `${tip[0]}px`;
+    grip.style.top = `${tip[1]}px`;
     scale.replaceChildren(drawScale(drawing.width, longest * state.length, margins[point], price));
   }
 
@@ -194,10 +195,10 @@ export function render({ model, el }) {
     const row = (tag, cells) => html("tr", {}, ...cells.map((cell) => html(tag, {}, cell)));
     table.replaceChildren(
       html("thead", {}, row("th", ["margin y⟨w, x⟩", `minus ${priceName}`, "at worst"])),
-      html("tbody", {}, row("td", [margin, -price, margin - price].map((x) => signed(x, 2)))));
+      html("tbody", {}, row("td", [margin, -price, margin - price].map((x) => signed(x, 3)))));
     const [mark, role] = MARKS[fate(margin, price)];
-    say(`Point ${state.point + 1} of ${n}: margin ${signed(margin, 2)}, at worst `
-      + `${signed(margin - price, 2)}. Wrong: ${count(0)} of ${n}; at worst, ${name} ε = `
+    say(`Point ${state.point + 1} of ${n}: margin ${signed(margin, 3)}, at worst `
+      + `${signed(margin - price, 3)}. Wrong: ${count(0)} of ${n}; at worst, ${name} ε = `
       + `${Number(state.epsilon.toPrecision(3))}: ${count(price)} of ${n}.`, mark, role);
   }
 
@@ -224,7 +225,8 @@ export function render({ model, el }) {
         width: at.right - at.left, height: at.bottom - at.top })),
       yAxis(at, roundTicks([-reach, reach])),
       xAxis(at, roundTicks([-across, across]), "across: feature x_1, up: feature x_2"));
-    plot.replaceChildren(svg("svg", { height, viewBox: `0 0 ${width} ${height}` }, axes, moving, grip));
+    plot.replaceChildren(
+      svg("svg", { height, viewBox: `0 0 ${width} ${height}` }, axes, moving), grip);
     show();
   });
   card.append(html("style", {}, LINEAR_STYLE), part(plot), part(turn.node),
