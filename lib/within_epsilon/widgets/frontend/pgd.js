@@ -7,8 +7,8 @@ import { button, choice, drawAtWidth, html, keepState, nearest, openCard, part, 
 import { contour, contourLevels, mulberry32, player } from "./landscape.js";
 
 const PGD_STYLE = `
-.ball { flex: 0 1 400px; min-width: 260px; }
-.climb { flex: 1 1 240px; min-width: 0; }
+.ball { flex: 0 1 350px; min-width: 250px; }
+.climb { flex: 1 1 220px; min-width: 0; }
 .field path { fill: none; }
 .field .grid { stroke: var(--line); }
 .field .contour { stroke: var(--other); opacity: 0.6; }
