@@ -1,6 +1,6 @@
 // Calls to whoever has the network, by any line: { send(message), close() } whose other end calls
 // line.hear(message), and line.fail(reason) when it has gone. A worker is at the end of one, a
-// notebook's kernel of another. See README.md for the messages.
+// notebook's kernel of another. worker.js says what the messages are.
 
 /** The interface of an engine over calls, and the facts that came with it. */
 export function makeEngine(call, facts) {
