@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import io
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -642,3 +643,58 @@ def test_loading_is_seen_and_light(open_page: Callable[..., Any], site: Path) ->
     everything = packed(asked, site)
     assert everything <= 800_000, everything
     print(f"before a touch {before} bytes, in all {everything}")
+
+
+# Moves the slider with every frame, and counts what the worker is asked and how often bars move.
+DRAG = """async (seconds) => {
+  const host = document.querySelector("within-epsilon-explorer [data-theme]");
+  const slider = host.shadowRoot.querySelector("input[type=range]");
+  let bars = 0;
+  const watch = new MutationObserver(() => { bars += 1; });
+  watch.observe(host.shadowRoot.querySelector(".bars"), { childList: true });
+  const before = answers;
+  const start = performance.now();
+  for (let i = 0; performance.now() - start < 1000 * seconds; i += 1) {
+    await new Promise(requestAnimationFrame);
+    slider.value = i % (1 + Number(slider.max));
+    slider.dispatchEvent(new Event("input", { bubbles: true, composed: true }));
+  }
+  return { bars, answers: answers - before };
+}"""
+COUNT = """
+  globalThis.answers = 0;
+  const { Worker } = globalThis;
+  globalThis.Worker = class extends Worker {
+    constructor(...items) {
+      super(...items);
+      this.addEventListener("message", ({ data }) => { answers += Boolean(data.result); });
+    }
+  };
+"""
+
+
+@pytest.mark.photo
+@pytest.mark.browser
+def test_bars_follow_a_drag_and_the_page_stays_awake(
+    open_page: Callable[..., Any], chromium: Any
+) -> None:
+    """In processor time, which does not depend on what else a machine is doing."""
+    lab = PhotoLab(photo_classifier("squeezenet1_0"), photo("chelsea"), record=False)
+    page = open_page(lab, script=COUNT)
+    page.get_by_role("slider", name=SLIDER).press("End")
+    until_said(page, "l∞ ε = 16/255, FGSM")
+    chromium.start_tracing(page=page, categories=["toplevel", "__metadata"])
+    seen = page.evaluate(DRAG, 3)
+    events = json.loads(chromium.stop_tracing())["traceEvents"]
+    threads = {
+        (e["pid"], e["tid"]): e["args"]["name"] for e in events if e["name"] == "thread_name"
+    }
+    tasks: dict[str, list[float]] = {}
+    for event in events:
+        if event["name"].endswith("RunTask") and "tdur" in event:
+            thread = threads.get((event["pid"], event["tid"]), "")
+            tasks.setdefault(thread, []).append(event["tdur"] / 1000)
+    assert max(tasks["CrRendererMain"]) < 50
+    assert min(seen["bars"], seen["answers"]) > 2
+    # Seven a second, where the worker has a processor of its own.
+    assert sum(tasks["DedicatedWorker thread"]) / seen["answers"] < 1000 / 7
