@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -25,6 +26,12 @@ from within_epsilon.wording import radius
 IMAGE = digits().test.images[:1]
 LABEL = digits().test.labels[:1]
 EIGHTH = {"epsilon": 0.125}
+
+
+def apart(task: Callable[[], Any]) -> Any:
+    """Run on another thread: this one may have the event loop of a browser's driver."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(task).result()
 
 
 class Front:
@@ -50,7 +57,7 @@ class Front:
         return self.last
 
     def result(self, task: str, network: int = 0, **request: Any) -> Any:
-        number = self.ask(task, network, **request)
+        number = apart(lambda: self.ask(task, network, **request))
         (answer,) = [one for one in self.heard if one["id"] == number and "progress" not in one]
         return answer.get("result", answer.get("error"))
 
@@ -126,7 +133,7 @@ def run_in_loop(talk: Callable[[Front], Any]) -> Front:
     async def converse() -> None:
         await talk(front)
 
-    asyncio.run(converse())
+    apart(lambda: asyncio.run(converse()))
     return front
 
 

@@ -126,7 +126,8 @@ export function makePad(card, { change }) {
     strokes = now;
     const part = (stroke) => stroke.map(([x, y], i) => `${i ? "L" : "M"}${100 * x} ${100 * y}`).join("");
     // A lone point is a dot: a line of no length has round ends, too.
-    ink.setAttribute("d", strokes.map((stroke) => part(stroke.length > 1 ? stroke : [...stroke, ...stroke])).join(""));
+    const drawn = strokes.map((stroke) => part(stroke.length > 1 ? stroke : [...stroke, ...stroke]));
+    ink.setAttribute("d", drawn.join(""));
     hint.style.visibility = strokes.length ? "hidden" : "";
     pen.setAttribute("cx", 100 * at[0]);
     pen.setAttribute("cy", 100 * at[1]);

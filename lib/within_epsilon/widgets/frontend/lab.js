@@ -51,7 +51,8 @@ export function radius(epsilon) {
 export const argmax = (numbers) =>
   numbers.reduce((best, number, i) => (number > numbers[best] ? i : best), 0);
 
-const megabytes = (bytes) => (bytes < 1e5 ? `${Math.ceil(bytes / 1e3)} KB` : `${(bytes / 1e6).toFixed(2)} MB`);
+const megabytes = (bytes) =>
+  (bytes < 1e5 ? `${Math.ceil(bytes / 1e3)} KB` : `${(bytes / 1e6).toFixed(2)} MB`);
 
 /** An attack in words, as verdicts have it. */
 export function attackWords({ attack, target, steps, stepSize }, name) {
@@ -85,13 +86,9 @@ export function openLab({ model, el, title, name, keys = [], replay = () => null
   });
   const { state } = kept;
   const lab = { card, state, set: kept.set, update: kept.update, subject: null };
-  const controls = makeControls(lab, model, card, { run, reset });
+  const controls = makeControls(lab, model, card, { run, reset: kept.reset });
   Object.assign(lab, { parts: controls.parts, open, isOpen: () => isOpen(), finish,
     touch: () => { touched = true; } });
-
-  function reset() {
-    kept.reset();
-  }
 
   lab.setSubject = (subject) => {
     lab.subject = { label: null, ...subject };
@@ -211,7 +208,8 @@ export function openLab({ model, el, title, name, keys = [], replay = () => null
   async function control(view) {
     const noisy = { ...view, attack: "noise" };
     const found = isOpen()
-      ? await opened[view.attacked].noise(view.image, view.label, { epsilon: view.epsilon, seed: model.get("seed") })
+      ? await opened[view.attacked].noise(view.image, view.label,
+        { epsilon: view.epsilon, seed: model.get("seed") })
       : (await replay(noisy))?.point;
     if (found && view.subject === lab.subject) controls.sayControl(view, found, name);
   }
@@ -349,8 +347,9 @@ function makeControls(lab, model, card, { run, reset }) {
   const controlLine = html("p", { class: "muted control" });
   verdictNode.append(controlLine);
   const pgd = html("div", { class: "row" }, steps.node, size.node);
-  const parts = { attack: attack.node, epsilon: html("div", {}, epsilon.node, ticks(model.get("ticks"), epsilons.length)), pgd,
-    run: start, reset: button("Reset", reset), verdict: verdictNode,
+  const scale = ticks(model.get("ticks"), epsilons.length);
+  const parts = { attack: attack.node, epsilon: html("div", {}, epsilon.node, scale), pgd, run: start,
+    reset: button("Reset", reset), verdict: verdictNode,
     notice: part(html("div", { class: "row spread status" }, notice, meter, again)) };
 
   const watchMeter = (value, max, label) => {
@@ -376,7 +375,8 @@ function makeControls(lab, model, card, { run, reset }) {
     },
     loading(loaded, total) {
       if (total) watchMeter(loaded, total, "bytes of the network's weights");
-      notice.textContent = `Loading the network: ${megabytes(loaded)}${total ? ` of ${megabytes(total)}` : ""}`;
+      const whole = total ? ` of ${megabytes(total)}` : "";
+      notice.textContent = `Loading the network: ${megabytes(loaded)}${whole}`;
     },
     running(runs) {
       start.textContent = runs ? "Stop" : model.get("run_label");
