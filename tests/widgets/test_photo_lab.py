@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import labs
 import numpy as np
 import pytest
 import torch
@@ -513,16 +514,32 @@ def test_two_labs_on_one_page_mind_their_own_business(open_page: Callable[..., A
 
 
 @pytest.mark.browser
-def test_a_kernel_gets_the_readers_picture(open_widget: Callable[..., Any]) -> None:
-    lab = small_lab()
-    page = open_widget(lab)
+def test_is_live_beside_a_kernel(open_page: Callable[..., Any]) -> None:
+    """A network that only the kernel can run; settings and pictures go both ways."""
+    torch.manual_seed(1)
+    layers = nn.Sequential(nn.Flatten(), nn.Linear(3 * 20 * 24, 9), nn.Tanh(), nn.Linear(9, 7))
+    model = Classifier(layers, categories=NAMES).eval()
+    own = PhotoLab(model, small_picture(), epsilons=LEVELS, record=False, attack="pgd", steps=5)
+    page = open_page()
+    saved = labs.connect(page, own)
+    assert "Your photo goes to your own kernel" in page.locator(".desk").inner_text()
+    until_said(page, "The network runs in the kernel (PyTorch, cpu).")
+    page.get_by_role("slider", name=SLIDER).press("End")
+    page.get_by_role("button", name="Run PGD").click()
+    own.epsilon = LEVELS[-1]
+    until_said(page, own.verdict())
+    assert saved[-1]["epsilon"] == LEVELS[-1]
     give(page, "mine.png", encoded(noise(20, 24, 3, seed=5)))
     until_said(page, "mine.png, resized")
-    state = page.evaluate("sent.at(-1)")
-    lab.clean, lab.label = state["clean"], state["label"]
-    torch.testing.assert_close(lab.image, photo_of(noise(20, 24, 3, seed=5)), rtol=0, atol=0)
-    page.evaluate("([clean]) => model.set('clean', clean)", [small_lab().clean])
-    until_said(page, small_lab().verdict().split(" → ")[0])
+    page.get_by_role("radio", name="FGSM").check()
+    own.clean, own.label, own.attack = saved[-1]["clean"], saved[-1]["label"], "fgsm"
+    torch.testing.assert_close(own.image, photo_of(noise(20, 24, 3, seed=5)), rtol=0, atol=0)
+    until_said(page, own.verdict())
+    own.image = small_picture(seed=2)
+    page.evaluate("(clean) => model.set('clean', clean)", own.clean)
+    until_said(page, own.verdict())
+    page.evaluate("close()")
+    assert page.locator("#cell").inner_html() == ""
 
 
 # --- the network of the book ---
@@ -554,37 +571,31 @@ def test_chelsea_is_attacked_in_the_page_as_by_the_library(open_page: Callable[.
     assert say(page) == verdict(model, images, images_adv, ball, "PGD, 20 steps")
 
 
-NO_WORKER = "delete globalThis.Worker;"
-NO_WASM = NO_WORKER + "delete globalThis.WebAssembly;"  # a worker has its own
-BROKEN = r"Failed to load resource|net::ERR"
-
-
-def weights(path: str) -> bool:
-    return path.endswith(".net")
+NO_WASM = {
+    "no WebAssembly": labs.Breakage(
+        "This browser has no WebAssembly",
+        script=labs.NO_WORKER + "; delete globalThis.WebAssembly",  # a worker has its own
+    ),
+    "no kernels": labs.Breakage(
+        "This browser has no WebAssembly",
+        lambda path, _: 404 if path.endswith(".wasm") else None,
+        expected=labs.FAILED,
+    ),
+}
 
 
 @pytest.mark.photo
 @pytest.mark.browser
-@pytest.mark.parametrize(
-    ("script", "break_", "sentence"),
-    [
-        (NO_WASM, lambda path: None, "This browser has no WebAssembly"),
-        ("", lambda path: 404 if path.endswith(".wasm") else None, "no WebAssembly"),
-        ("", lambda path: 404 if weights(path) else None, "the server answered 404"),
-        ("", lambda path: bytes(675_763) if weights(path) else None, "The weights are damaged"),
-        ("", lambda path: 404 if path.endswith("client.js") else None, "could not be fetched"),
-        ("", lambda path: (lambda route: route.abort()) if weights(path) else None, "connection"),
-    ],
-    ids=["no WebAssembly", "no kernels", "no weights", "damaged weights", "no engine", "offline"],
-)
+@pytest.mark.parametrize("rung", [*NO_WASM, *labs.REPLAYING])
 def test_without_the_network_the_page_replays(
-    open_page: Callable[..., Any], script: str, break_: Callable[[str], Any], sentence: str
+    open_page: Callable[..., Any], site: Path, rung: str
 ) -> None:
+    breakage = (NO_WASM | labs.REPLAYING)[rung]
     lab = real_lab()
-    page = open_page(lab, script=script, break_=break_, expected=BROKEN)
+    page = open_page(lab, **breakage.options(site))
     page.get_by_role("slider", name=SLIDER).press("End")
     lab.epsilon = 2 / 255
-    until_said(page, sentence)
+    until_said(page, breakage.says)
     until_said(page, "What you see was recorded when the book was made.")
     until_said(page, lab.verdict())
     page.get_by_role("radio", name="random signs").check()
@@ -602,7 +613,7 @@ def test_without_the_network_the_page_replays(
 @pytest.mark.photo
 @pytest.mark.browser
 def test_without_workers_it_runs_on_the_pages_thread(open_page: Callable[..., Any]) -> None:
-    page = open_page(real_lab(), script=NO_WORKER)
+    page = open_page(real_lab(), script=labs.NO_WORKER)
     page.get_by_role("slider", name=SLIDER).press("End")
     until_said(page, "The network runs in this page, on its main thread.")
     give(page, "mine.png", encoded(noise(30, 30, 3)))
@@ -625,7 +636,7 @@ def test_loading_is_seen_and_light(open_page: Callable[..., Any], site: Path) ->
 
     def slow(path: str) -> Any:
         asked.append(path)
-        return waiting.append if weights(path) else None
+        return waiting.append if labs.is_weights(path) else None
 
     page = open_page(real_lab(), break_=slow)
     page.wait_for_timeout(300)
