@@ -26,11 +26,9 @@ import torch
 from peers import PEERS
 from subjects import PIXELS, Subject, photos, robust_digits, standard_digits
 
+# How many test digits are attacked; half of them by minimal-norm attacks.
+DIGITS = 200
 RESULTS = Path(__file__).resolve().parent / "results"
-
-
-def _digits(n: int | None = None) -> list[Subject]:
-    return [standard_digits(n), robust_digits(n)]
 
 
 def _photos(pixels: int = PIXELS) -> list[Subject]:
@@ -47,13 +45,15 @@ def _one(subjects: list[Subject]) -> list[Subject]:
 
 
 TABLES: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
-    "strength": lambda: strength.rows(_digits()),
-    "minimal": lambda: minimal.rows(_digits(100)),
-    "ensemble": lambda: ensemble.rows(_digits()),
-    "speed": lambda: speed.rows([standard_digits()]),
+    "strength": lambda: strength.rows([standard_digits(DIGITS)]),
+    "robust_strength": lambda: strength.rows([robust_digits(DIGITS)]),
     "photos_strength": lambda: strength.rows(_photos()),
+    "minimal": lambda: minimal.rows([standard_digits(DIGITS // 2)]),
+    "robust_minimal": lambda: minimal.rows([robust_digits(DIGITS // 2)]),
     "photos_minimal": lambda: minimal.rows(_photos()),
-    "photos_speed": lambda: speed.rows(_one(_photos(pixels=224)), rounds=5),
+    "ensemble": lambda: ensemble.rows([standard_digits(DIGITS), robust_digits(DIGITS)]),
+    "speed": lambda: speed.rows([standard_digits()]),
+    "photos_speed": lambda: speed.rows(_one(_photos(pixels=224)), rounds=3),
 }
 
 

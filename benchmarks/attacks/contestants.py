@@ -57,7 +57,7 @@ def _ours() -> Table:
         "APGD-DLR": partial(attacks.apgd, steps=peers.APGD_STEPS, loss=losses.dlr),
         "APGD-T": partial(attacks.multi_targeted, steps=peers.APGD_STEPS),
         "Square": partial(attacks.square, queries=peers.QUERIES),
-        "AutoAttack": attacks.autoattack,
+        "AutoAttack": partial(attacks.autoattack, queries=peers.QUERIES),
     }
     return {name: _seeded(attack) for name, attack in table.items()}
 

@@ -2,9 +2,10 @@
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
-from peers import APGD_STEPS
+from peers import APGD_STEPS, QUERIES
 from subjects import Subject
 
 from within_epsilon.attacks import apgd, autoattack, count_evaluations, fmn, multi_targeted
@@ -26,7 +27,8 @@ def measure(subject: Subject, ball: Ball) -> dict[str, Any]:
     """Compare on one subject and threat model. Square, which needs no gradients, counts for 0."""
     data = subject.images, subject.labels
     with count_evaluations(subject.model) as together:
-        report = robust_accuracy(subject.model, data, autoattack, ball, diagnose=False)
+        attack = partial(autoattack, queries=QUERIES)
+        report = robust_accuracy(subject.model, data, attack, ball, diagnose=False)
     with count_evaluations(subject.model) as apart:
         apgd(subject.model, *data, ball, steps=APGD_STEPS)
         multi_targeted(subject.model, *data, ball, steps=APGD_STEPS)

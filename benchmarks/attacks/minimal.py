@@ -1,5 +1,6 @@
 """How close minimal-norm attacks come: the median distance to what they find."""
 
+import math
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +17,8 @@ def measure(subject: Subject, norm: str, one: Contestant, seed: int = 0) -> dict
     """Attack all examples and measure how far the adversarial ones are from the clean ones."""
     anywhere = Ball(norm, 0)  # only its norm counts
     with count_evaluations(subject.model) as cost:
-        images_adv = one.run(subject.model, subject.images, subject.labels, anywhere, seed)
+        # A copy: nobody is to change the images of those who come after.
+        images_adv = one.run(subject.model, subject.images.clone(), subject.labels, anywhere, seed)
     with torch.no_grad():
         fooled = subject.model(images_adv).argmax(dim=1) != subject.labels
     fooled &= ((images_adv >= 0) & (images_adv <= 1)).flatten(1).all(dim=1)
@@ -24,6 +26,8 @@ def measure(subject: Subject, norm: str, one: Contestant, seed: int = 0) -> dict
     # What was not fooled is infinitely far: the median counts it in.
     distances = torch.where(fooled, distances, torch.inf)
     attacked = len(subject.images)
+    ordered = distances.sort().values
+    middle = (ordered[(attacked - 1) // 2] + ordered[attacked // 2]).item() / 2
     return {
         "subject": subject.name,
         "norm": norm,
@@ -31,7 +35,7 @@ def measure(subject: Subject, norm: str, one: Contestant, seed: int = 0) -> dict
         "library": one.library,
         "n": attacked,
         "found": int(fooled.sum()),
-        "median": distances.quantile(0.5).item(),
+        "median": middle if math.isfinite(middle) else None,
         "gradients": cost.gradients / attacked,
         "forwards": cost.forwards / attacked,
     }

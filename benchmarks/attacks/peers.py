@@ -107,7 +107,7 @@ def _torchattacks(norm: str) -> Table:
 
 
 def _thorough(model: nn.Module, images: Tensor, labels: Tensor, ball: Ball, seed: int) -> Tensor:
-    """Run AutoAttack's four parts as published: 100 steps, where this class would take 10."""
+    """Run AutoAttack's four parts with as many steps as published: 100, not this class's 10."""
     import torchattacks
 
     common = {"norm": ball.norm.capitalize(), "eps": ball.epsilon, "seed": seed}
@@ -116,7 +116,7 @@ def _thorough(model: nn.Module, images: Tensor, labels: Tensor, ball: Ball, seed
         torchattacks.APGD(model, steps=APGD_STEPS, loss="ce", **common),
         torchattacks.APGDT(model, steps=APGD_STEPS, **targets),
         torchattacks.FAB(model, steps=APGD_STEPS, multi_targeted=True, **targets),
-        torchattacks.Square(model, n_queries=5000, **common),
+        torchattacks.Square(model, n_queries=QUERIES, **common),
     ]
     images_adv: Tensor = torchattacks.MultiAttack(parts)(images, labels)
     return images_adv

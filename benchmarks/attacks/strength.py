@@ -23,7 +23,8 @@ def measure(subject: Subject, ball: Ball, one: Contestant, seeds: int) -> dict[s
     standing = outside = 0
     with count_evaluations(subject.model) as cost:
         results = [
-            one.run(subject.model, subject.images, subject.labels, ball, seed).detach()
+            # A copy: nobody is to change the images of those who come after.
+            one.run(subject.model, subject.images.clone(), subject.labels, ball, seed).detach()
             for seed in range(seeds)
         ]
     for images_adv in results:
