@@ -9,16 +9,24 @@ import pytest
 import torch
 from torch import nn
 
-from within_epsilon.attacks import fmn
+from within_epsilon.attacks import boundary, carlini_wagner, deepfool, fmn
 
 NORMS = {"linf": math.inf, "l2": 2, "l1": 1}
 DUAL = {"linf": 1, "l2": 2, "l1": math.inf}
 # Name: attack, its norm, whether it takes targets, whether it asks for gradients, and by how
 # much its distances may exceed the least possible on linear models.
+FIRST = {"initial_constant": 0.1}
 ATTACKS = {
     "fmn, linf": (partial(fmn, norm="linf", steps=60), "linf", True, True, 0.01),
     "fmn, l2": (partial(fmn, norm="l2", steps=60), "l2", True, True, 0.01),
     "fmn, l1": (partial(fmn, norm="l1", steps=100), "l1", True, True, 0.01),
+    "deepfool, linf": (partial(deepfool, norm="linf"), "linf", False, True, 0.01),
+    "deepfool, l2": (deepfool, "l2", False, True, 0.01),
+    "carlini_wagner": (
+        partial(carlini_wagner, steps=40, step_size=0.05, binary_search_steps=5, **FIRST),
+        *("l2", True, True, 0.01),
+    ),
+    "boundary": (partial(boundary, steps=6, samples=40), "l2", False, False, None),
 }
 RANDOM = ("boundary",)
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -96,22 +104,51 @@ def test_where_nothing_is_found_the_image_comes_back_at_infinity(name):
     assert distances.tolist() == [math.inf] * 4 + [0] + [math.inf] * 5
 
 
-@every_attack
+def least_distances(model, images, labels, norm):
+    """Return the exact distances to the nearest other class of a linear model."""
+    weights, logits = model[1].weight.detach(), model(images).detach()
+    gaps = logits.gather(1, labels[:, None]) - logits
+    slopes = torch.linalg.vector_norm(weights[labels][:, None] - weights, DUAL[norm], dim=2)
+    return (gaps / slopes).nan_to_num(nan=math.inf).amin(dim=1)
+
+
+@pytest.mark.parametrize("name", [n for n in ATTACKS if n.startswith(("fmn", "deepfool"))])
 @pytest.mark.parametrize("classes", [2, 5])
 def test_on_a_linear_model_the_distance_is_the_least_possible(name, classes):
     attack, norm, *_, slack = ATTACKS[name]
     for seed in range(3):
         model, images, labels = linear(classes, torch.Generator().manual_seed(seed))
-        weights, logits = model[1].weight.detach(), model(images).detach()
-        gaps = logits.gather(1, labels[:, None]) - logits
-        slopes = torch.linalg.vector_norm(weights[labels][:, None] - weights, DUAL[norm], dim=2)
-        least = (gaps / slopes).nan_to_num(nan=math.inf).amin(dim=1)
+        least = least_distances(model, images, labels, norm)
         # l1 moves a single pixel: only where it has the room is the formula the truth.
         inside = least < 0.4 if norm == "l1" else least < torch.inf
         assert inside.sum() > 4
         _, distances = attack(model, images, labels)
         assert (distances[inside] >= least[inside] * (1 - 1e-9)).all()
         assert (distances[inside] <= least[inside] * (1 + slack)).all()
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_carlini_wagner_finds_the_least_distance_over_all_targets(classes):
+    # Untargeted it heads for the likeliest class, which need not be the nearest.
+    model, images, labels = linear(classes, torch.Generator().manual_seed(0))
+    images, labels = images[:4], labels[:4]
+    distances = []
+    for target in range(classes):
+        targets = torch.full_like(labels, target)
+        options = {"steps": 100, "step_size": 0.03, "binary_search_steps": 8, **FIRST}
+        found = carlini_wagner(model, images, targets, targeted=True, **options).distances
+        distances.append(torch.where(labels == target, torch.inf, found))
+    least = least_distances(model, images, labels, "l2")
+    torch.testing.assert_close(torch.stack(distances).amin(dim=0), least, rtol=0.01, atol=0)
+
+
+def test_decisions_alone_lead_to_the_least_distance_between_two_classes():
+    model, images, labels = linear(2, torch.Generator().manual_seed(0))
+    distances = boundary(model, images, labels, steps=15).distances
+    least = least_distances(model, images, labels, "l2")
+    assert (distances >= least * (1 - 1e-9)).all()
+    assert distances.median() <= 1.02 * least.median()
+    assert (distances <= 1.1 * least).all()
 
 
 @every_attack
@@ -262,6 +299,16 @@ def test_a_model_without_gradient_is_refused(name):
         (fmn, {"norm": "l2", "steps": 0}, "steps: expected at least 1"),
         (fmn, {"norm": "l2", "step_size": 0}, "step_size"),
         (fmn, {"norm": "l2", "gamma": 1.0}, "gamma"),
+        (deepfool, {"norm": "l1"}, "use attacks.fmn"),
+        (deepfool, {"overshoot": -0.1}, "overshoot"),
+        (deepfool, {"rivals": 0}, "rivals: expected at least 1"),
+        (carlini_wagner, {"binary_search_steps": 0}, "binary_search_steps"),
+        (carlini_wagner, {"step_size": 0}, "step_size"),
+        (carlini_wagner, {"confidence": -1.0}, "confidence"),
+        (boundary, {"samples": 0}, "samples: expected at least 1"),
+        (boundary, {"targeted": True}, "starts"),
+        (boundary, {"starts": torch.zeros(3, 2, 3, 3)}, "starts: expected"),
+        (boundary, {"indices": [1]}, "indices: expected 10"),
     ],
 )
 def test_impossible_settings_are_refused(attack, options, message):

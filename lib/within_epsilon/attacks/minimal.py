@@ -83,6 +83,11 @@ class Closest:
         """Which examples have an adversarial image, (N,), bool."""
         return self.distances.isfinite()
 
+    @property
+    def movable(self) -> Tensor:
+        """The examples whose adversarial image is not the clean one, (M,), int64."""
+        return (self.found & (self.distances > 0)).nonzero().squeeze(1)
+
     def result(self) -> Minimal:
         """Return what was kept."""
         return Minimal(self.images_adv, self.distances)
@@ -188,8 +193,10 @@ def check_norm(norm: str, *known: str) -> None:
         )
 
 
-def bisect(model: nn.Module, closest: Closest, aim: Aim, steps: int) -> None:
-    """Shorten what was found, by halving the straight way back to the clean image.
+def bisect(
+    model: nn.Module, closest: Closest, rows: Tensor, images_adv: Tensor, aim: Aim, steps: int
+) -> None:
+    """Halve the straight way from adversarial images back to the clean ones.
 
     Every point of that way lies in [0, 1]. It may cross the border between two classes
     several times; one of the crossings is found.
@@ -199,26 +206,28 @@ def bisect(model: nn.Module, closest: Closest, aim: Aim, steps: int) -> None:
     model : nn.Module
         Takes images in [0, 1], returns logits (N, K).
     closest : Closest
-        What was found; shortened in place.
+        Is offered every point that is tried.
+    rows : Tensor of shape (M,), int64
+        Which examples.
+    images_adv : Tensor of shape (M, ...)
+        Where the ways begin: adversarial images.
     aim : Aim
-        What the attack wants.
+        What the attack wants of all examples.
     steps : int
         Halvings, a forward pass each; what is left to gain halves with every one.
     """
-    rows = (closest.found & (closest.distances > 0)).nonzero().squeeze(1)
     if not len(rows):
         return
-    clean, far = closest.images[rows], closest.images_adv[rows].clone()
-    lower, upper = (
-        per_pixel(torch.full_like(closest.distances[rows], end), clean) for end in (0, 1)
-    )
+    clean, aim = closest.images[rows], aim[rows]
+    lower = torch.zeros_like(closest.distances[rows])
+    upper = torch.ones_like(lower)
     for _ in range(steps):
         middle = (lower + upper) / 2
-        images_adv = torch.lerp(clean, far, middle.to(clean)).clamp_(0, 1)
-        _, reached = score(model, images_adv, aim[rows])
-        closest.offer(rows, images_adv, reached)
-        upper = torch.where(per_pixel(reached, clean), middle, upper)
-        lower = torch.where(per_pixel(reached, clean), lower, middle)
+        point = torch.lerp(clean, images_adv, per_pixel(middle, clean).to(clean)).clamp_(0, 1)
+        _, reached = score(model, point, aim)
+        closest.offer(rows, point, reached)
+        upper = torch.where(reached, middle, upper)
+        lower = torch.where(reached, lower, middle)
 
 
 def free(gradient: Tensor, images_adv: Tensor) -> Tensor:

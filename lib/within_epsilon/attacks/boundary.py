@@ -1,0 +1,204 @@
+"""A boundary attack: along the decision boundary, knowing the decisions alone."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from within_epsilon.attacks.common import Aim, check_call, check_counts, score
+from within_epsilon.attacks.gradient import Callback
+from within_epsilon.attacks.minimal import Closest, Minimal, begin, bisect, per_pixel
+from within_epsilon.checks import check_images, check_indices
+from within_epsilon.geometry import steepest_rows
+from within_epsilon.losses import margin_loss
+from within_epsilon.runtime import example_generators
+
+# Images of noise tried as a start, halvings of the way back, halvings of a leap.
+_TRIES, _HALVINGS, _LEAPS = 100, 12, 10
+# How far the samples lie from the boundary, in units of the distance from the clean image.
+_PROBE = 0.01
+# Images to ask the model about at a time, where the batch is smaller.
+_CHUNK = 128
+
+
+def boundary(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    steps: int = 25,
+    samples: int = 100,
+    starts: Tensor | None = None,
+    targeted: bool = False,
+    seed: int = 0,
+    indices: Tensor | Sequence[int] | None = None,
+    callback: Callback | None = None,
+) -> Minimal:
+    r"""Look for the nearest adversarial images (l2), asking for nothing but decisions.
+
+    This is HopSkipJump, the boundary attack that estimates the boundary's normal. From a
+    point on it, each step asks about random neighbours,
+
+    .. math:: v = \sum_i (\varphi_i - \bar\varphi)\, u_i, \quad
+              \varphi_i = \pm 1 \text{ as } x' + r u_i \text{ is adversarial or not,}
+
+    leaps along v, which points away from the clean image's region, and walks straight back
+    towards the clean image until it meets the boundary again.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Takes images in [0, 1], returns logits (N, K), of which the largest alone counts.
+    images : Tensor of shape (N, ...)
+        Clean pixels in [0, 1].
+    labels : Tensor of shape (N,), int64
+        The true classes, or the target classes if `targeted`.
+    steps : int
+        Rounds, >= 1.
+    samples : int
+        Neighbours asked about in the first round, >= 1; in the t-th, sqrt(t) times as many.
+        All in all about 2/3 samples steps^1.5 queries an example.
+    starts : Tensor of shape (N, ...), optional
+        Adversarial images to start from, such as photos of the target; by default, images of
+        noise.
+    targeted : bool
+        Look for images that the model takes for the labels; needs `starts`.
+    seed : int
+        Seed of the experiment.
+    indices : Tensor or sequence of int, shape (N,), optional
+        Positions in the data set, which key the randomness; 0 ... N - 1 by default.
+    callback : callable, optional
+        ``callback(step, images_adv, distances)`` at the start, as step 0, and after every
+        round, with the closest points so far.
+
+    Returns
+    -------
+    Minimal
+        The closest adversarial images found and their l2 distances: 0 where the clean image
+        is adversarial, infinite (and the clean image) where no start fools the model.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If images, labels or logits are unusable (see `checks`), steps or samples < 1, or
+        starts missing or of another shape.
+
+    Notes
+    -----
+    Deviations from the paper: the samples' distance r is a hundredth of that from the clean
+    image, and the walk back is halved twelve times, where the paper lets both shrink with
+    the number of pixels until float32 cannot tell them from nothing; each round begins at
+    the closest point so far. Samples are measured after clipping to [0, 1].
+
+    References
+    ----------
+    Chen, Jordan, Wainwright, "HopSkipJumpAttack: a Query-Efficient Decision-Based Attack",
+    IEEE S&P 2020, Algorithms 1 and 2. It needs far fewer queries than the random walk of
+    Brendel, Rauber, Bethge, "Decision-Based Adversarial Attacks", ICLR 2018.
+    """
+    images = check_call(model, images, labels, margin_loss)
+    check_counts(steps=steps, samples=samples)
+    if starts is None and targeted:
+        raise ValueError("starts: expected images of the targets, received none; noise is of none")
+    if starts is not None:
+        check_images(starts)
+        if starts.shape != images.shape:
+            raise ValueError(
+                f"starts: expected one per image, shape {tuple(images.shape)}, received "
+                f"{tuple(starts.shape)}"
+            )
+    generators = example_generators(check_indices(indices, len(images)), seed)
+    aim = Aim(labels, margin_loss, targeted=targeted)
+    closest, rows = begin(model, images, aim, "l2")
+    _start(model, closest, rows, aim, starts, generators)
+    rows = closest.movable
+    bisect(model, closest, rows, closest.images_adv[rows], aim, _HALVINGS)
+    for step in range(steps + 1):
+        if step > 0 and len(rows):
+            count = round(samples * step**0.5)
+            direction = _normal(model, closest, rows, aim, count, generators)
+            _leap(model, closest, rows, aim, direction, step)
+        if callback is not None:
+            callback(step, closest.images_adv.clone(), closest.distances.clone())
+    return closest.result()
+
+
+def _start(
+    model: nn.Module,
+    closest: Closest,
+    rows: Tensor,
+    aim: Aim,
+    starts: Tensor | None,
+    generators: Sequence[torch.Generator],
+) -> None:
+    """Offer the given starts, or noise until every example is fooled."""
+    for attempt in range(_TRIES if starts is None else 1):
+        if not len(rows):
+            return
+        if starts is None:
+            shape = closest.images.shape[1:]
+            noise = [torch.rand(shape, generator=generators[row]) for row in rows.tolist()]
+            candidates = torch.stack(noise).to(closest.images)
+            # Every other time black and white, which reaches further.
+            candidates = candidates.round() if attempt % 2 else candidates
+        else:
+            candidates = starts[rows].to(closest.images)
+        _, reached = score(model, candidates, aim[rows])
+        closest.offer(rows, candidates, reached)
+        rows = rows[~reached]
+
+
+def _normal(
+    model: nn.Module,
+    closest: Closest,
+    rows: Tensor,
+    aim: Aim,
+    count: int,
+    generators: Sequence[torch.Generator],
+) -> Tensor:
+    """Estimate the direction into the adversarial region, of length 1, (M, ...)."""
+    here, radii = closest.images_adv[rows], _PROBE * closest.distances[rows]
+    at_a_time = max(_CHUNK // len(rows), 1)
+    signed = torch.zeros_like(here, dtype=radii.dtype)
+    plain, votes = torch.zeros_like(signed), torch.zeros_like(radii)
+    for first in range(0, count, at_a_time):
+        number = min(at_a_time, count - first)
+        units = _directions([generators[row] for row in rows.tolist()], number, here)
+        points = (here + units * per_pixel(radii, here)).clamp_(0, 1).to(here)
+        moves = points.to(radii) - here.to(radii)
+        _, reached = score(model, points.flatten(0, 1), aim[rows.repeat(number)])
+        signs = (2.0 * reached - 1).to(radii).view(number, len(rows))
+        signed += (moves * signs.view(*signs.shape, *[1] * (here.ndim - 1))).sum(dim=0)
+        plain += moves.sum(dim=0)
+        votes += signs.sum(dim=0)
+    mean = votes / count
+    # Where all agree, the mean sample is all there is to go by.
+    mean = torch.where(mean.abs() == 1, torch.zeros_like(mean), mean)
+    estimate = signed - per_pixel(mean, here) * plain
+    return steepest_rows(estimate.flatten(1), "l2").view_as(here)
+
+
+def _directions(generators: Sequence[torch.Generator], number: int, like: Tensor) -> Tensor:
+    """Draw directions of length 1, `number` for each example, (number, M, ...)."""
+    # One by one: drawn together, they would depend on how many are.
+    draws = [
+        torch.stack([torch.randn(like[0].numel(), generator=g) for _ in range(number)])
+        for g in generators
+    ]
+    units = torch.nn.functional.normalize(torch.stack(draws, dim=1), dim=2)
+    return units.to(like.device).view(number, *like.shape)
+
+
+def _leap(
+    model: nn.Module, closest: Closest, rows: Tensor, aim: Aim, direction: Tensor, step: int
+) -> None:
+    """Leap into the adversarial region, less far until it is met, then walk back."""
+    here, lengths = closest.images_adv[rows], closest.distances[rows] / step**0.5
+    for _ in range(_LEAPS):
+        points = (here + direction * per_pixel(lengths, here)).clamp_(0, 1).to(here)
+        _, reached = score(model, points, aim[rows])
+        bisect(model, closest, rows[reached], points[reached], aim, _HALVINGS)
+        rows, here, direction = rows[~reached], here[~reached], direction[~reached]
+        lengths = lengths[~reached] / 2
+        if not len(rows):
+            return

@@ -1,0 +1,120 @@
+"""DeepFool: walk to the nearest border of the model's linear approximation, again and again."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from within_epsilon.attacks.common import Aim, check_call, check_counts, score
+from within_epsilon.attacks.gradient import Callback
+from within_epsilon.attacks.minimal import (
+    Minimal,
+    begin,
+    bisect,
+    check_norm,
+    dual_norm,
+    nearest_rival,
+    per_pixel,
+)
+from within_epsilon.geometry import steepest_rows
+from within_epsilon.losses import margin_loss
+
+# Halvings of the way back from where the walk ended.
+_HALVINGS = 10
+
+
+def deepfool(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    norm: Literal["l2", "linf"] = "l2",
+    steps: int = 50,
+    overshoot: float = 0.02,
+    rivals: int = 9,
+    callback: Callback | None = None,
+) -> Minimal:
+    r"""Look for the nearest adversarial images with DeepFool.
+
+    .. math:: x_{t+1} = x_t + \frac{h(x_t)_y - h(x_t)_j}{\|w_j\|_*}\, d_j, \quad
+              w_j = \nabla h(x_t)_j - \nabla h(x_t)_y
+
+    with the class j whose border :math:`(h(x_t)_y - h(x_t)_j) / \|w_j\|_*` is nearest and
+    :math:`d_j` the direction of length 1 that is steepest along :math:`w_j`.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Takes images in [0, 1], returns logits (N, K).
+    images : Tensor of shape (N, ...)
+        Clean pixels in [0, 1].
+    labels : Tensor of shape (N,), int64
+        The true classes.
+    norm : {"l2", "linf"}
+        How distance is measured.
+    steps : int
+        Steps at most, >= 1. An example that fools the model takes no more.
+    overshoot : float
+        By which share of its length a step goes beyond the border, >= 0.
+    rivals : int
+        How many other classes to consider, the likeliest at every step: a gradient each.
+    callback : callable, optional
+        ``callback(step, images_adv, distances)`` at every point visited: the clean images
+        as step 0, then 1, 2, ...; with the shortest distances so far.
+
+    Returns
+    -------
+    Minimal
+        The adversarial images found and their distances in `norm`: 0 where the clean image
+        is adversarial, infinite (and the clean image) where nothing was found.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If images, labels, logits or gradient are unusable (see `checks`), the norm is
+        neither l2 nor linf, steps or rivals < 1, or overshoot < 0.
+
+    Notes
+    -----
+    Deviations from the paper: every step overshoots, not their sum at the end; pixels stay
+    in [0, 1], and those at its edge which a step would push outwards are left out of it;
+    at the end the straight way back to the clean image is halved ten times, so that the
+    overshoot does not lengthen the result.
+
+    References
+    ----------
+    Moosavi-Dezfooli, Fawzi, Frossard, "DeepFool: a Simple and Accurate Method to Fool Deep
+    Neural Networks", CVPR 2016, Algorithm 2; equations 10 and 11 for other norms.
+    """
+    images = check_call(model, images, labels, margin_loss)
+    check_norm(norm, "l2", "linf")
+    check_counts(steps=steps, rivals=rivals)
+    if overshoot < 0:
+        raise ValueError(f"overshoot: expected a share >= 0, received {overshoot}")
+    aim = Aim(labels, margin_loss)
+    closest, rows = begin(model, images, aim, norm)
+    # Wide enough that half-precision pixels do not round short steps away.
+    nudge = torch.finfo(images.dtype).eps
+    position = images.to(closest.distances.dtype, copy=True)
+    if callback is not None:
+        callback(0, images.clone(), closest.distances.clone())
+    for step in range(1, steps + 1):
+        if not len(rows):
+            break
+        here = position[rows].to(images)
+        _, gaps, uphill = nearest_rival(model, here, labels[rows], norm, rivals)
+        # A little more, or on the border itself nothing would move.
+        lengths = (1 + overshoot) * gaps.abs() / dual_norm(uphill, norm) + nudge
+        direction = steepest_rows(uphill.flatten(1).to(position), norm).view_as(here)
+        widest = float(here[0].numel())
+        moved = position[rows] + direction * per_pixel(lengths, here).clamp(max=widest)
+        position[rows] = moved.clamp_(0, 1).to(position)
+        images_adv = position[rows].to(images)
+        _, reached = score(model, images_adv, aim[rows])
+        closest.offer(rows, images_adv, reached)
+        if callback is not None:
+            callback(step, position.to(images.dtype, copy=True), closest.distances.clone())
+        rows = rows[~reached]
+    rows = closest.movable
+    bisect(model, closest, rows, closest.images_adv[rows], aim, _HALVINGS)
+    return closest.result()
