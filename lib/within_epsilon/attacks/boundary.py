@@ -17,8 +17,8 @@ from within_epsilon.runtime import example_generators
 _TRIES, _HALVINGS, _LEAPS = 100, 12, 10
 # How far the samples lie from the boundary, in units of the distance from the clean image.
 _PROBE = 0.01
-# Images to ask the model about at a time, where the batch is smaller.
-_CHUNK = 128
+# Samples that are drawn together, and pixels shown to the model together at most.
+_BLOCK, _PIXELS = 8, 2**22
 
 
 def boundary(
@@ -56,7 +56,8 @@ def boundary(
     steps : int
         Rounds, >= 1.
     samples : int
-        Neighbours asked about in the first round, >= 1; in the t-th, sqrt(t) times as many.
+        Neighbours asked about in the first round, >= 1; in the t-th, sqrt(t) times as many,
+        rounded up to eights.
         All in all about 2/3 samples steps^1.5 queries an example.
     starts : Tensor of shape (N, ...), optional
         Adversarial images to start from, such as photos of the target; by default, images of
@@ -158,35 +159,32 @@ def _normal(
 ) -> Tensor:
     """Estimate the direction into the adversarial region, of length 1, (M, ...)."""
     here, radii = closest.images_adv[rows], _PROBE * closest.distances[rows]
-    at_a_time = max(_CHUNK // len(rows), 1)
+    at_a_time = max(_PIXELS // here.numel(), 1)
     signed = torch.zeros_like(here, dtype=radii.dtype)
     plain, votes = torch.zeros_like(signed), torch.zeros_like(radii)
-    for first in range(0, count, at_a_time):
-        number = min(at_a_time, count - first)
-        units = _directions([generators[row] for row in rows.tolist()], number, here)
+    chosen = [generators[row] for row in rows.tolist()]
+    blocks = range(0, count, _BLOCK)
+    for units in (part for _ in blocks for part in _directions(chosen, here).split(at_a_time)):
         points = (here + units * per_pixel(radii, here)).clamp_(0, 1).to(here)
         moves = points.to(radii) - here.to(radii)
-        _, reached = score(model, points.flatten(0, 1), aim[rows.repeat(number)])
-        signs = (2.0 * reached - 1).to(radii).view(number, len(rows))
+        _, reached = score(model, points.flatten(0, 1), aim[rows.repeat(len(units))])
+        signs = (2.0 * reached - 1).to(radii).view(len(units), len(rows))
         signed += (moves * signs.view(*signs.shape, *[1] * (here.ndim - 1))).sum(dim=0)
         plain += moves.sum(dim=0)
         votes += signs.sum(dim=0)
-    mean = votes / count
+    mean = votes / (len(blocks) * _BLOCK)
     # Where all agree, the mean sample is all there is to go by.
     mean = torch.where(mean.abs() == 1, torch.zeros_like(mean), mean)
     estimate = signed - per_pixel(mean, here) * plain
     return steepest_rows(estimate.flatten(1), "l2").view_as(here)
 
 
-def _directions(generators: Sequence[torch.Generator], number: int, like: Tensor) -> Tensor:
-    """Draw directions of length 1, `number` for each example, (number, M, ...)."""
-    # One by one: drawn together, they would depend on how many are.
-    draws = [
-        torch.stack([torch.randn(like[0].numel(), generator=g) for _ in range(number)])
-        for g in generators
-    ]
+def _directions(generators: Sequence[torch.Generator], like: Tensor) -> Tensor:
+    """Draw directions of length 1, a block of them for each example, (block, M, ...)."""
+    # Always as many: what a generator yields depends on how much is asked of it at once.
+    draws = [torch.randn(_BLOCK, like[0].numel(), generator=g) for g in generators]
     units = torch.nn.functional.normalize(torch.stack(draws, dim=1), dim=2)
-    return units.to(like.device).view(number, *like.shape)
+    return units.to(like.device).view(_BLOCK, *like.shape)
 
 
 def _leap(
