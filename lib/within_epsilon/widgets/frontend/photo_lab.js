@@ -12,6 +12,10 @@ import { PICTURES_CSS, addSigns, amplification, decodePixels, decodeSigns, diffe
 const INTAKE = new URL("./picture_intake.js", import.meta.url);
 const PNG = new URL("./png.js", import.meta.url);
 
+const fetchPart = (module) => import(module).catch(() => {
+  throw new Error("A part of this page could not be fetched: is there a connection?");
+});
+
 const PATIENCE = 400; // milliseconds without a change before the curve is filled
 const LEVEL = 1 / 255;
 
@@ -185,9 +189,9 @@ export async function render({ model, el }) {
     lab.touch();
     desk.say(`Reading ${file.name} …`);
     try {
-      const { takePicture } = await import(INTAKE);
+      const { takePicture } = await fetchPart(INTAKE);
       const pixels = await takePicture(file, shape);
-      const { readNote, writePng } = await import(PNG);
+      const { readNote, writePng } = await fetchPart(PNG);
       if (mine !== taking) return;
       const norm = distance(pixels, lab.subject.image);
       const note = readNote(new Uint8Array(await file.arrayBuffer()));
@@ -221,16 +225,17 @@ export async function render({ model, el }) {
 
   async function save() {
     const { point, epsilon, label } = seen;
-    const { writePng } = await import(PNG);
     const after = argmax(point.probabilities);
-    const words = attackWords({ ...seen, stepSize: undefined }, name);
-    const note = `${name(label)} → ${name(after)}, l∞ ε = ${radius(epsilon)}, ${words}`;
+    const note = `${name(label)} → ${name(after)}, l∞ ε = ${radius(epsilon)}, ${attackWords(seen, name)}`;
     try {
+      const { writePng } = await fetchPart(PNG);
       const file = new Blob([await writePng(point.image, shape, note)], { type: "image/png" });
-      const link = html("a", { href: URL.createObjectURL(file), download: `${slug(name(after))}.png` });
+      const link = html("a", { href: URL.createObjectURL(file),
+        download: `${slug(name(after))}.png` });
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-      desk.say(`Saved ${link.download}, 8 bits to a colour. Load it back, or drop it here: what did rounding leave?`);
+      desk.say(`Saved ${link.download}, 8 bits to a colour. Load it back, or drop it here: `
+        + "what did rounding leave?");
     } catch (error) {
       desk.say(error.message);
     }
@@ -240,8 +245,8 @@ export async function render({ model, el }) {
   epsilon.querySelector("input").before(legend, line.node);
   card.append(html("style", {}, PICTURES_CSS + CURVE_CSS + CATEGORY_CSS + DESK_CSS), row,
     part(html("div", { class: "row bottom spread" }, attack, reset)),
-    part(epsilon), notice, part(html("div", { class: "row aim" }, category.node, run)), part(pgd), verdict,
-    part(top.node), desk.node);
+    part(epsilon), notice, part(html("div", { class: "row aim" }, category.node, run)), part(pgd),
+    verdict, part(top.node), desk.node);
   lab.changed();
   return () => card.close();
 }
