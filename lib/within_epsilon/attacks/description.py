@@ -17,6 +17,11 @@ _NAMES = {
     "apgd": "APGD",
     "multi_targeted": "targeted APGD-DLR",
     "autoattack": "AutoAttack: APGD-CE, targeted APGD-DLR, FMN, Square",
+    "square": "Square Attack",
+    "fmn": "FMN",
+    "deepfool": "DeepFool",
+    "carlini_wagner": "Carlini and Wagner",
+    "boundary": "boundary attack",
 }
 
 
