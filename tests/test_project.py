@@ -61,7 +61,7 @@ def test_no_tracked_file_is_heavy_or_knows_one_machine():
         path = ROOT / name
         if not path.exists():  # deleted, and not yet committed
             continue
-        assert path.stat().st_size < 1_500_000, name
+        assert path.stat().st_size < 1_600_000, name
         if path.suffix in {".py", ".md", ".ipynb", ".yml", ".toml", ".js", ""}:
             text = path.read_text(encoding="utf-8", errors="ignore")
             assert not re.search(r"/(?:root|home)/\w", text), (
