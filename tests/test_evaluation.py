@@ -231,7 +231,8 @@ def test_half_precision_changes_the_result_little(dtype):
     test, attack = digits().test, partial(pgd, steps=10)
     whole = robust_accuracy(digits_classifier(), (test.images, test.labels), attack, BALL)
     data = test.images.to(dtype), test.labels
-    half = robust_accuracy(digits_classifier().to(dtype), data, attack, BALL)
+    # In float16 some gradients do vanish, and would be warned of.
+    half = robust_accuracy(digits_classifier().to(dtype), data, attack, BALL, diagnose=False)
     assert half.clean_accuracy == pytest.approx(whole.clean_accuracy, abs=0.02)
     assert half.robust_accuracy == pytest.approx(whole.robust_accuracy, abs=0.04)
 

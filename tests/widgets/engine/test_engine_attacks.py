@@ -148,6 +148,7 @@ def test_a_step_is_the_librarys_to_the_bit() -> None:
             stepSize=step_size,
             epsilon=epsilon,
         )
-        expected = _step(ball, clean[None], image[None], gradient[None], step_size)[0]
+        region = ball.within(clean[None])
+        expected = _step(ball, region, image[None], gradient[None], step_size)[0]
         assert torch.equal(decode(answer), expected)
         assert ball.admits(clean[None], decode(answer)[None]).all()
