@@ -9,9 +9,9 @@ export function takeStep(clean, image, gradient, stepSize, epsilon, direction = 
   const [stride, reach] = [fround(stepSize), fround(epsilon)];
   for (let i = 0; i < clean.length; i += 1) {
     const pixel = clean[i];
-    const delta = fround(fround(image[i] - pixel) + fround(stride * direction(gradient[i])));
+    const point = fround(image[i] + fround(stride * direction(gradient[i])));
     const lower = Math.max(fround(pixel - reach), 0);
     const upper = Math.min(fround(pixel + reach), 1);
-    image[i] = Math.min(Math.max(fround(pixel + delta), lower), upper);
+    image[i] = Math.min(Math.max(point, lower), upper);
   }
 }
