@@ -177,6 +177,35 @@ def test_steepest_reaches_the_dual_norm(which, gradient):
     assert torch.equal(step[0], torch.zeros(9, dtype=torch.float64))
 
 
+@settings(deadline=None)
+@given(
+    arrays(np.float64, (4, 20), elements=st.floats(-1e3, 1e3, allow_subnormal=False)),
+    arrays(np.float64, (4, 20), elements=st.sampled_from([0, 0.1, 0.5, 1]) | st.floats(0, 1)),
+    st.floats(0, 25),
+)
+def test_no_l1_step_within_the_pixels_rises_further_than_the_regions(slopes, points, length):
+    slopes, points = torch.from_numpy(slopes), torch.from_numpy(points)
+    step = Ball("l1", 1).within(points).steepest(points, slopes, length)
+    assert (norm(step, "l1") <= length * (1 + 1e-12)).all()
+    assert (points + step).clamp(0, 1).sub(points + step).abs().max() < 1e-12
+    assert not step[slopes == 0].any()
+    # Linear programming's dual: every price t per unit of length bounds what can be reached,
+    # length * t + sum room * max(|slope| - t, 0), and the lowest bound is attained.
+    room = torch.where(slopes < 0, points, 1 - points)
+    prices = torch.cat([slopes.abs(), torch.zeros(4, 1, dtype=torch.float64)], dim=1)
+    spare = (slopes.abs().unsqueeze(1) - prices.unsqueeze(2)).clamp(min=0)
+    bounds = length * prices + (room.unsqueeze(1) * spare).sum(dim=2)
+    reached = (slopes * step).sum(dim=1)
+    np.testing.assert_allclose(reached, bounds.amin(dim=1), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("which", NORMS)
+def test_a_step_in_a_region_is_the_balls_where_pixels_have_room(which):
+    points, slopes = torch.full((3, 1, 4, 4), 0.5), torch.randn(3, 1, 4, 4)
+    step = Ball(which, 0.2).within(points).steepest(points, slopes, 0.3)
+    torch.testing.assert_close(step, 0.3 * Ball(which, 0.2).steepest(slopes))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("which", NORMS)
 def test_steepest_does_not_depend_on_the_size_of_the_gradient(which, dtype):

@@ -169,6 +169,42 @@ def steepest_rows(rows: Tensor, norm: Norm) -> Tensor:
     return torch.zeros_like(rows).scatter_(1, largest, rows.gather(1, largest).sign())
 
 
+def steepest_rows_l1(rows: Tensor, length: float, room: Tensor) -> Tensor:
+    """Return the maximiser of <row, d> over all d of that l1 norm, with |d_i| <= room_i.
+
+    Coordinates are filled in the order of their slopes, each until it has no room left,
+    until the length is spent.
+
+    Parameters
+    ----------
+    rows : Tensor of shape (N, D)
+        Gradients, in any floating-point dtype.
+    length : float
+        How much all coordinates may move together, >= 0.
+    room : Tensor of shape (N, D)
+        How far each coordinate may move in the direction of its slope, >= 0.
+
+    Returns
+    -------
+    Tensor of shape (N, D)
+        Steps; zero where the slope is zero.
+    """
+    slopes = rows.abs().masked_fill_(room <= 0, 0)
+    number = 1
+    while True:
+        steepest, places = slopes.topk(number, dim=1)
+        space = room.gather(1, places).masked_fill_(steepest == 0, 0)
+        filled = space.cumsum(dim=1)
+        # Mostly the first coordinate has room enough, and no row has to be sorted further.
+        enough = (filled[:, -1] >= length) | (steepest[:, -1] == 0)
+        if number == rows.shape[1] or bool(enough.all()):
+            break
+        number = min(8 * number, rows.shape[1])
+    moved = (length - (filled - space)).clamp_(min=0).minimum(space)
+    signs = rows.gather(1, places).sign()
+    return torch.zeros_like(rows).scatter_(1, places, signs * moved)
+
+
 def draw_rows(
     norm: Norm, size: int, generators: Sequence[torch.Generator], *, inside: bool
 ) -> Tensor:

@@ -88,6 +88,33 @@ class Region:
         change = project(double(delta).flatten(1), self.epsilon).view_as(self._clean)
         return self._rounded((self._clean + change).clamp_(0, 1), change)
 
+    def steepest(self, points: Tensor, uphill: Tensor, length: float) -> Tensor:
+        """Return the step of that length, in the ball's norm, that raises a linear function most.
+
+        Parameters
+        ----------
+        points : Tensor of shape (N, ...)
+            Where the steps begin, with pixels in [0, 1].
+        uphill : Tensor of shape (N, ...)
+            Gradients of what is to rise.
+        length : float
+            Norm of the steps, in pixel units, >= 0.
+
+        Returns
+        -------
+        Tensor of shape (N, ...)
+            `length` times `threat.Ball.steepest`; what leaves [0, 1] is for `clip` to bring
+            back. For l1, whose best step moves a single pixel, a pixel goes no further than 0
+            or 1, and what is left of the length goes to the next best.
+        """
+        rows = uphill.flatten(1)
+        if self.norm == "l1":
+            room = torch.where(uphill < 0, points, 1 - points).flatten(1)
+            step = geometry.steepest_rows_l1(rows, length, room.to(rows))
+        else:
+            step = geometry.steepest_rows(rows, self.norm).mul_(length)
+        return step.view_as(uphill).to(points)
+
     def nearest(self, points: Tensor) -> Tensor:
         """Return the nearest points of the region (Euclidean distance), for linf and l1.
 

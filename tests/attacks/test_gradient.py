@@ -4,11 +4,12 @@ import math
 import statistics
 import time
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from within_epsilon.attacks import fgsm, input_gradient, pgd, random_noise
+from within_epsilon.attacks import fgsm, input_gradient, pgd, random_noise, starting_points
 from within_epsilon.attacks.common import Aim, Worst, score
 from within_epsilon.data import digits
 from within_epsilon.losses import cross_entropy, margin_loss
@@ -290,3 +291,25 @@ def test_noise_is_as_large_as_the_ball_allows(norm):
     length = Ball(norm, 0.2).length(noisy - images)
     torch.testing.assert_close(length, torch.full((4,), 0.2).double(), rtol=1e-5, atol=0)
     assert len({tuple(image.flatten().tolist()) for image in noisy}) == 4
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_starts_lie_anywhere_between_the_image_and_the_surface(norm):
+    images, ball = torch.full((2000, 64), 0.5), Ball(norm, 0.2)
+    starts = starting_points(images, ball)
+    assert ball.admits(images, starts).all()
+    lengths = (ball.length(starts - images) / 0.2).sort().values.numpy()
+    if norm == "linf":
+        assert (
+            lengths[0] > 0.8
+        )  # uniform in the ball: some pixel of 64 has nearly its largest change
+    else:
+        # A uniform share of a length that 64 dimensions leave next to 1.
+        shares = np.linspace(0, 1, 2000)
+        assert np.abs(lengths - shares).max() < 0.06
+    assert torch.equal(starting_points(images[5:7], ball, indices=[5, 6]), starts[5:7])
+    assert not torch.equal(starting_points(images, ball, restart=1), starts)
+    run = pgd(
+        nn.Linear(64, 2).eval(), images[:3], torch.zeros(3).long(), ball, steps=1, step_size=1e-9
+    )
+    torch.testing.assert_close(run, starts[:3], rtol=0, atol=1e-6)

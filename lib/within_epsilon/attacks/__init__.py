@@ -11,7 +11,7 @@ from within_epsilon.attacks.ensemble import StageCallback, autoattack
 from within_epsilon.attacks.fmn import fmn
 from within_epsilon.attacks.gradient import Callback, fgsm, pgd
 from within_epsilon.attacks.minimal import Minimal
-from within_epsilon.attacks.noise import noise_control, random_noise
+from within_epsilon.attacks.noise import noise_control, random_noise, starting_points
 from within_epsilon.attacks.patch import adversarial_patch, apply_patch
 from within_epsilon.attacks.square import square
 from within_epsilon.attacks.universal import universal_perturbation
@@ -41,6 +41,7 @@ __all__ = [
     "random_noise",
     "settings",
     "square",
+    "starting_points",
     "takes",
     "universal_perturbation",
 ]

@@ -14,13 +14,12 @@ from within_epsilon.attacks.common import (
     follow,
     input_gradient,
     score,
-    stuck,
 )
+from within_epsilon.attacks.noise import starting_points
 from within_epsilon.checks import check_indices
 from within_epsilon.geometry import double
 from within_epsilon.losses import cross_entropy
 from within_epsilon.region import Region
-from within_epsilon.runtime import example_generators
 from within_epsilon.threat import Ball
 
 # (step, images_adv, losses), called at every point that PGD visits.
@@ -52,7 +51,8 @@ def fgsm(
     labels : Tensor of shape (N,), int64
         The true classes, or the target classes if `targeted`.
     ball : Ball
-        The threat model. For linf, d is the gradient's sign, as in the paper.
+        The threat model. For linf, d is the gradient's sign, as in the paper. For l1 the
+        step moves the steepest pixels, each as far as [0, 1] lets it.
     targeted : bool
         Descend the loss of the target instead of ascending that of the true class.
     loss : callable
@@ -78,8 +78,8 @@ def fgsm(
     """
     images = check_call(model, images, labels, loss)
     _, gradient = input_gradient(model, images, labels, loss)
-    ascent = -ball.epsilon if targeted else ball.epsilon
-    return _step(ball, ball.within(images), images, gradient, ascent)
+    uphill = -gradient if targeted else gradient
+    return _step(ball.within(images), images, uphill, ball.epsilon)
 
 
 def pgd(
@@ -122,8 +122,8 @@ def pgd(
     restarts : int
         Independent runs, >= 1; the worst end point of each example is kept.
     random_start : bool
-        Start the first run at a random point of the ball instead of the clean image.
-        All further runs start at random.
+        Start the first run at a random point of the ball (`starting_points`) instead of the
+        clean image. All further runs start at random.
     momentum : float
         How much of its past directions a run remembers, >= 0: mu in the notes; 1 in
         the paper that proposes it, 0 for none.
@@ -156,8 +156,9 @@ def pgd(
 
     Notes
     -----
-    Besides the projection of `Ball.perturb`, one deviation from the paper: an l1 step,
-    which moves a single pixel, passes over pixels that are stuck at 0 or 1.
+    Deviations from the paper: the projection is that of `Ball.perturb`; an l1 step moves as
+    many pixels as it takes to spend its length within [0, 1], see `Region.steepest`; l2 and
+    l1 starts are drawn nearer to the image than uniformly, see `starting_points`.
 
     With momentum mu, d_t is steepest for v_t = mu v_{t-1} + g_t / ||g_t||_1 in place of
     the gradient g_t, from v_0 = 0: gradients count by their direction, not their size.
@@ -184,16 +185,16 @@ def pgd(
     for restart in range(restarts):
         images_adv = images
         if random_start or restart > 0:
-            start = ball.random(images, example_generators(positions, seed, restart))
-            images_adv = region.perturb(start)
+            images_adv = starting_points(
+                images, ball, restart=restart, seed=seed, indices=positions
+            )
         direction = None
         for step in range(steps):
             logits, gradient = follow(model, images_adv, aim)
             if callback is not None:
                 callback(step, images_adv.clone(), aim.losses(logits))
-            direction = _remember(direction, gradient, momentum)
-            ascent = -step_size if targeted else step_size
-            images_adv = _step(ball, region, images_adv, direction, ascent)
+            direction = _remember(direction, aim.gains(gradient), momentum)
+            images_adv = _step(region, images_adv, direction, step_size)
         if restarts == 1 and callback is None:
             return images_adv  # nobody asks for the score of the only candidate
         losses, reached = score(model, images_adv, aim)
@@ -215,12 +216,6 @@ def _remember(past: Tensor | None, gradient: Tensor, momentum: float) -> Tensor:
 
 
 @torch.no_grad()
-def _step(
-    ball: Ball, region: Region, images_adv: Tensor, direction: Tensor, ascent: float
-) -> Tensor:
-    """Move by `ascent` along the steepest of directions, then back into ball and [0, 1]."""
-    if ball.norm == "l1":
-        uphill = direction if ascent > 0 else -direction
-        direction = direction.masked_fill(stuck(images_adv, uphill), 0.0)
-    step = ball.steepest(direction).to(images_adv)
-    return region.clip(images_adv.add(step, alpha=ascent))
+def _step(region: Region, images_adv: Tensor, uphill: Tensor, length: float) -> Tensor:
+    """Take the steepest step of that length, then come back into ball and [0, 1]."""
+    return region.clip(images_adv + region.steepest(images_adv, uphill, length))

@@ -1,4 +1,4 @@
-"""The control beside every attack: noise of the same size, drawn without a look."""
+"""Points of a ball drawn without a look: the control beside every attack, and where PGD starts."""
 
 from collections.abc import Sequence
 
@@ -41,6 +41,47 @@ def random_noise(
     check_images(images)
     generators = example_generators(check_indices(indices, len(images)), seed)
     return ball.perturb(images, ball.random(images, generators, boundary=True))
+
+
+@torch.no_grad()
+def starting_points(
+    images: Tensor,
+    ball: Ball,
+    *,
+    restart: int = 0,
+    seed: int = 0,
+    indices: Tensor | Sequence[int] | None = None,
+) -> Tensor:
+    """Draw where an attack starts: one random point of the ball per image.
+
+    For linf it is uniform in the ball. In many dimensions nearly all of an l2 or l1 ball lies
+    next to its surface, far from the image and from most of the ball: for these norms a
+    uniform draw is shortened by a factor that is itself uniform in [0, 1].
+
+    Parameters
+    ----------
+    images : Tensor of shape (N, ...)
+        Pixels in [0, 1].
+    ball : Ball
+        The threat model.
+    restart : int
+        Number of the restart, from 0: each has its own draw.
+    seed : int
+        Seed of the experiment.
+    indices : Tensor or sequence of int, shape (N,), optional
+        Positions in the data set, which key the randomness; 0 ... N - 1 by default.
+
+    Returns
+    -------
+    Tensor of shape (N, ...)
+        Images within ball and [0, 1].
+    """
+    generators = example_generators(check_indices(indices, len(images)), seed, restart)
+    delta = ball.random(images, generators)
+    if ball.norm != "linf" and len(images):
+        shares = torch.stack([torch.rand((), generator=generator) for generator in generators])
+        delta *= shares.view(-1, *[1] * (delta.ndim - 1)).to(delta)
+    return ball.perturb(images, delta)
 
 
 def noise_control(
