@@ -45,14 +45,17 @@ def bare_loop(
 def _bare_update(
     images: Tensor, images_adv: Tensor, gradient: Tensor, ball: Ball, length: float
 ) -> Tensor:
-    """Step by `length`, project onto the l2 or l1 ball, clip."""
+    """Step by `length`, project onto the l2 or l1 ball, clip; eight pixels suffice for l1."""
     rows = gradient.flatten(1)
     if ball.norm == "l2":
-        step = rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-12)
+        step = length * rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-12)
     else:
-        largest = rows.abs().argmax(dim=1, keepdim=True)
-        step = torch.zeros_like(rows).scatter_(1, largest, rows.gather(1, largest).sign())
-    delta = (images_adv - images).flatten(1) + length * step
+        room = torch.where(gradient < 0, images_adv, 1 - images_adv).flatten(1)
+        steepest = (rows.abs() * (room > 0)).topk(8, dim=1).indices
+        space = room.gather(1, steepest)
+        moved = (length - space.cumsum(dim=1) + space).clamp(min=0).minimum(space)
+        step = torch.zeros_like(rows).scatter_(1, steepest, moved * rows.gather(1, steepest).sign())
+    delta = (images_adv - images).flatten(1) + step
     if ball.norm == "l2":
         delta = delta * (ball.epsilon / delta.norm(dim=1, keepdim=True).clamp(min=ball.epsilon))
     else:
