@@ -7,10 +7,10 @@ RUN := .venv/bin/python
 BOOK := .venv-book/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve test test-slow lint lab notebooks wasm benchmark lock lock-benchmark address dist clean
+.PHONY: help book serve test test-slow lint lab notebooks wasm benchmark benchmark-engine lock lock-benchmark address dist clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
 
 book: ## build the book into _build/html (needs no torch)
 	@$(ENVIRONMENT) book
@@ -49,7 +49,12 @@ wasm: ## compile the pages' engine (CHECK=--check compares with what is committe
 
 benchmark: ## compare the attacks with other libraries (development only; takes long)
 	@$(ENVIRONMENT) benchmark
-	@.venv-benchmark/bin/python benchmarks/attacks/compare.py $(TABLES)
+	@PYTHONPATH=benchmarks .venv-benchmark/bin/python benchmarks/attacks/compare.py $(TABLES)
+
+benchmark-engine: ## compare the pages' engine with onnxruntime-web (development only; needs npm)
+	@$(ENVIRONMENT) benchmark
+	@npm ci --silent --prefer-offline --prefix benchmarks/engine
+	@PYTHONPATH=benchmarks .venv-benchmark/bin/python benchmarks/engine/compare.py
 
 lock: ## renew requirements.txt from pyproject.toml
 	@$(ENVIRONMENT) full
@@ -71,4 +76,4 @@ dist: ## build the wheel and the source distribution into dist/
 	@.venv/bin/uv build --quiet --no-build-isolation --python $(RUN) --out-dir dist
 
 clean: ## delete what was built, environments included
-	rm -rf _build dist .venv .venv-book .venv-benchmark
+	rm -rf _build dist .venv .venv-book .venv-benchmark benchmarks/engine/node_modules

@@ -1,4 +1,4 @@
-"""The comparison with other libraries: it runs without them, and its results hold what is said."""
+"""The comparisons with others: they run without them, and their results hold what is said."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from within_epsilon.attacks import fgsm, pgd
 from within_epsilon.evaluation import robust_accuracy
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks" / "attacks"
+ENGINE = FOLDER.parent / "engine"
 OURS = "within-epsilon"
 # Where ours is known to be weaker; the performance page says why.
 WEAKER = {("PGD-40", "l2"), ("FGSM", "l1")}
@@ -22,13 +23,14 @@ WEAKER = {("PGD-40", "l2"), ("FGSM", "l1")}
 @pytest.fixture
 def compare(monkeypatch):
     """Import the benchmark, as if no other library were installed."""
+    monkeypatch.syspath_prepend(FOLDER.parent)
     monkeypatch.syspath_prepend(FOLDER)
     import compare
     import contestants
 
     monkeypatch.setattr(contestants, "_installed", list)
     yield compare
-    for path in FOLDER.glob("*.py"):
+    for path in [*FOLDER.glob("*.py"), FOLDER.parent / "tables.py"]:
         sys.modules.pop(path.stem, None)
 
 
@@ -64,7 +66,7 @@ def test_every_table_can_be_made_written_and_read(compare, table, tmp_path):
         "minimal": lambda: compare.minimal.rows([subject]),
     }
     rows = list(makers[table]())
-    compare.write(table, rows, tmp_path)
+    compare.write(table, rows, compare.versions(compare.PEERS), tmp_path)
     read = json.loads((tmp_path / f"{table}.json").read_text(encoding="utf-8"))
     assert read["rows"] == json.loads(json.dumps(rows))
     assert read["versions"]["within-epsilon"]
@@ -146,3 +148,24 @@ def test_the_ensemble_saves_gradients():
     for row in all_results("ensemble"):
         # What still stands at the end has been attacked with everything: nothing is saved there.
         assert row["saving"] >= (3 if row["robust_accuracy"] <= 0.05 else 1.2), row
+
+
+def test_the_engine_keeps_within_its_share_of_onnxruntime_webs_time():
+    found = json.loads((ENGINE / "results" / "engine.json").read_text(encoding="utf-8"))
+    asked = json.loads((ENGINE / "package.json").read_text(encoding="utf-8"))["dependencies"]
+    locked = json.loads((ENGINE / "package-lock.json").read_text(encoding="utf-8"))["packages"]
+    for name, version in asked.items():
+        assert found["versions"][name] == version == locked[f"node_modules/{name}"]["version"]
+    assert all("integrity" in package for name, package in locked.items() if name)
+    assert {row["what"]: row["limit"] for row in found["rows"]} == {
+        "creation, session for logits": 0.3,
+        "creation, session for both": 0.3,
+        "logits": 1.1,
+        "logits and gradient": 0.9,
+    }
+    for row in found["rows"]:
+        assert row["ratio"] <= row["limit"], row
+        assert row["lowest"] <= row["ratio"] <= row["highest"], row
+        assert row["rounds"] >= 100, row
+    logits = found["rows"][2]
+    assert logits["difference"] <= 1e-4

@@ -1,20 +1,15 @@
 """Compare the library's attacks with those of other libraries, in one process.
 
-    python benchmarks/attacks/compare.py                  # every table
-    python benchmarks/attacks/compare.py strength speed   # these
+    make benchmark                            # every table
+    make benchmark TABLES="strength speed"    # these
 
 Prints the tables and writes them to results/, one JSON file each.
 """
 
 import argparse
-import json
-import os
-import platform
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +20,7 @@ import strength
 import torch
 from peers import PEERS
 from subjects import PIXELS, Subject, photos, robust_digits, standard_digits
+from tables import text, versions, write
 
 # How many test digits are attacked; half of them by minimal-norm attacks.
 DIGITS = 200
@@ -57,43 +53,6 @@ TABLES: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
 }
 
 
-def surroundings() -> dict[str, Any]:
-    """Return the versions of what took part and the kind of machine."""
-    versions = {"python": platform.python_version(), "torch": torch.__version__}
-    for name in ("within-epsilon", *PEERS):
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "not installed"
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, one thread"
-    return {"versions": versions, "machine": machine, "date": time.strftime("%Y-%m-%d")}
-
-
-def text(rows: list[dict[str, Any]]) -> str:
-    """Lay rows out in columns."""
-    columns = list(rows[0])
-    table = [columns, *[[_cell(row[column]) for column in columns] for row in rows]]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in table)
-    return "\n".join(lines)
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, list | tuple):
-        return "–".join(map(_cell, value))
-    return str(value)
-
-
-def write(name: str, rows: list[dict[str, Any]], folder: Path) -> None:
-    """Write a table with what it depends on."""
-    content = {"table": name, **surroundings(), "rows": rows}
-    lines = json.dumps(content | {"rows": []}, indent=1)[: -len("[]\n}")]
-    body = ",\n  ".join(json.dumps(row) for row in rows)  # one row a line: diffs can be read
-    (folder / f"{name}.json").write_text(f"{lines}[\n  {body}\n ]\n}}\n", encoding="utf-8")
-
-
 def main() -> None:
     """Make the tables named on the command line, or all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -105,7 +64,7 @@ def main() -> None:
         rows = list(TABLES[name]())
         if rows:
             print(f"\n{name}\n{text(rows)}", flush=True)
-            write(name, rows, arguments.results)
+            write(name, rows, versions(PEERS), arguments.results)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,10 @@ const timed = async (run) => {
 export async function openEngine() {
   const { openShipped } = await import("./engine/client.js");
   const engine = await openShipped("squeezenet1_0");
-  return { forward: (image) => engine.predict(image), gradient: (image) => engine.gradient(image, LABEL) };
+  return {
+    forward: (image) => engine.predict(image),
+    gradient: (image) => engine.gradient(image, LABEL),
+  };
 }
 
 export async function openPeer(name) {
@@ -33,21 +36,25 @@ export async function openPeer(name) {
 export const create = async (who) =>
   (await timed(() => (who === "engine" ? openEngine() : openPeer(who))))[0];
 
-/** Milliseconds of each of some rounds, and the greatest difference of the two gradients. */
+/** Milliseconds of each of some rounds, [engine's, peer's], and by how much their logits and
+ * gradients differ at most. Whose turn is first changes with the round. */
 export async function run(rounds) {
   const image = await fetchFloats("/image.bin");
   const engine = await openEngine();
   const peer = { forward: await openPeer("forward"), gradient: await openPeer("gradient") };
-  const times = { forward: [], gradient: [] };
-  let difference = 0;
+  const found = { forward: { times: [], difference: 0 }, gradient: { times: [], difference: 0 } };
   for (let round = 0; round < rounds; round += 1) {
     for (const what of ["forward", "gradient"]) {
-      const [ours, here] = await timed(() => engine[what](image));
-      const [theirs, there] = await timed(() => peer[what](image));
-      times[what].push([ours, theirs]);
-      const [one, two] = [here.logits, Object.values(there)[0].data];
-      one.forEach((logit, i) => { difference = Math.max(difference, Math.abs(logit - two[i])); });
+      const calls = [() => engine[what](image), () => peer[what](image)];
+      const order = round % 2 ? [1, 0] : [0, 1];
+      const [times, results] = [[], []];
+      for (const who of order) [times[who], results[who]] = await timed(calls[who]);
+      found[what].times.push(times);
+      const name = what === "forward" ? "logits" : "gradient";
+      const theirs = results[1][name].data;
+      found[what].difference = results[0][name].reduce(
+        (most, ours, i) => Math.max(most, Math.abs(ours - theirs[i])), found[what].difference);
     }
   }
-  return { times, difference };
+  return found;
 }

@@ -1,13 +1,12 @@
 """Export SqueezeNet's logits, and its logits and input gradient, to ONNX.
 
-python export.py FOLDER
-
 ONNX has no automatic differentiation, so the gradient is traced as a function of its own; two
 adjoints that ONNX does not know are written as operations that it does.
 """
 
-import sys
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,7 @@ def max_pool_adjoint(gradient: Tensor, images: Tensor, *settings: Any) -> Tensor
     return flat.scatter_add(2, where.flatten(2), gradient.flatten(2)).view(images.shape)
 
 
-ADJOINTS = {
+ADJOINTS: dict[Any, Callable[..., Any]] = {
     aten.convolution_backward.default: convolution_adjoint,
     aten.max_pool2d_with_indices_backward.default: max_pool_adjoint,
     **get_decompositions([aten.threshold_backward, aten._log_softmax_backward_data]),
@@ -59,7 +58,8 @@ class Logits(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute logits."""
-        return self.model.body((images - self.model.mean) / self.model.std)
+        logits: Tensor = self.model.body((images - self.model.mean) / self.model.std)
+        return logits
 
 
 class Gradient(nn.Module):
@@ -80,20 +80,14 @@ class Gradient(nn.Module):
         return logits, gradient
 
 
-def main() -> None:
+def export(folder: Path) -> None:
     """Write forward.onnx and gradient.onnx."""
-    folder = Path(sys.argv[1])
     warnings.simplefilter("ignore")
     images, one_hot = torch.rand(1, 3, 224, 224), F.one_hot(torch.tensor([285]), 1000).float()
-    options = {"dynamo": True, "external_data": False, "verbose": False}
-    torch.onnx.export(
-        Logits(), (images,), folder / "forward.onnx", input_names=["images"], **options
-    )
+    write = partial(torch.onnx.export, dynamo=True, external_data=False, verbose=False)
+    target = folder / "forward.onnx"
+    write(Logits(), (images,), target, input_names=["images"], output_names=["logits"])
     traced = make_fx(Gradient(), decomposition_table=ADJOINTS)(images, one_hot)
     program = torch.export.export(traced, (images, one_hot))
-    names = {"input_names": ["images", "one_hot"], "output_names": ["logits", "gradient"]}
-    torch.onnx.export(program, (), folder / "gradient.onnx", **names, **options)
-
-
-if __name__ == "__main__":
-    main()
+    given, found = ["images", "one_hot"], ["logits", "gradient"]
+    write(program, (), folder / "gradient.onnx", input_names=given, output_names=found)
