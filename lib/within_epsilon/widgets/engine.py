@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
 
 import torch
 from safetensors.torch import save
@@ -23,6 +23,8 @@ SHIPPED = {"squeezenet1_0": (3, 224, 224), "digits_cnn": (1, 8, 8)}
 _HEAVY = 200_000  # bytes of weights that a page may carry
 
 _NO_EFFECT = (nn.Identity, nn.Dropout, nn.Flatten)
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def describe(model: Classifier, shape: Sequence[int]) -> dict[str, Any]:
@@ -46,7 +48,7 @@ def describe(model: Classifier, shape: Sequence[int]) -> dict[str, Any]:
     Raises
     ------
     TypeError
-        If a layer is none of these.
+        If a layer is none of these, or computes something else by a `forward` of its own.
     ValueError
         If a layer has settings that the engine does not know, or the shape does not fit.
     """
@@ -66,7 +68,9 @@ def describe(model: Classifier, shape: Sequence[int]) -> dict[str, Any]:
 def weights(model: Classifier) -> bytes:
     """Return the weights of a classifier's body, as safetensors for the engine."""
     state = model.body.state_dict()
-    content: bytes = save({name: w.float().cpu().contiguous() for name, w in state.items()})
+    # Copies: a layer that stands in two places has two names here, but one memory.
+    copies = {name: w.float().cpu().contiguous().clone() for name, w in state.items()}
+    content: bytes = save(copies)
     return content
 
 
@@ -89,7 +93,7 @@ def reference(model: nn.Module, shape: Sequence[int]) -> dict[str, Any]:
         weights would make the page heavy. "heavy" if plain JavaScript is too slow for it.
     """
     try:
-        if not isinstance(model, Classifier):
+        if not _computes_as(model, Classifier):
             raise TypeError(f"expected a Classifier, received {type(model).__name__}")
         description = describe(model, shape)
     except (TypeError, ValueError):
@@ -132,44 +136,55 @@ def _layers(name: str, module: nn.Module) -> Iterator[dict[str, Any]]:
     """Yield the layers of a module, in the order in which they run."""
     from torchvision.models.squeezenet import Fire, SqueezeNet
 
-    if isinstance(module, nn.Sequential):
-        for part, layer in module.named_children():
-            yield from _layers(f"{name}.{part}".lstrip("."), layer)
-    elif isinstance(module, SqueezeNet):
-        yield from _layers("features", module.features)
-        yield from _layers("classifier", module.classifier)
-    elif isinstance(module, Fire):
-        yield from _conv(f"{name}.squeeze", module.squeeze, relu=True)
-        sizes = ("expand1x1", "expand3x3")
-        branches = [list(_conv(f"{name}.{s}", getattr(module, s), relu=True)) for s in sizes]
-        yield {"kind": "concat", "branches": branches}
-    elif isinstance(module, nn.Conv2d):
-        yield from _conv(name, module)
-    elif isinstance(module, nn.Linear):
+    if _computes_as(module, nn.Sequential):
+        # named_children would pass over a layer that has stood there before.
+        yield from _in_turn(name, module, module._modules)
+    elif _computes_as(module, SqueezeNet):
+        yield from _in_turn(name, module, ("features", "classifier"))
+    elif _computes_as(module, Fire):
+        yield from _in_turn(name, module, ("squeeze", "squeeze_activation"))
+        ways = [(size, f"{size}_activation") for size in ("expand1x1", "expand3x3")]
+        yield {"kind": "concat", "branches": [list(_in_turn(name, module, way)) for way in ways]}
+    elif _computes_as(module, nn.Conv2d):
+        yield _conv(name, module)
+    elif _computes_as(module, nn.Linear):
+        _require_weight_and_bias(name, module)
         yield {"kind": "linear", "name": name, "out": module.out_features}
-    elif isinstance(module, nn.ReLU):
+    elif _computes_as(module, nn.ReLU):
         yield {"kind": "relu"}
-    elif isinstance(module, nn.MaxPool2d):
+    elif _computes_as(module, nn.MaxPool2d):
         yield _max_pool(name, module)
-    elif isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1)):
+    elif _computes_as(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1)):
         yield {"kind": "mean"}
-    elif not isinstance(module, _NO_EFFECT):
+    elif not any(_computes_as(module, kind) for kind in _NO_EFFECT):
         raise TypeError(
             f"model: expected a body of layers that the engine knows (Conv2d, Linear, ReLU, "
-            f"MaxPool2d, AdaptiveAvgPool2d(1), Flatten, Dropout, SqueezeNet, in Sequential), "
-            f"received {type(module).__name__} at {name or 'its top'}"
+            f"MaxPool2d, AdaptiveAvgPool2d(1), Flatten, Dropout, SqueezeNet, in Sequential) and no "
+            f"forward of their own, received {type(module).__name__} at {name or 'its top'}"
         )
 
 
-def _conv(name: str, module: nn.Conv2d, *, relu: bool = False) -> Iterator[dict[str, Any]]:
+def _computes_as(module: nn.Module, kind: type[M]) -> TypeGuard[M]:
+    """Tell whether a module does what its kind does: a subclass may, if it has the same forward."""
+    own = getattr(module.forward, "__func__", None)
+    return isinstance(module, kind) and own is kind.forward
+
+
+def _in_turn(name: str, module: nn.Module, parts: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Yield the layers of parts of a module, one part after the other."""
+    for part in parts:
+        yield from _layers(f"{name}.{part}".lstrip("."), getattr(module, part))
+
+
+def _conv(name: str, module: nn.Conv2d) -> dict[str, Any]:
+    _require_weight_and_bias(name, module)
     known = {
         "groups": module.groups == 1,
         "dilation": set(module.dilation) == {1},
         "padding_mode": module.padding_mode == "zeros",
-        "bias": module.bias is not None,
     }
     _refuse(name, [setting for setting, fine in known.items() if not fine])
-    yield {
+    return {
         "kind": "conv",
         "name": name,
         "out": module.out_channels,
@@ -177,8 +192,6 @@ def _conv(name: str, module: nn.Conv2d, *, relu: bool = False) -> Iterator[dict[
         "stride": _one(name, "stride", module.stride),
         "padding": _one(name, "padding", module.padding),
     }
-    if relu:
-        yield {"kind": "relu"}
 
 
 def _max_pool(name: str, module: nn.MaxPool2d) -> dict[str, Any]:
@@ -204,5 +217,15 @@ def _refuse(name: str, settings: list[str]) -> None:
     if settings:
         raise ValueError(
             f"model: the engine cannot run {name} with its {' and '.join(settings)}; it knows "
-            "square windows, equal strides, zero padding in convolutions only, and biases"
+            "square windows, equal strides, and zero padding in convolutions only"
+        )
+
+
+def _require_weight_and_bias(name: str, module: nn.Module) -> None:
+    """Refuse layers without a bias, and those that compute their weight (spectral_norm does)."""
+    found = set(module.state_dict())
+    if found != {"weight", "bias"}:
+        raise ValueError(
+            f"model: expected a weight and a bias in {name}, received "
+            f"{', '.join(sorted(found))}; the engine knows no other layers"
         )

@@ -7,10 +7,13 @@ import json
 from pathlib import Path
 
 import pytest
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+from torchvision.models.squeezenet import Fire
 
 from within_epsilon.models import Classifier, digits_classifier, photo_classifier, small_cnn
-from within_epsilon.widgets.engine import ENGINE, SHIPPED, describe
+from within_epsilon.widgets.engine import ENGINE, SHIPPED, describe, reference
 
 
 @pytest.mark.parametrize(
@@ -25,13 +28,27 @@ def test_committed_descriptions_are_the_models(name: str, load: type) -> None:
     assert committed == describe(load(), SHIPPED[name])
 
 
+class Residual(nn.Sequential):
+    def forward(self, images: Tensor) -> Tensor:
+        return images + super().forward(images)
+
+
 def test_what_the_engine_cannot_run_is_refused() -> None:
+    patched, fire = nn.ReLU(), Fire(8, 2, 3, 3)
+    patched.forward = torch.sigmoid
+    fire.expand1x1_activation = nn.GELU()
     refused = {
         nn.Sigmoid(): (TypeError, "received Sigmoid at 1"),
         nn.Conv2d(8, 8, 3, groups=2): (ValueError, "cannot run 1 with its groups"),
         nn.Conv2d(8, 8, (3, 1)): (ValueError, "kernel_size"),
         nn.Conv2d(8, 8, 3, padding="same"): (ValueError, "padding=same"),
-        nn.Conv2d(8, 8, 3, bias=False): (ValueError, "bias"),
+        nn.Conv2d(8, 8, 3, bias=False): (ValueError, "expected a weight and a bias in 1"),
+        nn.Linear(8, 8, bias=False): (ValueError, "and a bias in 1, received weight;"),
+        nn.utils.spectral_norm(nn.Linear(8, 8)): (ValueError, "received bias, weight_orig, "),
+        parametrizations.spectral_norm(nn.Linear(8, 8)): (ValueError, "parametrizations"),
+        Residual(nn.ReLU()): (TypeError, "received Residual at 1"),
+        patched: (TypeError, "received ReLU at 1"),
+        fire: (TypeError, "received GELU at 1.expand1x1_activation"),
         nn.MaxPool2d(3, padding=1): (ValueError, "padding"),
         nn.AdaptiveAvgPool2d(2): (TypeError, "AdaptiveAvgPool2d"),
     }
@@ -41,6 +58,24 @@ def test_what_the_engine_cannot_run_is_refused() -> None:
             describe(model, (1, 8, 8))
     with pytest.raises(RuntimeError):
         describe(Classifier(small_cnn()), (1, 9, 12))
+
+
+def test_only_what_computes_the_same_is_handed_over() -> None:
+    """A subclass by its forward; a layer in two places as often as it runs."""
+
+    class Renamed(nn.Sequential):
+        def __init__(self) -> None:
+            relu, square = nn.ReLU(), nn.Linear(64, 64)
+            super().__init__(nn.Flatten(), square, relu, square, relu, nn.Linear(64, 10))
+
+    class Cooled(Classifier):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images) / 100
+
+    handed = reference(Classifier(Renamed()), (1, 8, 8))["description"]["layers"]
+    assert [layer["kind"] for layer in handed] == ["linear", "relu", "linear", "relu", "linear"]
+    assert [layer.get("name") for layer in handed] == ["1", None, "3", None, "5"]
+    assert "does not know" in reference(Cooled(Renamed()), (1, 8, 8))["missing"]
 
 
 def test_code_is_light(site: Path) -> None:
