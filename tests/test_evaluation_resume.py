@@ -1,17 +1,24 @@
 """An evaluation that was interrupted goes on where it ended, or says why it cannot."""
 
 import json
+import subprocess
+import sys
+import threading
 import warnings
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from within_epsilon.attacks import count_evaluations, fgsm, noise_control, pgd
 from within_epsilon.data import digits
 from within_epsilon.evaluation import DoubtfulEvaluationWarning, robust_accuracy
+from within_epsilon.evaluation.fingerprint import experiment
 from within_epsilon.losses import margin_loss
 from within_epsilon.models import digits_classifier
 from within_epsilon.threat import Ball
@@ -36,6 +43,9 @@ class Diary:
 
     def __init__(self, calls):
         self.calls, self.pages = calls, []
+
+    def __getstate__(self):
+        return None  # keeping a diary makes no other attack
 
     def examples(self):
         return [index for page in self.pages for index in page]
@@ -171,6 +181,73 @@ def test_a_record_knows_an_attack_of_ones_own_by_its_source_and_what_it_closes_o
         with pytest.raises(ValueError, match="of another attack"):
             run(path, attack=other)
     assert run(path, attack=closing_over(0.5)).n == 90
+
+
+class Own:
+    """An attack of one's own with a state, and with two methods that are attacks."""
+
+    def __init__(self, share):
+        self.share = share
+
+    def __call__(self, model, images, labels, ball):
+        return fgsm(model, images, labels, Ball(ball.norm, self.share * ball.epsilon))
+
+    def idle(self, model, images, labels, ball):
+        return images
+
+
+class Idle(Own):
+    def __call__(self, model, images, labels, ball):
+        return images
+
+
+def idle_if(idle, model, images, labels, ball):
+    return images if idle else fgsm(model, images, labels, ball)
+
+
+def soft(smoothing):
+    return nn.CrossEntropyLoss(reduction="none", label_smoothing=smoothing)
+
+
+# On one line, so that their sources are the same.
+LAMBDAS = (lambda model, images, labels, ball: images), (lambda *four, **more: fgsm(*four))
+ALIKE = {
+    "instances": (Own(0.5), Own(0.6)),
+    "classes": (Own(0.5), Idle(0.5)),
+    "methods": (Own(0.5).__call__, Own(0.5).idle),
+    "methods of instances": (Own(0.5).__call__, Own(0.6).__call__),
+    "methods of classes": (Own(0.5).__call__, Idle(0.5).__call__),
+    "positional arguments": (partial(idle_if, True), partial(idle_if, False)),
+    "lambdas": LAMBDAS,
+    "modules": (partial(ATTACK, loss=soft(0.0)), partial(ATTACK, loss=soft(0.1))),
+    "arrays": tuple(partial(ATTACK, loss=Own(np.arange(2000) == k)) for k in (999, 1000)),
+    "sets": (closing_over({"l2", "linf"}), closing_over({"l2", "l1"})),
+}
+
+
+def descriptions():
+    """Return what a record would say of those attacks."""
+    return {
+        name: [experiment(nn.Identity(), [attack], BALL)["attack"] for attack in pair]
+        for name, pair in ALIKE.items()
+    }
+
+
+def test_attacks_that_look_alike_are_told_apart_and_recognised_by_another_process():
+    here = descriptions()
+    assert [name for name, (first, second) in here.items() if first == second] == []
+    script = f"import json, {__name__} as module; print(json.dumps(module.descriptions()))"
+    there = subprocess.run(
+        [sys.executable, "-c", script], cwd=Path(__file__).parent, capture_output=True, text=True
+    )
+    assert json.loads(there.stdout) == here, there.stderr
+
+
+def test_an_attack_that_no_other_session_can_recognise_is_refused(tmp_path):
+    path = tmp_path / "record.json"
+    with pytest.raises(TypeError, match=r"resume: .*holds a lock.*leave out resume"):
+        run(path, attack=closing_over(threading.Lock()))
+    assert not path.exists()
 
 
 DAMAGES = {
