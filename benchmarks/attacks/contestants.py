@@ -71,6 +71,7 @@ def _ours_minimal(norm: str) -> Table:
     if norm == "l2":
         search = {"steps": peers.CW_STEPS, "binary_search_steps": peers.CW_SEARCHES}
         table["C&W"] = partial(attacks.carlini_wagner, **search)
+        table["boundary"] = partial(attacks.boundary, steps=peers.HOPS)
     return {name: _images_only(attack) for name, attack in table.items()}
 
 

@@ -111,7 +111,13 @@ def begin(model: nn.Module, images: Tensor, aim: Aim, norm: Norm) -> tuple[Close
 
 
 def nearest_rival(
-    model: nn.Module, images: Tensor, labels: Tensor, norm: Norm, rivals: int
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    norm: Norm,
+    rivals: int,
+    *,
+    inside: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:
     r"""Find the class whose border with the label's would be nearest, were the model linear.
 
@@ -130,6 +136,8 @@ def nearest_rival(
         How distance is measured.
     rivals : int
         How many classes to consider, those of the largest logits: a gradient each.
+    inside : bool
+        Leave out of the gradients what points out of [0, 1].
 
     Returns
     -------
@@ -138,7 +146,7 @@ def nearest_rival(
     gaps : Tensor of shape (N,)
         By how much the rival's logit exceeds the label's: negative, unless the model is fooled.
     uphill : Tensor of shape (N, ...)
-        The gap's gradient, without what points out of [0, 1].
+        The gap's gradient.
     """
     images = images.detach()
     with torch.enable_grad():
@@ -151,7 +159,7 @@ def nearest_rival(
     chosen, uphill = gaps[0].detach(), torch.zeros_like(images)
     for rank, gap in enumerate(gaps):
         slope = _slope(gap, pixels, more=rank + 1 < len(gaps))
-        slope = free(slope, images)
+        slope = free(slope, images) if inside else slope
         distances = gap.detach().abs() / dual_norm(slope, norm)
         closer = distances < nearest
         nearest = torch.where(closer, distances, nearest)
