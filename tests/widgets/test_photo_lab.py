@@ -27,7 +27,7 @@ from within_epsilon.threat import Ball
 from within_epsilon.widgets import PhotoLab, pictures
 from within_epsilon.widgets.base import FRONTEND
 
-NAMES = ("ant", "bee", "bumblebee", "cow & calf", "<doe>", "elk", "bee eater")
+NAMES = ("leaf-cutter ant", "bee", "bumblebee", "cow & calf", "<doe>", "elk", "bee eater")
 SHAPE = (3, 20, 24)
 SLIDER = "Size of the perturbation"
 
@@ -472,6 +472,9 @@ def test_a_class_is_found_by_keyboard(
     assert options.all_inner_texts() == ["bee", "bee eater", "bumblebee"]
     until_said(page, "3 of 7 classes")
     assert_sound(page, 320)
+    box.fill("f-cut")
+    assert options.all_inner_texts() == ["leaf-cutter ant"]
+    box.fill("BEE")
     box.press("ArrowDown")
     active = box.get_attribute("aria-activedescendant")
     assert page.locator(f"#{active}").inner_text() == "bee eater"
@@ -492,6 +495,16 @@ def test_a_class_is_found_by_keyboard(
     box.press("Enter")
     until_said(page, ", FGSM")
     assert box.input_value().startswith("none")
+
+
+@pytest.mark.browser
+def test_nothing_is_saved_before_an_answer(open_page: Callable[..., Any]) -> None:
+    page = open_page(small_lab(record=False))
+    save = page.get_by_role("button", name="Save as PNG")
+    assert save.is_disabled()
+    page.get_by_role("slider", name=SLIDER).press("End")
+    until_said(page, "l∞ ε = 16/255, FGSM")
+    assert save.is_enabled()
 
 
 @pytest.mark.browser

@@ -18,7 +18,8 @@ export function search(names, text) {
     .map(({ place }) => place);
 }
 
-const escaped = (text) => text.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&");
+// Not the hyphen: with the flag u, a pattern must not escape it.
+const escaped = (text) => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
 
 /** A text field that finds classes. `value` is a place among `names`, or null, which is called
  * `nothing()`; `change(value)` hears what was chosen. */

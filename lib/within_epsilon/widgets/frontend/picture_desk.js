@@ -19,6 +19,8 @@ export function openDesk({ card, kernel, take, save }) {
   const camera = matchMedia("(pointer: coarse)").matches
     ? [picker("Take a photo", { accept: "image/*", capture: "environment" })] : [];
   const keep = button("Save as PNG", save);
+  const show = (ready) => { keep.disabled = !ready; };
+  show(false);
   const place = kernel ? "Your photo goes to your own kernel and nowhere else."
     : "Your photo never leaves this page.";
   const node = html("div", { class: "desk" }, part(
@@ -60,7 +62,6 @@ export function openDesk({ card, kernel, take, save }) {
   card.until(() => {
     for (const [target, event, listener] of listeners) target.removeEventListener(event, listener);
   });
-  const show = (ready) => { keep.disabled = !ready; };
   return { node, say, show };
 }
 
