@@ -13,6 +13,7 @@ import labs
 import numpy as np
 import pytest
 import torch
+import traitlets
 from torch import nn
 
 from within_epsilon import attacks
@@ -78,6 +79,19 @@ def test_perturbed_is_the_librarys_attack_and_the_record_replays_it() -> None:
 def test_refuses_what_it_cannot_show() -> None:
     with pytest.raises(ValueError, match=r"one digit of shape \(1, 1, 8, 8\)"):
         DigitLab(digits_classifier(), images=torch.zeros(1, 1, 28, 28))
+    for wrong, sentence in (
+        ({"second": robust(), "names": ["a"]}, r"expected 2 that differ.* received \['a'\]"),
+        ({"second": robust(), "names": ["a", "a"]}, "expected 2 that differ"),
+        ({"label": 12}, "label: expected a class from 0 to 9, received 12"),
+        ({"label": -1}, "label: expected a class from 0 to 9, received -1"),
+        ({"epsilon": 2.0}, "epsilon: expected at most 1"),
+        ({"epsilons": (-0.1, 0.1)}, "expected a radius >= 0, received -0.1"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            lab(**wrong)
+    assert lab(label="3").label == 3
+    with pytest.raises(traitlets.TraitError, match="step_size: expected a number > 0"):
+        lab(step_size=0.0)
     one = lab()
     with pytest.raises(Exception, match="expected one of fgsm, pgd, noise"):
         one.attack = "pdg"
@@ -129,7 +143,8 @@ def test_replays_what_was_recorded_where_no_network_can_be_had(
             np.testing.assert_allclose(canvas(page, 2), own.perturbed()[0, 0], atol=1 / 255)
     page.get_by_role("radio", name="3", exact=True).check()
     labs.wait_for_sentence(page, "has not recorded this")
-    assert page.get_by_role("button", name="a 3 from the test set").is_disabled()
+    for name in ("Undo", "Clear", "a 3 from the test set"):
+        assert page.get_by_role("button", name=name).is_disabled()
 
 
 @pytest.mark.browser
@@ -194,12 +209,45 @@ def losses(own: DigitLab) -> tuple[float, float]:
     return min(found), max(found)
 
 
+# Hands a body on in pieces of 1 KB, as a slow connection does.
+IN_PIECES = """;
+const { fetch } = globalThis;
+globalThis.fetch = async (...request) => {
+  const response = await fetch(...request);
+  const bytes = new Uint8Array(await response.arrayBuffer());
+  let at = 0;
+  return new Response(new ReadableStream({
+    async pull(stream) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      if (at < bytes.length) stream.enqueue(bytes.slice(at, at += 1000));
+      else stream.close();
+    },
+  }, { highWaterMark: 0 }), response);
+};"""
+# Notes what the line under the lab shows, the notice (read out at every change) and the bytes.
+LISTEN = """() => {
+  const root = document.querySelector("within-epsilon-explorer > div[data-theme]").shadowRoot;
+  globalThis.seen = { notice: [], bytes: [] };
+  for (const [key, place] of [["notice", ".notice"], ["bytes", ".notice + [aria-hidden]"]]) {
+    const node = root.querySelector(place);
+    new MutationObserver(() => { if (node.textContent) seen[key].push(node.textContent); })
+      .observe(node, { childList: true, characterData: true, subtree: true });
+  }
+}"""
+
+
 @pytest.mark.browser
 def test_slow_network_shows_progress_and_replays_meanwhile(
     open_page: Callable[..., Any], site: Path
 ) -> None:
+    """Progress is seen; it is said once that the network loads, and once that it runs."""
     waiting: list[Any] = []
-    page = open_page(lab(), break_=lambda path: waiting.append if labs.is_weights(path) else None)
+    page = open_page(
+        lab(),
+        break_=lambda path: waiting.append if labs.is_weights(path) else None,
+        script=labs.NO_WORKER + IN_PIECES,
+    )
+    page.evaluate(LISTEN)
     slider = labs.epsilon_slider(page)
     slider.press("End")
     labs.wait_for_notice(page, "Loading the network")
@@ -210,8 +258,12 @@ def test_slow_network_shows_progress_and_replays_meanwhile(
         page.wait_for_timeout(20)
     path = waiting[0].request.url.split(".test/")[1]
     waiting[0].fulfill(body=(site / path).read_bytes())
-    labs.wait_for_notice(page, r"runs in this page\.$")
+    labs.wait_for_notice(page, r"on its main thread\.$")
     page.get_by_text("clean answer").wait_for()
+    seen = page.evaluate("seen")
+    assert seen["bytes"][-1] == "16 KB of 16 KB"
+    assert len(seen["bytes"]) > 10
+    assert [text.split()[0] for text in seen["notice"]] == ["Loading", "The"]
 
 
 @pytest.mark.browser
@@ -304,6 +356,10 @@ def test_by_keyboard_alone(open_page: Callable[..., Any]) -> None:
         page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     page.locator("li.true", has_text="true class").filter(has_text="7").wait_for()
+    taken = canvas(page, 0)
+    page.get_by_role("button", name="Undo").press("Enter")  # nothing is drawn
+    page.wait_for_timeout(200)
+    np.testing.assert_array_equal(canvas(page, 0), taken)
 
 
 def focused(page: Any) -> str | None:
@@ -319,13 +375,28 @@ def test_by_finger(open_page: Callable[..., Any]) -> None:
     pad.scroll_into_view_if_needed()
     box = pad.bounding_box()
     line = page.context.new_cdp_session(page)
-    for x, y in [(0.5, 0.1), (0.5, 0.4), (0.5, 0.9)]:
-        place = {"x": box["x"] + box["width"] * x, "y": box["y"] + box["height"] * y}
-        kind = "touchStart" if y == 0.1 else "touchMove"
-        line.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [place]})
-    line.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+    def touch(kind: str, *fingers: tuple[float, float]) -> None:
+        places = [
+            {"x": box["x"] + box["width"] * x, "y": box["y"] + box["height"] * y, "id": finger}
+            for finger, (x, y) in enumerate(fingers)
+        ]
+        line.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
+
+    touch("touchStart", (0.5, 0.1))
+    touch("touchMove", (0.5, 0.4))
+    touch("touchStart", (0.5, 0.4), (0.9, 0.9))  # the palm
+    touch("touchMove", (0.5, 0.9), (0.8, 0.2))
+    touch("touchEnd")
     page.get_by_text("clean answer").wait_for()
-    assert canvas(page, 0)[:, 3:5].min() > 0.5
+    drawn = canvas(page, 0)
+    assert drawn[:, 3:5].min() > 0.5
+    assert drawn[:, [0, 1, 6, 7]].max() == 0
+    touch("touchStart", (0.2, 0.1))
+    touch("touchMove", (0.2, 0.9))
+    touch("touchEnd")
+    page.wait_for_timeout(100)
+    assert page.locator(".ink").get_attribute("d").count("M") == 2
 
 
 @pytest.mark.browser

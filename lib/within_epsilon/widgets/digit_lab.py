@@ -39,11 +39,12 @@ class DigitLab(Lab):
         Another network that looks at the same image and can be attacked in its turn, such as a
         robust one.
     names : sequence of str, optional
-        What the networks are called.
+        What the networks are called, each by a name of its own.
     images : Tensor of shape (1, 1, 8, 8), optional
         The digit that the lab starts with; a zero of the test set by default.
-    label : int, optional
-        Its class; by default what the network sees, or the test set's for the default digit.
+    label : int or str, optional
+        Its class, by index or name; by default what the network sees, or the test set's for the
+        default digit.
     attack, epsilon, steps, step_size, target, seed
         See `Lab`.
     epsilons : sequence of float
@@ -52,7 +53,10 @@ class DigitLab(Lab):
     Raises
     ------
     TypeError, ValueError
-        If the image is none of (1, 1, 8, 8) in [0, 1], or a setting makes no sense.
+        If the image is none of (1, 1, 8, 8) in [0, 1], the names are too few or alike, a class is
+        unknown, or an epsilon is no radius.
+    traitlets.TraitError
+        If another setting makes no sense.
 
     Notes
     -----
@@ -70,7 +74,6 @@ class DigitLab(Lab):
     kind = "digit_lab"
 
     pixels = state(traitlets.List(traitlets.Float()))
-    label = state(traitlets.Int(None, allow_none=True))
     strokes = state(traitlets.List())
     gallery = state(traitlets.List(traitlets.Dict()))
 
@@ -81,7 +84,7 @@ class DigitLab(Lab):
         *,
         names: Sequence[str] = ("the network", "the second network"),
         images: Tensor | None = None,
-        label: int | None = None,
+        label: int | str | None = None,
         attack: str = "fgsm",
         epsilon: float = 0.1,
         epsilons: Sequence[float] = scale.DIGIT_EPSILONS,
@@ -95,8 +98,14 @@ class DigitLab(Lab):
             label = int(labels) if label is None else label
         _check(images)
         models = [model] if second is None else [model, second]
+        networks = dict(zip(names, models, strict=False))
+        if len(networks) < len(models):
+            raise ValueError(
+                f"names: expected {len(models)} that differ, one for each network, "
+                f"received {list(names)}"
+            )
         super().__init__(
-            dict(zip(names, models, strict=False)),
+            networks,
             images,
             epsilons=epsilons,
             epsilon=epsilon,

@@ -39,9 +39,10 @@ class Lab(Explorer):
         An image of the shape that they take.
     epsilons : iterable of float
         Stops of ε's slider, in pixel units.
-    epsilon, attack, steps, step_size, target, seed
-        Where the lab starts; `attack` is "fgsm", "pgd" or "noise", `target` a class by index or
-        name. All but `seed` can be read, set and observed. `step_size` None is 2.5 ε / steps.
+    epsilon, attack, steps, step_size, label, target, seed
+        Where the lab starts; `attack` is "fgsm", "pgd" or "noise", `label` and `target` are
+        classes by index or name. All but `seed` can be read, set and observed. `step_size` None
+        is 2.5 ε / steps, `label` None what the network sees.
     step_counts, step_sizes : sequences
         Stops of the sliders for PGD's steps and their length.
     run_label : str
@@ -50,7 +51,9 @@ class Lab(Explorer):
     Raises
     ------
     ValueError
-        If there are not one or two networks, a class is unknown, or a number is not positive.
+        If there are not one or two networks, a class is unknown, or an epsilon is no radius.
+    traitlets.TraitError
+        If an attack is unknown, or steps or step_size not positive, at the start or later.
     """
 
     networks = state(traitlets.List(traitlets.Dict()))
@@ -59,6 +62,7 @@ class Lab(Explorer):
     epsilon = state(traitlets.Float())
     steps = state(traitlets.Int())
     step_size = state(traitlets.Float(None, allow_none=True))
+    label = state(traitlets.Int(None, allow_none=True))
     target = state(traitlets.Int(None, allow_none=True))
     seed = state(traitlets.Int(0))
     categories = state(traitlets.List(traitlets.Unicode()))
@@ -79,6 +83,7 @@ class Lab(Explorer):
         attack: str = "fgsm",
         steps: int = 20,
         step_size: float | None = None,
+        label: int | str | None = None,
         target: int | str | None = None,
         seed: int = 0,
         step_counts: Sequence[int] = (1, 2, 3, 5, 7, 10, 15, 20, 30, 40, 60, 80, 100),
@@ -93,13 +98,14 @@ class Lab(Explorer):
             warn_if_training(model)
         self._shape = tuple(images.shape[1:])
         names = class_names(self.models[0], images.to(device_of(self.models[0])))
-        stops = sorted({0.0, float(epsilon), *map(float, epsilons)})
+        stops = sorted({Ball("linf", stop).epsilon for stop in (0.0, epsilon, *epsilons)})
         super().__init__(
             networks=[{"name": name} for name in networks],
             attack=attack,
             epsilon=float(epsilon),
             steps=steps,
             step_size=step_size,
+            label=None if label is None else class_index("label", label, names),
             target=None if target is None else class_index("target", target, names),
             seed=seed,
             categories=names,
@@ -200,4 +206,4 @@ class Lab(Explorer):
 def look(model: nn.Module, images: Tensor) -> Tensor:
     """Return the model's probabilities for one image, (K,), float64, on the CPU."""
     logits = check_logits(model(images.to(device_of(model))), 1)
-    return softmax(logits.double())[0].cpu()
+    return softmax(logits.cpu().double())[0]

@@ -63,7 +63,9 @@ class PhotoLab(Lab):
     Raises
     ------
     TypeError, ValueError
-        If there is not exactly one image in [0, 1], a class is unknown, or a number is no radius.
+        If there is not exactly one image in [0, 1], a class is unknown, or an epsilon is no radius.
+    traitlets.TraitError
+        If another setting makes no sense.
 
     Notes
     -----
@@ -81,7 +83,6 @@ class PhotoLab(Lab):
 
     shape = state(traitlets.List(traitlets.Int()))
     clean = state(traitlets.Unicode())
-    label = state(traitlets.Int(None, allow_none=True))
     recorded = state(traitlets.List(traitlets.Dict()))
 
     def __init__(
@@ -173,7 +174,6 @@ class PhotoLab(Lab):
     def still(self) -> str:
         """Return clean | perturbation | adversarial, with the verdict below."""
         name = self.categories[self.true_class()]
-        images_adv = self.perturbed().cpu()
         return triptych(
-            self.image, images_adv, self.epsilon, name, self.verdict(), clean=self.clean
+            self.image, self.perturbed(), self.epsilon, name, self.verdict(), clean=self.clean
         )

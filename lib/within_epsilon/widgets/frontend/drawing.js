@@ -72,6 +72,7 @@ export function makePad(card, { change }) {
   let strokes = [];
   let at = [0.5, 0.5];
   let down = false;
+  let hand = null; // the pointer that draws: another finger or a palm does not
   let enabled = true;
 
   const round = (share) => Math.round(1000 * Math.min(1, Math.max(0, share))) / 1000;
@@ -82,7 +83,10 @@ export function makePad(card, { change }) {
     if (end && Math.hypot(end[0] - point[0], end[1] - point[1]) < 0.01) return;
     change([...strokes.slice(0, -1), [...last, point]]);
   };
-  const undo = () => { down = false; change(strokes.slice(0, -1)); };
+  const undo = () => {
+    down = false;
+    if (strokes.length) change(strokes.slice(0, -1)); // else what is shown was not drawn
+  };
   const clear = () => { down = false; change([]); };
   const locate = (event) => {
     const box = board.getBoundingClientRect();
@@ -94,13 +98,14 @@ export function makePad(card, { change }) {
   };
 
   board.addEventListener("pointerdown", (event) => {
-    if (!enabled || event.button) return;
-    board.setPointerCapture(event.pointerId);
+    if (!enabled || event.button || board.hasPointerCapture(hand)) return;
+    hand = event.pointerId;
+    board.setPointerCapture(hand);
     down = false;
     begin((at = locate(event)));
   });
   board.addEventListener("pointermove", (event) => {
-    if (!board.hasPointerCapture(event.pointerId)) return;
+    if (event.pointerId !== hand || !board.hasPointerCapture(hand)) return;
     // All the places since the last event, not only the newest: fast strokes stay round.
     const passed = event.getCoalescedEvents?.() ?? [];
     for (const place of passed.length ? passed : [event]) extend((at = locate(place)));
@@ -134,13 +139,15 @@ export function makePad(card, { change }) {
     pen.classList.toggle("down", down);
   }
   show([]);
+  const buttons = [button("Undo", undo), button("Clear", clear)];
   return {
     node: html("div", { class: "drawing" }, board, help, said),
-    buttons: [button("Undo", undo), button("Clear", clear)],
+    buttons,
     show,
     enable(now) {
       enabled = now;
       board.setAttribute("aria-disabled", String(!now));
+      for (const each of buttons) each.disabled = !now;
     },
   };
 }

@@ -341,6 +341,8 @@ function makeControls(lab, model, card, { run, reset }) {
     change: (i) => { if (sizes[i] !== state.step_size) lab.set("step_size", sizes[i]); } });
   const start = button(model.get("run_label"), run);
   const meter = html("progress", { max: 1, value: 0, hidden: true });
+  // Not in the notice, which would be read out anew with every piece that comes.
+  const bytes = html("span", { class: "muted", "aria-hidden": "true" });
   const notice = html("p", { class: "muted notice", role: "status", "aria-live": "polite" });
   const again = html("button", { type: "button", hidden: true }, "Try again");
   const { node: verdictNode, say } = verdict(card);
@@ -350,7 +352,7 @@ function makeControls(lab, model, card, { run, reset }) {
   const scale = ticks(model.get("ticks"), epsilons.length);
   const parts = { attack: attack.node, epsilon: html("div", {}, epsilon.node, scale), pgd, run: start,
     reset: button("Reset", reset), verdict: verdictNode,
-    notice: part(html("div", { class: "row spread status" }, notice, meter, again)) };
+    notice: part(html("div", { class: "row spread status" }, notice, bytes, meter, again)) };
 
   const watchMeter = (value, max, label) => {
     meter.hidden = false;
@@ -369,14 +371,14 @@ function makeControls(lab, model, card, { run, reset }) {
     },
     notice(text, retry = null) {
       meter.hidden = true;
+      bytes.textContent = "";
       notice.textContent = text;
       again.hidden = !retry;
       again.onclick = retry;
     },
     loading(loaded, total) {
       if (total) watchMeter(loaded, total, "bytes of the network's weights");
-      const whole = total ? ` of ${megabytes(total)}` : "";
-      notice.textContent = `Loading the network: ${megabytes(loaded)}${whole}`;
+      bytes.textContent = megabytes(loaded) + (total ? ` of ${megabytes(total)}` : "");
     },
     running(runs) {
       start.textContent = runs ? "Stop" : model.get("run_label");
