@@ -20,7 +20,9 @@ from within_epsilon.data import digits
 from within_epsilon.losses import cross_entropy
 from within_epsilon.models import Classifier, digits_classifier, mlp
 from within_epsilon.threat import Ball
+from within_epsilon.widgets import DigitLab, EpsilonExplorer, LogitsExplorer, PhotoLab
 from within_epsilon.widgets.kernel import Answers, _pack, _unpack
+from within_epsilon.widgets.stills import triptych
 from within_epsilon.wording import radius
 
 IMAGE = digits().test.images[:1]
@@ -124,6 +126,40 @@ def test_mistakes_and_broken_models_come_back_as_sentences() -> None:
     said = front.result("predict", network=1, image=IMAGE[0])
     assert said == "RuntimeError: weights of another life"
     assert front.result("predict", image=IMAGE[0])["logits"].shape == (10,)
+
+
+class WithoutDoubles(Tensor):
+    """As on an accelerator that knows no float64."""
+
+    def double(self) -> Tensor:
+        raise TypeError("no float64 on this device")
+
+    def cpu(self) -> Tensor:
+        return self.as_subclass(Tensor)
+
+
+class OnAccelerator(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = digits_classifier()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(images).as_subclass(WithoutDoubles)
+
+
+def test_needs_no_float64_of_the_models_device() -> None:
+    there, here = OnAccelerator().eval(), digits_classifier()
+    asked = {"image": IMAGE[0], "label": int(LABEL)}
+    found, expected = (Front(model).result("predict", **asked) for model in (there, here))
+    assert found["loss"] == expected["loss"]
+    for make in (DigitLab, PhotoLab, EpsilonExplorer):
+        one, other = (make(model, images=IMAGE, epsilons=[0.1]) for model in (there, here))
+        assert one.verdict() == other.verdict()
+        assert one.still() == other.still()
+    logits = there(IMAGE)[0, :8]
+    assert LogitsExplorer(logits).logits == LogitsExplorer(here(IMAGE)[0, :8]).logits
+    images_adv = (IMAGE / 2).as_subclass(WithoutDoubles)
+    assert triptych(IMAGE, images_adv, 0.1, "", "") == triptych(IMAGE, IMAGE / 2, 0.1, "", "")
 
 
 def run_in_loop(talk: Callable[[Front], Any]) -> Front:

@@ -143,7 +143,7 @@ def _start(
             # Every other time black and white, which reaches further.
             candidates = candidates.round() if attempt % 2 else candidates
         else:
-            candidates = starts[rows].to(closest.images)
+            candidates = starts.to(closest.images)[rows]
         _, reached = score(model, candidates, aim[rows])
         closest.offer(rows, candidates, reached)
         rows = rows[~reached]

@@ -195,9 +195,9 @@ def _reporter(model: nn.Module, label: Tensor, steps: int, progress: Progress) -
 @torch.no_grad()
 def _look(model: nn.Module, image: Tensor, label: Tensor | None) -> dict[str, Any]:
     """Return logits, probabilities and, with a label, the loss, for one image."""
-    logits = check_logits(model(image), 1).double()
+    logits = check_logits(model(image), 1).cpu().double()
     seen = {"logits": logits[0], "probabilities": softmax(logits)[0]}
-    return seen if label is None else seen | {"loss": cross_entropy(logits, label).item()}
+    return seen if label is None else seen | {"loss": cross_entropy(logits, label.cpu()).item()}
 
 
 def _point(model: nn.Module, image: Tensor, label: Tensor, step: int, steps: int) -> dict[str, Any]:

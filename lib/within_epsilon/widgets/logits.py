@@ -61,7 +61,7 @@ class LogitsExplorer(Explorer):
         temperature: float = 1.0,
         shift: float = 0.0,
     ) -> None:
-        values = torch.as_tensor(logits).detach().double().flatten().tolist()
+        values = torch.as_tensor(logits).detach().cpu().double().flatten().tolist()
         names = [str(name) for name in categories] or [str(i) for i in range(len(values))]
         if not all(map(math.isfinite, values)):
             raise ValueError(f"logits: expected finite numbers, received {values}")

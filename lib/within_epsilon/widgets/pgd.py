@@ -17,6 +17,7 @@ from within_epsilon import plots
 from within_epsilon.attacks import input_gradient
 from within_epsilon.checks import check_labels
 from within_epsilon.losses import cross_entropy, margin_loss
+from within_epsilon.runtime import device_of
 from within_epsilon.threat import Ball
 from within_epsilon.widgets.base import Explorer, state, still_picture
 from within_epsilon.widgets.landscape import contour_figure, mulberry32
@@ -111,6 +112,8 @@ class PGDExplorer(Explorer):
             )
         check_one_image(image)
         check_labels(label, 1)
+        device = device_of(model)
+        image, first, second = (each.to(device) for each in (image, first, second))
         plane = Plane(model, image, *spanning(first - image, second - image))
         super().__init__(
             epsilon=ball.epsilon,

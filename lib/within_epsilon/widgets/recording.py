@@ -103,7 +103,7 @@ def record_curve(
     batches = torch.split(images_adv, batch_size)
     for batch in progress_bar(batches, show=True, label=label, unit="batch"):
         logits = check_logits(model(batch.to(device_of(model))), len(batch))
-        stops += [_strongest(row, watch, top) for row in softmax(logits.double()).cpu()]
+        stops += [_strongest(row, watch, top) for row in softmax(logits.cpu().double())]
     return stops
 
 

@@ -36,6 +36,8 @@ def triptych(
         it to the front end.
     """
     k = amplification(epsilon)
+    # To the CPU first: not every accelerator knows float64.
+    images, images_adv = images.cpu(), images_adv.cpu()
     middle = (0.5 + k * (images_adv.double() - images.double())).clamp(0, 1)
     parts = [
         ("clean", f"The clean image: {name}", images),
