@@ -46,7 +46,17 @@ def test_readings_are_what_normalising_does(unit: str) -> None:
             assert reading.stored == stored[0, i].item()
 
 
+def test_every_number_is_a_stop() -> None:
+    widget = EpsilonConverter(0.05, epsilons=(0.1, 0.2))
+    assert (widget.epsilon, widget.epsilons) == (0.05, [0.05, 0.1, 0.2])
+    widget.epsilon = 0.17
+    assert widget.epsilon == 0.2  # what the page shows
+
+
 def test_refuses_what_is_no_scale() -> None:
+    for numbers in ({"epsilon": -3}, {"epsilon": 0}, {"epsilons": [0.1, float("nan")]}):
+        with pytest.raises(ValueError, match="expected numbers > 0"):
+            EpsilonConverter(**numbers)
     with pytest.raises(traitlets.TraitError, match="ImageNet"):
         EpsilonConverter(data="imagenet")
     with pytest.raises(ValueError, match="positive"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -40,24 +41,27 @@ class EpsilonConverter(Explorer):
     Parameters
     ----------
     epsilon : float
-        The number to start from; the nearest of the slider's stops is taken.
+        The number to start from, > 0; becomes a stop of the slider if it is none.
     unit : {"pixels", "normalised"}
         What the attack adds ε to: pixels in [0, 1], or the result of normalising.
     data : {"ImageNet", "CIFAR-10", "MNIST"}
         Whose standard deviations to divide by, in the start.
     scales : mapping from str to mapping from str to float, optional
         Other data sets: name -> channel -> standard deviation of pixels in [0, 1].
+    epsilons : sequence of float, optional
+        Stops, > 0; by default from a quarter of a level of 255 to 0.3.
 
     Raises
     ------
     traitlets.TraitError
         If unit or data is anything else.
     ValueError
-        If a standard deviation is not positive.
+        If a standard deviation or a stop is not positive.
 
     Notes
     -----
-    With a kernel, `epsilon`, `unit` and `data` can be read, set and observed.
+    With a kernel, `epsilon`, `unit` and `data` can be read, set and observed; an epsilon between
+    two stops goes to the nearer one.
     """
 
     kind = "converter"
@@ -85,7 +89,9 @@ class EpsilonConverter(Explorer):
                     f"scales: expected positive standard deviations, received {channels} for "
                     f"{name}; they are in units of pixels from 0 to 1, 0.229 say"
                 )
-        stops = sorted({float(epsilon), *epsilons})
+        stops = sorted({float(epsilon), *map(float, epsilons)})
+        if not all(0 < stop < math.inf for stop in stops):
+            raise ValueError(f"epsilon, epsilons: expected numbers > 0, received {stops}")
         super().__init__(
             scales=[[name, list(map(list, rows.items()))] for name, rows in tables.items()],
             epsilons=stops,
@@ -94,6 +100,11 @@ class EpsilonConverter(Explorer):
             unit=unit,
             data=data,
         )
+
+    @traitlets.validate("epsilon")  # type: ignore[untyped-decorator]
+    def _to_a_stop(self, proposal: dict[str, float]) -> float:
+        stops = self.epsilons or [proposal["value"]]
+        return float(min(stops, key=lambda stop: abs(stop - proposal["value"])))
 
     @traitlets.validate("data")  # type: ignore[untyped-decorator]
     def _known(self, proposal: dict[str, str]) -> str:
