@@ -149,6 +149,6 @@ def test_a_step_is_the_librarys_to_the_bit() -> None:
             epsilon=epsilon,
         )
         region = ball.within(clean[None])
-        expected = _step(ball, region, image[None], gradient[None], step_size)[0]
+        expected = _step(region, image[None], gradient[None], step_size)[0]
         assert torch.equal(decode(answer), expected)
         assert ball.admits(clean[None], decode(answer)[None]).all()
