@@ -16,8 +16,6 @@ from within_epsilon.evaluation import robust_accuracy
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks" / "attacks"
 ENGINE = FOLDER.parent / "engine"
 OURS = "within-epsilon"
-# Where ours is known to be weaker; the performance page says why.
-WEAKER = {("PGD-40", "l2"), ("FGSM", "l1")}
 
 
 @pytest.fixture
@@ -116,8 +114,6 @@ def test_no_library_is_stronger_at_the_same_cost_by_more_than_a_standard_error()
         all_results("strength"), "subject", "norm", "epsilon", "attack"
     ):
         assert ours["outside"] == 0
-        if (ours["attack"], ours["norm"]) in WEAKER:
-            continue
         share = ours["robust_accuracy"]
         error = sqrt(share * (1 - share) / ours["n"])
         for other in others:
@@ -145,9 +141,11 @@ def test_pgd_costs_little_more_than_its_gradients():
 
 
 def test_the_ensemble_saves_gradients():
-    for row in all_results("ensemble"):
-        # What still stands at the end has been attacked with everything: nothing is saved there.
-        assert row["saving"] >= (3 if row["robust_accuracy"] <= 0.05 else 1.2), row
+    savings = [(row["robust_accuracy"], row["saving"]) for row in all_results("ensemble")]
+    for standing, saving in savings:
+        # What stands to the end has been attacked with everything: nothing can be saved there.
+        assert saving >= (3 if standing <= 0.3 else 0.9 / standing)
+    assert sum(standing <= 0.3 for standing, _ in savings) >= 6
 
 
 def test_the_engine_keeps_within_its_share_of_onnxruntime_webs_time():
