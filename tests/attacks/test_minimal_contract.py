@@ -135,7 +135,7 @@ def test_carlini_wagner_finds_the_least_distance_over_all_targets(classes):
     distances = []
     for target in range(classes):
         targets = torch.full_like(labels, target)
-        options = {"steps": 100, "step_size": 0.03, "binary_search_steps": 8, **FIRST}
+        options = {"steps": 100, "step_size": 0.01, "binary_search_steps": 8, **FIRST}
         found = carlini_wagner(model, images, targets, targeted=True, **options).distances
         distances.append(torch.where(labels == target, torch.inf, found))
     least = least_distances(model, images, labels, "l2")
