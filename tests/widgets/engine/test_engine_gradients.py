@@ -99,7 +99,8 @@ def test_squeezenet_where_its_gradient_is_one() -> None:
     colours = torch.tensor([[168, 15, 237], [135, 70, 169]]) / 255
     flat = list(colours[:, :, None, None].expand(-1, -1, 224, 224).contiguous())
     saturated = [noise.round(), blocks, (0.5 + normal).clamp(0, 1)]
-    noisy = [noise, 0.495 + 0.01 * noise, (0.5 + 0.2 * normal).clamp(0, 1)]
+    faint = [0.495 + 0.01 * noise, 0.45 + 0.1 * noise]
+    noisy = [noise, *faint, (0.5 + 0.2 * normal).clamp(0, 1)]
     photos = [photo("chelsea")[0], photo("coffee")[0], photo("chelsea")[0].flip(2)]
     given = torch.stack([*flat, *saturated, *noisy, *photos])
     with torch.no_grad():
