@@ -69,6 +69,12 @@ def test_line_labels_do_not_overlap():
     assert all(low.y1 <= high.y0 + 1 for low, high in itertools.pairwise(boxes))
 
 
+def test_a_series_without_a_value_has_no_name():
+    nothing = [np.nan, np.nan]
+    figure = plots.lines([0, 1], {"a": nothing, "b": [np.inf, 2]}, xlabel="x", ylabel="y")
+    assert [text.get_text() for text in figure.axes[0].texts] == ["b"]
+
+
 def test_single_observations_stand_where_they_were_made():
     points = ([1.0, 3.0], [20.0, 10.0])
     figure = plots.lines([0, 4], {"a": [0, 30]}, points=points, xlabel="x", ylabel="y")

@@ -2,6 +2,7 @@
 
 import doctest
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -277,6 +278,40 @@ def test_impossible_balls_are_refused(arguments, error, message):
         Ball(*arguments)
 
 
-def test_a_delta_of_another_shape_is_refused():
-    with pytest.raises(ValueError, match=r"\(2, 1, 8, 8\), received \(1, 8, 8\)"):
-        Ball("linf", 0.1).perturb(torch.rand(2, 1, 8, 8), torch.zeros(1, 8, 8))
+def test_images_of_another_shape_are_refused():
+    images, ball = torch.rand(2, 1, 8, 8), Ball("linf", 0.1)
+    with pytest.raises(ValueError, match=r"delta: .*\(2, 1, 8, 8\), received \(1, 8, 8\)"):
+        ball.perturb(images, torch.zeros(1, 8, 8))
+    with pytest.raises(ValueError, match=r"images_adv: .*\(2, 1, 8, 8\), received \(1, 1, 8, 8\)"):
+        ball.admits(images, images[:1])
+
+
+@pytest.mark.parametrize("ball", [Ball(which, 0.1) for which in NORMS], ids=str)
+def test_a_batch_may_be_empty_but_not_missing(ball):
+    def results(rows):
+        draw = ball.random(rows, example_generators(range(len(rows)), seed=0))
+        made = ball.project(rows), ball.steepest(rows), ball.perturb(rows, rows), draw
+        return made, (ball.length(rows), ball.contains(rows), ball.admits(rows, rows))
+
+    rowwise, per_row = results(torch.empty(0, 1, 8, 8))
+    assert {tuple(tensor.shape) for tensor in rowwise} == {(0, 1, 8, 8)}
+    assert {tuple(tensor.shape) for tensor in per_row} == {(0,)}
+    row = torch.zeros(8)
+    for refuse in (ball.project, ball.steepest, ball.length, ball.contains, ball.within):
+        with pytest.raises(ValueError, match=r"\(N, \.\.\.\), received \(8,\).*unsqueeze"):
+            refuse(row)
+    with pytest.raises(ValueError, match="unsqueeze"):
+        ball.random(row, example_generators(range(8), seed=0))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_row_that_has_no_projection_leaves_the_others_theirs(bad):
+    ball, rows = Ball("l1", 1), torch.tensor([[bad, 1, 1, 1], [3, 1, 1, 1]])
+    # In a thread, so that a search without an end fails this test and stops no other.
+    found = []
+    thread = threading.Thread(target=lambda: found.append(ball.project(rows)), daemon=True)
+    thread.start()
+    thread.join(timeout=20)
+    assert len(found) == 1
+    assert torch.equal(found[0][1:], ball.project(rows[1:]))
+    assert not found[0][0].isfinite().all()

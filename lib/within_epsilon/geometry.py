@@ -33,6 +33,8 @@ def norm_of_rows(rows: Tensor, norm: Norm) -> Tensor:
     if norm == "linf":
         return rows.abs().amax(dim=1)
     lengths: Tensor = torch.linalg.vector_norm(rows, dim=1)
+    if not lengths.numel():
+        return lengths  # which have no extremes
     extremes = torch.aminmax(lengths)
     if extremes.min.item() == 0 or extremes.max.item() == math.inf:
         # Squares may have left the range of floats: measure in units of the peak.
@@ -117,7 +119,8 @@ def _threshold(below: Tensor, epsilon: float, threshold: Tensor) -> Tensor:
         number = survivors.sum(dim=1, keepdim=True)
         total = (below * survivors).sum(dim=1, keepdim=True)
         higher = torch.maximum(threshold, (total - epsilon) / number.clamp_(min=1))
-        if torch.equal(higher, threshold):
+        # Not asked as equality, which a row of NaN never reaches.
+        if not (higher > threshold).any():
             return threshold
         threshold = higher
 

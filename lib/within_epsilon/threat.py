@@ -17,7 +17,8 @@ from within_epsilon.wording import radius
 class Ball:
     """All perturbations of norm at most epsilon, for each image of a batch.
 
-    The first dimension of every tensor counts the images; norms run over all others.
+    The first dimension of every tensor counts the images; norms run over all others. A
+    tensor without other dimensions is refused with a ValueError.
 
     Parameters
     ----------
@@ -80,6 +81,7 @@ class Ball:
         Tensor of shape (N,), float64
             Norms, free of overflow and underflow.
         """
+        _check_batch("delta", delta)
         return geometry.norm_of_rows(double(delta).flatten(1), self.norm)
 
     def contains(self, delta: Tensor, atol: float = 0.0) -> Tensor:
@@ -120,7 +122,13 @@ class Ball:
             Whether all pixels lie in [0, 1] and the change in the ball: for linf,
             exactly between the bounds x - epsilon and x + epsilon as rounded to the
             dtype; for l2 and l1, as in `contains`, on the exact difference.
+
+        Raises
+        ------
+        ValueError
+            If the shapes differ.
         """
+        _check_shape("images_adv", images_adv, images)
         return self.within(images).admits(images_adv, atol)
 
     def within(self, images: Tensor) -> Region:
@@ -136,6 +144,7 @@ class Ball:
         Region
             Whose `clip` brings points back and whose `admits` judges them.
         """
+        _check_batch("images", images)
         return Region(images, self.norm, self.epsilon)
 
     def project(self, delta: Tensor) -> Tensor:
@@ -155,6 +164,7 @@ class Ball:
         ----------
         l1: Duchi, Shalev-Shwartz, Singer, Chandra, ICML 2008; see `geometry`.
         """
+        _check_batch("delta", delta)
         if self.norm == "linf":
             return delta.clamp(-self.epsilon, self.epsilon)
         return self._project(double(delta)).to(delta)
@@ -190,11 +200,7 @@ class Ball:
         push the norm over epsilon. Where it does, pixels that rounding has moved further
         than delta asked are set back to the next float towards the clean image.
         """
-        if images.shape != delta.shape:
-            raise ValueError(
-                f"delta: expected the images' shape {tuple(images.shape)}, "
-                f"received {tuple(delta.shape)}"
-            )
+        _check_shape("delta", delta, images)
         return self.within(images).perturb(delta)
 
     def steepest(self, gradient: Tensor) -> Tensor:
@@ -214,6 +220,7 @@ class Ball:
         Tensor of shape (N, ...)
             Steps of norm 1; zero where the gradient is zero.
         """
+        _check_batch("gradient", gradient)
         return geometry.steepest_rows(gradient.flatten(1), self.norm).view_as(gradient)
 
     def random(
@@ -241,10 +248,28 @@ class Ball:
         ----------
         l2 and l1: Barthe, Guédon, Mendelson, Naor, 2005; see `geometry`.
         """
-        rows = geometry.draw_rows(self.norm, like[0].numel(), generators, inside=not boundary)
+        _check_batch("like", like)
+        size = like.shape[1:].numel()
+        rows = geometry.draw_rows(self.norm, size, generators, inside=not boundary)
         return self.project((self.epsilon * rows).view(like.shape).to(like))
 
     def _project(self, delta: Tensor) -> Tensor:
         """Project float64 perturbations onto the l2 or l1 ball."""
         project = geometry.project_rows_l2 if self.norm == "l2" else geometry.project_rows_l1
         return project(delta.flatten(1), self.epsilon).view_as(delta)
+
+
+def _check_batch(name: str, tensor: Tensor) -> None:
+    if tensor.ndim < 2:
+        raise ValueError(
+            f"{name}: expected a batch of shape (N, ...), received {tuple(tensor.shape)}; add a "
+            f"batch dimension to a single one with {name}.unsqueeze(0)"
+        )
+
+
+def _check_shape(name: str, tensor: Tensor, images: Tensor) -> None:
+    if tensor.shape != images.shape:
+        raise ValueError(
+            f"{name}: expected the images' shape {tuple(images.shape)}, received "
+            f"{tuple(tensor.shape)}; give one for each image"
+        )

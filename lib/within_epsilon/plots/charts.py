@@ -87,8 +87,9 @@ def lines(
         if intervals and name in intervals:
             low, high = (np.asarray(bound, dtype=float) for bound in intervals[name])
             axes.fill_between(horizontal, low, high, color=colour, alpha=0.18, lw=0)
-        last = np.flatnonzero(np.isfinite(vertical))[-1]
-        ends.append((name, horizontal[last], vertical[last], colour))
+        finite = np.flatnonzero(np.isfinite(vertical))
+        if len(finite):  # else there is no curve to name
+            ends.append((name, horizontal[finite[-1]], vertical[finite[-1]], colour))
     if points is not None:
         across, up = (np.asarray(values, dtype=float) for values in points)
         axes.scatter(across, up, s=14, color=TRUE, alpha=0.6, linewidths=0, zorder=3)
