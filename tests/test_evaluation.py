@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from within_epsilon.attacks import describe, fgsm, noise_control, pgd
+from within_epsilon.attacks import describe, fgsm, fmn, noise_control, pgd
 from within_epsilon.data import Split, digits
 from within_epsilon.evaluation import (
     RobustReport,
@@ -107,6 +107,22 @@ def test_a_readers_own_attack_needs_only_four_arguments():
 )
 def test_an_attack_that_proves_nothing_is_refused(attack, message):
     with pytest.raises(ValueError, match=message):
+        robust_accuracy(Threshold().eval(), examples(), attack, BALL)
+
+
+@pytest.mark.parametrize(
+    ("attack", "error", "message"),
+    [
+        (partial(fmn, norm="l2"), TypeError, r"attack\(model, .*received FMN.*\.images_adv"),
+        (lambda m, x, y, ball: fmn(m, x, y, norm="l2"), TypeError, r"Minimal; .*\.images_adv"),
+        (lambda model, images, labels, ball: None, TypeError, "received NoneType"),
+        (lambda model, images, labels, ball: images.float(), TypeError, "float64, received.*32"),
+        (lambda model, images, labels, ball: images[:1], ValueError, r"\(8, .*received \(1, "),
+        (lambda model, images, labels, ball: images.to("meta"), ValueError, "cpu, received meta"),
+    ],
+)
+def test_an_attack_that_is_none_is_refused_with_a_remedy(attack, error, message):
+    with pytest.raises(error, match=rf"(attack|images_adv): expected .*{message}"):
         robust_accuracy(Threshold().eval(), examples(), attack, BALL)
 
 
@@ -237,6 +253,12 @@ def test_half_precision_changes_the_result_little(dtype):
     assert half.robust_accuracy == pytest.approx(whole.robust_accuracy, abs=0.04)
 
 
+def test_accuracy_warns_of_train_mode_where_it_is_called():
+    with pytest.warns(UserWarning, match="train mode") as caught:
+        accuracy(Threshold().train(), *examples())
+    assert [warning.filename for warning in caught] == [__file__]
+
+
 def test_an_honest_model_gets_no_warning(capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -268,6 +290,12 @@ def test_a_report_says_all_that_it_depends_on():
     )
 
 
+def other_defaults(
+    model, images, labels, ball, steps=3, queries=None, restarts=None, step_size="wide", loss="ce"
+):
+    return fgsm(model, images, labels, ball)
+
+
 @pytest.mark.parametrize(
     ("attack", "words"),
     [
@@ -283,11 +311,17 @@ def test_a_report_says_all_that_it_depends_on():
             "PGD, 40 steps, step size 1/255, clean start, margin loss",
         ),
         (partial(fgsm, targeted=True), "FGSM, targeted"),
+        (partial(pgd, loss=partial(margin_loss)), "PGD, 40 steps, margin loss"),
+        (partial(fgsm, loss=nn.CrossEntropyLoss(reduction="none")), "FGSM, CrossEntropyLoss"),
+        (other_defaults, "other defaults, 3 steps"),
         (noise_control, "noise control"),
     ],
 )
 def test_attacks_are_described_by_what_makes_them_strong(attack, words):
     assert describe(attack) == words
+    if "targeted" not in words:
+        report = robust_accuracy(Threshold().eval(), examples(), attack, BALL)
+        assert report.attack == words
 
 
 def test_a_verdict_is_a_sentence():

@@ -3,6 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -75,35 +76,49 @@ def describe(attack: Callable[..., Any]) -> str:
     -------
     str
         Such as "PGD, 40 steps, 5 restarts"; for an ensemble its members and what was
-        set otherwise than by default.
+        set otherwise than by default. A setting that is not of the usual kind is left out.
     """
     values = settings(attack)
-    while isinstance(attack, functools.partial):
-        attack = attack.func
-    name = getattr(attack, "__name__", type(attack).__name__)
+    function = function_of(attack)
+    name = _name(function)
     words = [_NAMES.get(name, name.replace("_", " "))]
     if name == "autoattack":
-        defaults = settings(attack)
-        values = {key: value for key, value in values.items() if value != defaults[key]}
-    if "targets" in values:
-        words.append(_count(values["targets"], "target"))
-    if "steps" in values:
-        words.append(_count(values["steps"], "step"))
-    if "queries" in values:
-        words.append(f"{values['queries']:,} " + ("query" if values["queries"] == 1 else "queries"))
-    if values.get("step_size") is not None:
-        words.append(f"step size {radius(values['step_size'])}")
-    if values.get("restarts", 1) > 1:
-        words.append(_count(values["restarts"], "restart"))
-    if values.get("momentum"):
-        words.append(f"momentum {values['momentum']:g}")
-    if values.get("random_start") is False:
+        defaults = settings(function)
+        values = {key: value for key, value in values.items() if value != defaults.get(key)}
+    numbers: dict[str, Any] = {
+        key: value for key, value in values.items() if isinstance(value, Real)
+    }
+    if "targets" in numbers:
+        words.append(_count(numbers["targets"], "target"))
+    if "steps" in numbers:
+        words.append(_count(numbers["steps"], "step"))
+    if "queries" in numbers:
+        words.append(f"{numbers['queries']:,} {'query' if numbers['queries'] == 1 else 'queries'}")
+    if "step_size" in numbers:
+        words.append(f"step size {radius(numbers['step_size'])}")
+    if numbers.get("restarts", 1) > 1:
+        words.append(_count(numbers["restarts"], "restart"))
+    if numbers.get("momentum"):
+        words.append(f"momentum {numbers['momentum']:g}")
+    if numbers.get("random_start") is False:
         words.append("clean start")
-    if values.get("loss", cross_entropy) is not cross_entropy:
-        words.append(values["loss"].__name__.replace("_", " "))
-    if values.get("targeted"):
+    loss = values.get("loss", cross_entropy)
+    if callable(loss) and loss is not cross_entropy:
+        words.append(_name(function_of(loss)).replace("_", " "))
+    if numbers.get("targeted"):
         words.append("targeted")
     return ", ".join(words)
+
+
+def function_of(attack: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what an attack calls in the end: itself, unless it is a `functools.partial`."""
+    while isinstance(attack, functools.partial):
+        attack = attack.func
+    return attack
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return str(getattr(function, "__name__", type(function).__name__))
 
 
 def _count(number: int, noun: str) -> str:

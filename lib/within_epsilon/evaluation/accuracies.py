@@ -1,5 +1,6 @@
 """How often a classifier is right, with and without an adversary."""
 
+import inspect
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -26,7 +27,6 @@ from within_epsilon.runtime import device_of, progress_bar
 from within_epsilon.threat import Ball
 
 
-@torch.no_grad()
 def accuracy(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 256) -> float:
     """Measure the share of images that the model classifies as labelled.
 
@@ -110,9 +110,10 @@ def robust_accuracy(
     Raises
     ------
     TypeError, ValueError
-        If the data are unusable, an attack is targeted or leaves ball or [0, 1], or the
-        file is damaged or records another experiment (other weights, settings, threat
-        model or data); such a file is left as it is.
+        If the data are unusable, an attack cannot be called that way, is targeted, or
+        returns anything but images within ball and [0, 1]; if the file is damaged or
+        records another experiment (other weights, settings, threat model or data), and is
+        left as it is; or if what an attack holds, such as an open file, cannot be recorded.
 
     Warns
     -----
@@ -125,6 +126,7 @@ def robust_accuracy(
     """
     attacks = [attack] if callable(attack) else list(attack)
     _check_attacks(attacks)
+    names = " + ".join(map(describe, attacks))
     warn_if_training(model)
     device = device_of(model)
     record = Record()
@@ -148,12 +150,22 @@ def robust_accuracy(
         raise ValueError("data: expected at least one example, received none")
     robust = record.outcomes.count(RIGHT)
     clean = robust + record.outcomes.count(FOOLED)
-    return RobustReport(clean / n, robust / n, ball, " + ".join(map(describe, attacks)), n)
+    return RobustReport(clean / n, robust / n, ball, names, n)
 
 
 def _check_attacks(attacks: list[Callable[..., Tensor]]) -> None:
     if not attacks:
         raise ValueError("attack: expected at least one, received none")
+    for attack in attacks:
+        extra: dict[str, object] = {"indices": []} if takes(attack, "indices") else {}
+        try:  # as `_run` will call it
+            inspect.signature(attack).bind("model", "images", "labels", "ball", **extra)
+        except TypeError as error:
+            raise TypeError(
+                "attack: expected one to call as attack(model, images, labels, ball), received "
+                f"{describe(attack)} ({error}); give settings with functools.partial, and bring "
+                "a minimal-norm attack's `.images_adv` back with ball.within(images).clip(...)"
+            ) from error
     if any(settings(attack).get("targeted") for attack in attacks):
         raise ValueError(
             "attack: expected an untargeted one, received targeted=True, which would lead "

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.attacks import describe, fgsm, input_gradient, noise_control, settings, takes
+from within_epsilon.attacks.description import function_of
 from within_epsilon.checks import check_logits
 from within_epsilon.losses import cross_entropy
 from within_epsilon.threat import Ball
@@ -65,7 +66,7 @@ class Doubts:
     model : nn.Module
         The model.
     attacks : list of callable
-        What it is attacked with; the loss is the first one's.
+        What it is attacked with; the loss is the first one's, or else the cross-entropy.
     ball : Ball
         The threat model.
     tally : Tally
@@ -76,7 +77,9 @@ class Doubts:
         self, model: nn.Module, attacks: list[Callable[..., Tensor]], ball: Ball, tally: Tally
     ) -> None:
         self._model, self._attacks, self._ball, self._tally = model, attacks, ball, tally
-        self._loss = settings(attacks[0]).get("loss", cross_entropy)
+        loss = settings(attacks[0]).get("loss")
+        # An attack of the reader's own may call its losses by names.
+        self._loss = loss if callable(loss) else cross_entropy
         self._first = self._last = torch.empty(0)
         self._told = False
 
@@ -147,8 +150,8 @@ class Doubts:
 
     def _should_beat_a_step(self) -> bool:
         """Tell whether the attacks are to be more than one step, and more than a control."""
-        names = {_function(attack) for attack in self._attacks}
-        return fgsm not in names and names != {noise_control}
+        functions = [function_of(attack) for attack in self._attacks]
+        return fgsm not in functions and functions != [noise_control] * len(functions)
 
     def _close_run(self) -> None:
         self._tally.runs += len(self._first)
@@ -197,9 +200,3 @@ def _differ(logits: Tensor, again: Tensor) -> Tensor:
     allowed = torch.finfo(logits.dtype).eps ** 0.5 * logits.abs().amax(dim=1).clamp(min=1e-6)
     different: Tensor = (logits - again).abs().amax(dim=1) > allowed
     return different
-
-
-def _function(attack: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    while isinstance(attack, functools.partial):
-        attack = attack.func
-    return attack

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from within_epsilon.attacks import describe
+from within_epsilon.attacks import Minimal, describe
 from within_epsilon.models import Classifier
 from within_epsilon.threat import Ball
 from within_epsilon.wording import percent
@@ -42,8 +42,9 @@ def verdict(
 
     Raises
     ------
-    ValueError
-        If there is more than one image, or the perturbed one is not within the ball.
+    TypeError, ValueError
+        If there is more than one image, or the perturbed one is of another dtype or not
+        within the ball.
     """
     if len(image) != 1 or image.shape != image_adv.shape:
         raise ValueError(
@@ -64,9 +65,13 @@ def require_admitted(ball: Ball, images: Tensor, images_adv: Tensor) -> None:
 
     Raises
     ------
+    TypeError
+        If that is no tensor of the images' dtype.
     ValueError
-        If a pixel leaves [0, 1], or a change the ball by more than rounding.
+        If its shape or device is another, a pixel leaves [0, 1], or a change the ball by
+        more than rounding.
     """
+    _require_alike(images, images_adv)
     admitted = ball.admits(images, images_adv, atol=_ROUNDING)
     if not admitted.all():
         lowest, highest = (extreme.item() for extreme in torch.aminmax(images_adv))
@@ -75,4 +80,30 @@ def require_admitted(ball: Ball, images: Tensor, images_adv: Tensor) -> None:
             f"in [{lowest:.4g}, {highest:.4g}] and a change of norm up to "
             f"{ball.length(images_adv - images).max().item():.4g}; end the attack with "
             "ball.perturb(images, delta)"
+        )
+
+
+def _require_alike(images: Tensor, images_adv: object) -> None:
+    """Require what an attack returned to be a tensor of the same kind as the images."""
+    if not isinstance(images_adv, Tensor):
+        remedy = "return the adversarial images"
+        if isinstance(images_adv, Minimal):
+            remedy = "return its `.images_adv`, brought back with ball.within(images).clip(...)"
+        raise TypeError(
+            f"images_adv: expected a torch.Tensor, received {type(images_adv).__name__}; {remedy}"
+        )
+    if images_adv.dtype != images.dtype:
+        raise TypeError(
+            f"images_adv: expected the images' dtype {images.dtype}, received {images_adv.dtype}; "
+            "convert with images_adv.to(images)"
+        )
+    if images_adv.shape != images.shape:
+        raise ValueError(
+            f"images_adv: expected the images' shape {tuple(images.shape)}, received "
+            f"{tuple(images_adv.shape)}; return one adversarial image for each"
+        )
+    if images_adv.device != images.device:
+        raise ValueError(
+            f"images_adv: expected the images' device {images.device}, received "
+            f"{images_adv.device}; move them with images_adv.to(images)"
         )
