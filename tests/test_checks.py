@@ -31,7 +31,7 @@ def test_usable_arguments_pass(dtype):
         (torch.full((1, 2), torch.nan), ValueError, "NaN"),
         (torch.full((1, 2), torch.inf), ValueError, "inf"),
         (torch.tensor([0.5]), ValueError, "unsqueeze"),
-        (torch.empty(0, 3), ValueError, r"received \(0, 3\)"),
+        (torch.empty(0, 3), ValueError, r"at least one image.*received \(0, 3\); look at"),
         (torch.ones(1, 3, dtype=torch.uint8), TypeError, "/ 255"),
         ([[0.5]], TypeError, "received list"),
     ],

@@ -42,10 +42,15 @@ def check_images(images: Tensor) -> None:
             f"images: expected floating-point pixels in [0, 1], received {images.dtype}; "
             "convert with images.float() / 255"
         )
-    if images.ndim < 2 or images.numel() == 0:
+    if images.ndim < 2:
         raise ValueError(
             f"images: expected a batch of shape (N, ...), received {tuple(images.shape)}; "
             "add a batch dimension to a single image with images.unsqueeze(0)"
+        )
+    if images.numel() == 0:
+        raise ValueError(
+            f"images: expected at least one image with pixels, received {tuple(images.shape)}; "
+            "look at what selected them, and pass over empty batches"
         )
     lowest, highest = (extreme.item() for extreme in torch.aminmax(images.detach()))
     if lowest >= 0 and highest <= 1:

@@ -3,13 +3,14 @@
 import math
 import statistics
 import time
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from within_epsilon.attacks import fgsm, input_gradient, pgd, random_noise, starting_points
+from within_epsilon.attacks import fgsm, fmn, input_gradient, pgd, random_noise, starting_points
 from within_epsilon.attacks.common import Aim, Worst, score
 from within_epsilon.data import digits
 from within_epsilon.losses import cross_entropy, margin_loss
@@ -256,6 +257,13 @@ def test_attacks_work_where_gradients_are_switched_off():
         weight.requires_grad_(False)
     with torch.no_grad():
         assert torch.equal(pgd(model, images, labels, Ball("l2", 0.3), steps=3), expected)
+
+
+def test_inference_mode_is_named_where_it_hides_the_gradient():
+    model, images, labels = bent()
+    for attack in (partial(pgd, ball=BALL), partial(fmn, norm="l2")):
+        with torch.inference_mode(), pytest.raises(ValueError, match=r"inference_mode\(\) around"):
+            attack(model, images, labels)
 
 
 def test_input_gradient_is_that_of_each_example():

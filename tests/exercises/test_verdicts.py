@@ -32,10 +32,18 @@ def test_an_attempt_that_breaks_is_wrong_and_says_how():
     assert verdict("1.1", _breaks) == "wrong, because it stopped with ZeroDivisionError: oh"
 
 
-@pytest.mark.parametrize("number", ["1.99", "99.1", "", "nonsense"])
+@pytest.mark.parametrize("number", ["1.99", "99.1", "", "nonsense", 99.1, 7, None])
 def test_an_unknown_exercise_gets_a_sentence(number, capsys):
     check(number, None)
-    assert "there is no exercise" in capsys.readouterr().out
+    assert f"there is no exercise '{number}'; that chapter has" in capsys.readouterr().out
+
+
+def test_a_number_will_do_and_other_chapters_exercises_are_not_listed():
+    assert verdict(3.1, None) == verdict("3.1", None) == "not attempted yet"
+    assert verdict("1.1", None) == "not attempted yet"
+    listed = verdict("3.99", None).partition("that chapter has ")[2].split(", ")
+    assert "3.1" in listed
+    assert all(number.startswith("3.") for number in listed)
 
 
 def _checked_cells():

@@ -163,8 +163,8 @@ def follow(model: nn.Module, images: Tensor, aim: Aim) -> tuple[Tensor, Tensor]:
     if gradient is None:
         raise ValueError(
             "loss: expected one that depends on the pixels, received one without gradient in "
-            "them; look for detach(), no_grad(), argmax or NumPy in the model, or use an attack "
-            "that needs no gradient"
+            "them; look for inference_mode() around the attack, and for detach(), no_grad(), "
+            "argmax or NumPy in the model, or use an attack that needs no gradient"
         )
     check_finite_gradient(gradient)
     return logits.detach(), gradient

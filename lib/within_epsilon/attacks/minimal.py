@@ -179,8 +179,8 @@ def _slope(values: Tensor, images: Tensor, *, more: bool) -> Tensor:
     if gradient is None:
         raise ValueError(
             "model: expected logits that depend on the pixels, received some without gradient in "
-            "them; look for detach(), no_grad(), argmax or NumPy in the model, or use an attack "
-            "that needs no gradient"
+            "them; look for inference_mode() around the attack, and for detach(), no_grad(), "
+            "argmax or NumPy in the model, or use an attack that needs no gradient"
         )
     check_finite_gradient(gradient)
     return gradient

@@ -31,10 +31,12 @@ def verdict(exercise: str, attempt: Any) -> str:
     -------
     "correct", "not attempted yet" or "wrong, because …"
     """
-    judge = _find(exercise)
+    number = str(exercise)  # the number 3.1 is understood too
+    chapter = number.partition(".")[0]
+    judge = _find(number, chapter)
     if judge is None:
-        known = ", ".join(sorted(CHECKS)) or "none"
-        return f"there is no exercise {exercise!r} in that chapter; there are: {known}"
+        known = [name for name in CHECKS if name.startswith(f"{chapter}.")]
+        return f"there is no exercise {number!r}; that chapter has {', '.join(known) or 'none'}"
     if attempt is None or attempt is ...:
         return NOT_ATTEMPTED
     calls = _Calls(attempt)
@@ -76,9 +78,8 @@ class _Calls:
         return self._called and not self._returned_something
 
 
-def _find(exercise: str) -> Check | None:
+def _find(exercise: str, chapter: str) -> Check | None:
     """Return the check of an exercise, after importing its chapter's module."""
-    chapter = str(exercise).partition(".")[0]
     try:
         importlib.import_module(f"{__name__}.chapter{chapter}")
     except ModuleNotFoundError as error:
