@@ -76,4 +76,4 @@ dist: ## build the wheel and the source distribution into dist/
 	@.venv/bin/uv build --quiet --no-build-isolation --python $(RUN) --out-dir dist
 
 clean: ## delete what was built, environments included
-	rm -rf _build dist .venv .venv-book .venv-benchmark benchmarks/engine/node_modules
+	rm -rf _build dist .venv .venv-book .venv-benchmark .venv-compiler benchmarks/engine/node_modules

@@ -30,7 +30,7 @@ def mentions(address: str) -> list[Path]:
 
 
 def move(old: str, new: str) -> list[Path]:
-    """Replace the old address, also in its Pages and Binder forms; return the changed files."""
+    """Replace the old address, also in its Binder and Colab forms; return the changed files."""
     changed = []
     old_slug, new_slug = (url.removeprefix("https://github.com/") for url in (old, new))
     forms = {

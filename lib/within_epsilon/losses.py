@@ -1,8 +1,8 @@
 """Softmax and the losses built on it, from logits, without overflow.
 
-Every function takes logits of shape (..., K), any real numbers, and never forms a
-probability on the way to a loss: a probability that has been rounded to 0 or to 1 has
-forgotten which way is up.
+Every function takes logits, any real numbers: the softmax and its relatives of shape
+(..., K), the losses of shape (N, K) with labels (N,). None forms a probability on the way
+to a loss: a probability that has been rounded to 0 or to 1 has forgotten which way is up.
 """
 
 import torch
