@@ -48,7 +48,7 @@ TABLES: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
     "robust_minimal": lambda: minimal.rows([robust_digits(DIGITS // 2)]),
     "photos_minimal": lambda: minimal.rows(_photos()),
     "ensemble": lambda: ensemble.rows([standard_digits(DIGITS), robust_digits(DIGITS)]),
-    "speed": lambda: speed.rows([standard_digits()]),
+    "speed": lambda: speed.rows([standard_digits(), standard_digits(32)]),
     "photos_speed": lambda: speed.rows(_one(_photos(pixels=224)), rounds=3),
 }
 

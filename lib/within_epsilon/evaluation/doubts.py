@@ -116,9 +116,10 @@ class Doubts:
             return watched
         tally.wavering += int(_differ(logits, again[0]).sum())
         tally.flat += int((gradient == 0).flatten(1).all(dim=1).sum())
-        step = self._ball.epsilon * self._ball.steepest(gradient)
+        region = self._ball.within(images)
+        step = region.steepest(images, gradient, self._ball.epsilon)
         with torch.no_grad():
-            single = check_logits(self._model(self._ball.perturb(images, step)), len(images))
+            single = check_logits(self._model(region.clip(images + step)), len(images))
         tally.single_step += int((single.argmax(dim=1) != labels).sum())
         return watched
 
