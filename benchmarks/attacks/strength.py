@@ -56,7 +56,9 @@ def rows(subjects: list[Subject], only: Container[str] | None = None) -> Iterato
     for subject in subjects:
         for ball in subject.balls():
             for one in contestants(ball.norm):
-                if one.attack in subject.skipped or (only is not None and one.attack not in only):
+                if only is not None and one.attack not in only:
+                    continue
+                if subject.skips(one.attack, one.library):
                     continue
                 print(f"{subject.name}, {ball}: {one.attack}, {one.library}", file=sys.stderr)
                 yield measure(subject, ball, one, 1 if one.attack in LONG else subject.seeds)

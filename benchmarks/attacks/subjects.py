@@ -37,7 +37,7 @@ class Subject:
     seeds : int
         How often to repeat a random attack.
     skipped : tuple of str
-        Attacks that would take too long here.
+        Attacks that would take too long here, or "attack, library" for one library's.
     """
 
     name: str
@@ -53,6 +53,10 @@ class Subject:
     def n(self) -> int:
         """Number of examples, those left out included."""
         return len(self.images) + self.misclassified
+
+    def skips(self, attack: str, library: str) -> bool:
+        """Tell whether a contestant is left out."""
+        return attack in self.skipped or f"{attack}, {library}" in self.skipped
 
     def balls(self) -> list[Ball]:
         """Return the threat models."""
@@ -112,4 +116,6 @@ def photos(names: tuple[str, ...] = PHOTOS, pixels: int = PIXELS) -> Subject | N
         labels = model(images).argmax(dim=1)
     epsilons = {"linf": 0.15 / 255, "l2": 0.08, "l1": 8.0}
     skipped = (CLEAN, "APGD-DLR", "APGD-T", "Square", "AutoAttack", "C&W", "boundary")
+    # These ask for the gradients of all 1,000 classes, in every step.
+    skipped += ("DeepFool, torchattacks", "DeepFool, adversarial-robustness-toolbox")
     return Subject("photos", model, images, labels, 0, epsilons, seeds=1, skipped=skipped)
