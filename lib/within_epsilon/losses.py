@@ -107,7 +107,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def cross_entropy_slopes(logits: Tensor, labels: Tensor) -> Tensor:
+def cross_entropy_slopes(logits: Tensor, one_hot: Tensor) -> Tensor:
     r"""Compute the derivatives of each example's cross-entropy in its logits.
 
     .. math:: \frac{\partial \ell}{\partial z_j} = \sigma(z)_j \quad (j \ne y), \qquad
@@ -117,8 +117,8 @@ def cross_entropy_slopes(logits: Tensor, labels: Tensor) -> Tensor:
     ----------
     logits : Tensor of shape (N, K)
         The model's outputs.
-    labels : Tensor of shape (N,), int64
-        Classes from 0 to K - 1.
+    one_hot : Tensor of shape (N, K)
+        1 in the place of each example's label, else 0; float32 or wider.
 
     Returns
     -------
@@ -128,11 +128,13 @@ def cross_entropy_slopes(logits: Tensor, labels: Tensor) -> Tensor:
 
     Notes
     -----
-    Neither logits nor labels are checked: attacks, which ask in every step, have done so.
+    Nothing is checked, and labels are given as what every step needs: attacks ask for these
+    derivatives all the time.
     """
-    column = labels.unsqueeze(-1)
-    rivals = torch.softmax(_widen(logits), dim=-1).scatter_(-1, column, 0)
-    return rivals.scatter_(-1, column, -rivals.sum(dim=-1, keepdim=True)).to(logits.dtype)
+    rivals = torch.softmax(_widen(logits.detach()), dim=-1)
+    rivals.addcmul_(rivals, one_hot, value=-1)  # p - p is exactly 0
+    totals = rivals.sum(dim=-1, keepdim=True)
+    return rivals.addcmul_(one_hot, totals, value=-1).to(logits.dtype)
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:

@@ -100,6 +100,7 @@ class Aim:
         self.labels, self.loss, self.targeted, self.rivals = labels, loss, targeted, rivals
         # Asked for once: comparing it with the number of classes is then free in every step.
         self._highest = int(labels.max()) if len(labels) else 0
+        self._one_hot: Tensor | None = None
 
     def __getitem__(self, rows: Tensor) -> "Aim":
         """Return the aim of some of the examples, chosen by number or by a mask."""
@@ -113,7 +114,11 @@ class Aim:
             return losses, torch.ones_like(losses)
         # Written out, the commonest loss costs a small network a tenth less.
         self._check(logits)
-        return logits, cross_entropy_slopes(logits, self.labels)
+        if self._one_hot is None:
+            wide = torch.promote_types(logits.dtype, torch.float32)
+            blank = torch.zeros_like(logits, dtype=wide, requires_grad=False)
+            self._one_hot = blank.scatter_(1, self.labels.unsqueeze(1), 1)
+        return logits, cross_entropy_slopes(logits, self._one_hot)
 
     def losses(self, logits: Tensor) -> Tensor:
         """Return the loss of each example, (N,), after checks of the logits."""

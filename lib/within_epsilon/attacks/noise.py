@@ -78,9 +78,11 @@ def starting_points(
     """
     generators = example_generators(check_indices(indices, len(images)), seed, restart)
     delta = ball.random(images, generators)
-    if ball.norm != "linf" and len(images):
-        shares = torch.stack([torch.rand((), generator=generator) for generator in generators])
-        delta *= shares.view(-1, *[1] * (delta.ndim - 1)).to(delta)
+    if ball.norm != "linf":
+        shares = torch.empty(len(images), *[1] * (images.ndim - 1))
+        for share, generator in zip(shares, generators, strict=True):
+            share.uniform_(generator=generator)
+        delta *= shares.to(delta)
     return ball.perturb(images, delta)
 
 
