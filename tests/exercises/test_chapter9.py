@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
 
 import pytest
@@ -88,6 +89,72 @@ def _search(model, images, labels, ball, queries, *, keep=True, over=0):
     return best
 
 
+def _own_gradient(model, images, labels, ball, *, steps=40, step_size=None, targeted=False, seed=0):
+    """PGD by torch alone, from the clean image, which keeps the best point it has seen."""
+    step_size = step_size or 2.5 * ball.epsilon / steps
+    lowest, highest = (images - ball.epsilon).clamp(min=0), (images + ball.epsilon).clamp(max=1)
+    best, record = images, torch.full((len(images),), -torch.inf)
+    images_adv = images.clone()
+    for step in range(steps + 1):
+        images_adv.requires_grad_()
+        losses = torch.nn.functional.cross_entropy(model(images_adv), labels, reduction="none")
+        losses = -losses if targeted else losses
+        (gradient,) = torch.autograd.grad(losses.mean(), images_adv)
+        images_adv, losses = images_adv.detach(), losses.detach()
+        best = torch.where((losses > record).view(-1, 1, 1, 1), images_adv, best)
+        record = losses.maximum(record)
+        if step < steps:
+            moved = images_adv + step_size * gradient.sign()
+            images_adv = moved.maximum(lowest).minimum(highest)
+    return best
+
+
+def _around_the_start(model, images, labels, ball, *, seed=0, **options):
+    """PGD in a ball around its own random start."""
+    generator = torch.Generator().manual_seed(seed)
+    start = images + ball.epsilon * torch.randn(images.shape, generator=generator).sign()
+    return pgd(model, start.clamp(0, 1), labels, ball, random_start=False, **options)
+
+
+def _flipped(model, images, labels, ball, *, targeted=False, **options):
+    return pgd(model, images, labels, ball, targeted=not targeted, **options)
+
+
+def _deaf(model, images, labels, ball, *, step_size=None, **options):
+    return pgd(model, images, labels, ball, **options)
+
+
+def _euclidean(model, images, labels, ball, *, steps=40, step_size=None, targeted=False, seed=0):
+    """Steps along g / |g|_2 in an linf ball."""
+    images_adv = images
+    length = (step_size or 2.5 * ball.epsilon / steps) * (-1 if targeted else 1)
+    for _ in range(steps):
+        _, gradient = input_gradient(model, images_adv, labels)
+        norms = gradient.flatten(1).norm(dim=1).clamp(min=1e-30).view(-1, 1, 1, 1)
+        images_adv = ball.perturb(images, images_adv + length * gradient / norms - images)
+    return images_adv
+
+
+def _by_margin(model, labels, first, second):
+    gains = [-margin(model(candidate), labels) for candidate in (first, second)]
+    return torch.where((gains[1] > gains[0]).view(-1, 1, 1, 1), second, first)
+
+
+def _first_if_both(model, labels, first, second):
+    both = (model(first).argmax(dim=1) != labels) & (model(second).argmax(dim=1) != labels)
+    return torch.where(both.view(-1, 1, 1, 1), first, _worse(model, labels, first, second))
+
+
+def _one_by_one(model, labels, first, second):
+    kept = first.clone()
+    for row, label in enumerate(labels):
+        logits = [model(candidate[row : row + 1])[0] for candidate in (first, second)]
+        keys = [(int(z.argmax() != label), float(z.logsumexp(0) - z[label])) for z in logits]
+        if keys[1] > keys[0]:
+            kept[row] = second[row]
+    return kept
+
+
 def _share(distances, epsilon):
     return (distances <= epsilon).double().mean().item()
 
@@ -97,8 +164,14 @@ WRONG = [
     ("9.1", lambda *a: _worse(*a, by="fooled"), "larger loss is worse"),
     ("9.1", lambda _m, _y, first, _s: first, "larger loss is worse"),
     ("9.1", lambda _m, _y, first, second: (first + second) / 2, "neither of its two"),
+    ("9.1", _by_margin, "not margin"),
+    ("9.1", _first_if_both, "both fool"),
     ("9.2", _planted({"unprojected"}), "nothing brings it back"),
-    ("9.2", lambda m, x, *a, **k: x, "does it go uphill"),
+    ("9.2", lambda m, x, *a, **k: x, "0% of the way"),
+    ("9.2", _around_the_start, "leaves the ball"),
+    ("9.2", _flipped, "goes downhill"),
+    ("9.2", _deaf, "whatever `step_size` says"),
+    ("9.2", _euclidean, "steps of one length"),
     ("9.3", lambda d, e: 100 * _share(d, e), "percentage"),
     ("9.3", lambda d, e: 1 - _share(d, e), "robust accuracy"),
     ("9.3", lambda d, e: ((d < e).sum() / 6).item(), "contains its border"),
@@ -120,7 +193,11 @@ def test_a_plausible_wrong_answer_is_told_why(number, attempt, reason):
 
 RIGHT = [
     ("9.1", _worse),
+    ("9.1", _one_by_one),
     ("9.2", pgd),
+    ("9.2", _own_gradient),
+    ("9.2", partial(pgd, restarts=3)),
+    ("9.2", partial(pgd, random_start=False, momentum=0.5)),
     ("9.3", _share),
     ("9.3", lambda d, e: torch.tensor([x <= e for x in d.tolist()]).float().mean()),
     ("9.4", _search),

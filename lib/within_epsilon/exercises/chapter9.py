@@ -38,6 +38,9 @@ def worse_of(attempt: Attack) -> str | None:
         ((0.5, 0.49, 0.49), (0.5, 0.51, 0.0), 1, "one that fools beats one that does not"),
         ((0.5, 0.51, 0.0), (0.5, 0.49, 0.49), 0, "one that fools beats one that does not"),
         ((0.1, 0.9, 0.0), (0.2, 0.8, 0.0), 0, "both fool: the larger loss is worse"),
+        ((0.2, 0.8, 0.0), (0.1, 0.9, 0.0), 1, "both fool: the larger loss is worse"),
+        # Again two rivals and one, where a margin would decide the other way.
+        ((0.5, 0.49, 0.49), (0.5, 0.495, 0.0), 0, "the larger cross-entropy, not margin, is worse"),
     ]
     model, labels = _Table().eval(), torch.zeros(len(cases), dtype=torch.int64)
     first, second = (
@@ -103,7 +106,10 @@ def _still_in(attempt: Attack) -> list[str]:
             "decides how long a step is"
         )
     leap = attempt(_Slope(1e3), grey, labels, _BALL, steps=1, step_size=0.45) - grey
-    drift = attempt(_Slope(1e3), grey, labels, _BALL, steps=40) - grey
+    # Steep enough for raw gradients to get somewhere; gentle enough not to be flat at any start.
+    drift = torch.cat(
+        [attempt(_Slope(scale), grey, labels, _BALL, steps=40) - grey for scale in (1e3, 20.0)]
+    )
     if leap.abs().max() > 2.1 * _BALL.epsilon:
         found.append("one long step leaves the ball: nothing brings it back")
     elif drift.abs().max() > _BALL.epsilon + 1e-5:
@@ -130,22 +136,31 @@ def _still_in(attempt: Attack) -> list[str]:
 @exercise("9.2")
 def repaired(attempt: Attack) -> str | None:
     """`repaired(model, images, labels, ball, *, steps, step_size, targeted, seed)` is PGD."""
-    tried = attempt(_Slope(20.0), torch.full((4, 1, 4, 4), 0.5), torch.zeros(4).long(), _BALL)
+    grey, labels = torch.full((4, 1, 4, 4), 0.5), torch.zeros(4, dtype=torch.int64)
+    tried = attempt(_Slope(20.0), grey, labels, _BALL)
     if not isinstance(tried, Tensor) or tried.shape != (4, 1, 4, 4):
         return "it must return a tensor of the images' shape"
     if tried.requires_grad:
         return "what it returns still hangs on the graph: detach it"
+    if _reach(attempt, 20.0, steps=10) < -0.5:
+        return "on a straight slope it goes downhill: an attack raises the loss of the true class"
     found = _still_in(attempt)
     if found:
         count = "one of the five bugs is" if len(found) == 1 else f"{len(found)} of the five are"
         return f"{count} still in: " + "; ".join(found)
-    if _reach(attempt, 20.0, steps=10) < 0.9:
-        return "on a straight slope it does not reach the best corner: does it go uphill?"
+    reach = _reach(attempt, 20.0, steps=10)
+    if reach < 0.9:
+        return (
+            f"the five bugs are out, but on a straight slope it covers {reach:.0%} of the way to "
+            "the best corner: every pixel needs steps of one length, together at least 2ε"
+        )
+    if _reach(attempt, 20.0, steps=10, step_size=0.001) > 0.5:
+        return "the five bugs are out, but its steps have the same length whatever `step_size` says"
     model, (images, labels) = digits_classifier(), digits().validation[:100]
     losses = []
     for attack in (attempt, pgd):
+        changed = attack(model, images.clone(), labels, _BALL, steps=20)
         with torch.no_grad():
-            changed = attack(model, images.clone(), labels, _BALL, steps=20)
             losses.append(cross_entropy(model(changed), labels).mean().item())
     if losses[0] < 0.9 * losses[1]:
         return (
