@@ -40,6 +40,17 @@ def _truncated(images, images_adv, _epsilon):
     return (levels + (255 * images_adv - levels).trunc()) / 255
 
 
+def _floor_of_the_sum(images, images_adv, epsilon):
+    # Where a float falls short of a whole level, a level is lost.
+    images, images_adv = images.double(), images_adv.double()
+    floor, ceiling = (255 * (images - epsilon)).ceil(), (255 * (images + epsilon)).floor()
+    return (images_adv * 255).round().clamp(floor, ceiling).clamp(0, 255) / 255
+
+
+def _by_way_of_doubles(network, normalised, labels, epsilon, mean, std):
+    return _by_way_of_pixels(network, normalised, labels, epsilon, mean, std).double()
+
+
 def _whole_levels(images, images_adv, epsilon):
     whole, levels = int(255 * epsilon), (255 * images).round()
     return (255 * images_adv).round().clamp(levels - whole, levels + whole) / 255
@@ -139,6 +150,8 @@ WRONG = [
     ("7.2", lambda x, a, e: 255 * _file(x, a, e), "not levels"),
     ("7.2", lambda x, a, e: x, "an allowed level is nearer"),
     ("7.2", _truncated, "an allowed level is nearer"),
+    ("7.2", _floor_of_the_sum, "an allowed level is nearer"),
+    ("7.2", lambda x, a, e: _file(x, a, e) * float("nan"), "no numbers"),
     ("7.3", lambda p, b: True, "it accepts one that changes nothing"),
     ("7.3", lambda p, b: False, "is none"),
     ("7.3", _feasible, "accepts one that sends every point to 0"),
@@ -149,6 +162,7 @@ WRONG = [
     ("7.4", lambda g, x, e: _greedy(g, x, e, ascending=True), "then the next"),
     ("7.4", lambda g, x, e: _clip(x, e * g.sign()), "it spends"),
     ("7.4", lambda g, x, e: _greedy(g, x, e, split=True), "is possible"),
+    ("7.4", lambda g, x, e: _greedy(g, x, e) * float("nan"), "no numbers"),
     ("7.5", lambda d, x, n, e: _clip(x, Ball(n, e).project(d)), "projects and then clips"),
     ("7.5", lambda d, x, n, e: Ball(n, e).project(_clip(x, d)), "only"),
     ("7.5", lambda d, x, n, e: Ball(n, e).project(d), "leaves [0, 1]"),
@@ -175,11 +189,13 @@ def test_a_level_lost_to_a_float_is_noticed():
 RIGHT = [
     # Other ways than the printed solution to be right.
     ("7.1", _by_way_of_pixels),
+    ("7.1", _by_way_of_doubles),
     ("7.1", _step),
     ("7.2", _file),
     ("7.3", _brute_force),
     ("7.3", _by_angles),
     ("7.4", _greedy),
+    ("7.4", lambda g, x, e: _greedy(g, x, e).requires_grad_()),
     ("7.5", _exact),
 ]
 

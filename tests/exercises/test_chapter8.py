@@ -136,7 +136,8 @@ WRONG = [
     ("8.5", lambda *a: _forecast(*a, order=torch.inf), "all may move"),
     ("8.5", lambda *a: _forecast(*a, mean=True), "not their mean"),
     ("8.5", lambda *a: _forecast(*a, clamp=False), "radius 0"),
-    ("8.5", lambda *a: 2 * _forecast(*a), "for the fourth image"),
+    ("8.5", lambda *a: 2 * _forecast(*a), "the line says"),
+    ("8.5", lambda m, x, y: _forecast(m, x, m(x).argmax(dim=1)), "from its label"),
     ("8.5", lambda *a: _forecast(*a).sum(), "shape (50,)"),
     ("8.5", _by_backward, "left gradients behind"),
 ]
@@ -187,6 +188,7 @@ RIGHT = [
     ("8.3", _by_cross_entropy),
     ("8.4", _rival_by_rival),
     ("8.5", _forecast),
+    ("8.5", lambda *a: _forecast(*a).double()),
 ]
 
 

@@ -45,7 +45,7 @@ def fgsm_normalised(attempt: Callable[..., Tensor]) -> str | None:
         return f"it must return a tensor of shape {tuple(pixels.shape)}, like its images"
     if not torch.equal(normalised, before):
         return "it changed the images it was given; make new ones"
-    changed = changed.detach()
+    changed = changed.detach().to(pixels)
     # Up the loss: away from the class's own pattern.
     signs = torch.where(labels.view(-1, 1, 1, 1) == 0, -1.0, 1.0) * network.weights.detach().sign()
     best = (pixels + epsilon * signs).clamp(0, 1)
@@ -103,6 +103,8 @@ def to_file(attempt: Callable[[Tensor, Tensor, float], Tensor]) -> str | None:
         file = attempt(images, images_adv, epsilon)
         if not isinstance(file, Tensor) or file.shape != images.shape:
             return f"it must return a tensor of shape {tuple(images.shape)}, like its images"
+        if file.isnan().any():
+            return "some of its pixels are no numbers"
         file = file.double() * 255
         if file.max() > 256:
             return "it must return pixels from 0 to 1, not levels"
@@ -123,8 +125,8 @@ def to_file(attempt: Callable[[Tensor, Tensor, float], Tensor]) -> str | None:
         if excess.max() > 1e-3:
             return (
                 f"at ε = {allowed:g}/255 a pixel lies {float((file - wanted).abs().max()):.2f} "
-                "levels from where the attack wants it, and an allowed level is nearer; is "
-                "2/255 · 255 rounded down to 1, or a half cut off?"
+                "levels from where the attack wants it, and an allowed level is nearer: is a half "
+                "cut off, or a whole level that floats put at 1.9999999?"
             )
     return None
 
@@ -191,6 +193,9 @@ def best_l1_step(attempt: Callable[[Tensor, Tensor, float], Tensor]) -> str | No
         delta = attempt(gradient, images, epsilon)
         if not isinstance(delta, Tensor) or delta.shape != gradient.shape:
             return f"it must return a tensor of shape {tuple(gradient.shape)}, like the gradient"
+        delta = delta.detach()
+        if delta.isnan().any():
+            return "some of its entries are no numbers"
         total = float(Ball("l1", 1).length(delta).max())
         if total > epsilon * (1 + 1e-5):
             return f"it spends {total:.2f} where the budget is {epsilon:g}"
@@ -230,6 +235,7 @@ def nearest_allowed(attempt: Callable[[Tensor, Tensor, str, float], Tensor]) -> 
         found = attempt(delta, images, norm, epsilon)
         if not isinstance(found, Tensor) or found.shape != delta.shape:
             return f"it must return a tensor of shape {tuple(delta.shape)}, like δ"
+        found = found.detach()
         longest = float(ball.length(found).max())
         if not longest <= epsilon * (1 + 1e-4):
             return f"for {ball} it returns a δ of norm {longest:.3f}"

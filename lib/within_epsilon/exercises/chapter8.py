@@ -249,7 +249,7 @@ def forecast_radii(attempt: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> st
         return "it left gradients behind: ask autograd.grad for the images' gradient alone"
     if not torch.equal(images, before):
         return "it changed the images it was given"
-    found = found.detach()
+    found = found.detach().to(images)
     if (found[:3] < 0).any():
         return "an image that is wrong already has radius 0, not a negative one"
     margins, slopes = input_gradient(model, images, labels, loss=margin)
@@ -275,5 +275,11 @@ def forecast_radii(attempt: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> st
     for value, reason in mistakes:
         if torch.allclose(found[stands], value[stands], rtol=1e-3):
             return reason
-    right = radii(margins, slopes)[3]
-    return f"for the fourth image the line says {right:.4f}, and you say {found[3]:.4f}"
+    if (found[:3] > 0).any():
+        return "an image that is wrong already has radius 0: count from its label, not the answer"
+    right = radii(margins, slopes)
+    worst = int((found - right).abs().argmax())
+    return (
+        f"for image {worst} of those tried the line says {right[worst]:.4f}, and you say "
+        f"{found[worst]:.4f}"
+    )
