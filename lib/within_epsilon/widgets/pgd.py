@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 import traitlets
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -165,21 +166,37 @@ class PGDExplorer(Explorer):
         power = 1.0 if self.loss == "margin loss" else 2.5
         figure, axes = contour_figure(places, places, grid, side=4.5, power=power)
         gains = np.reshape(self.surfaces["margin loss"]["values"], (n, n))
-        axes.contourf(
-            places, places, gains, levels=[0, np.inf], colors=[plots.ADVERSARY], alpha=0.3
-        )
+        self._shade(axes, places, gains)
         axes.plot(*path.T, color=plots.DIRECTION, marker=".", linewidth=1.5)
         axes.plot(*path[0], marker="s", color="white", markeredgecolor="black")
         axes.set(xlim=(-epsilon, epsilon), ylim=(-epsilon, epsilon), aspect="equal")
-        axes.set_xlabel(f"change of {self.pixels[0]} pixels")
-        axes.set_ylabel(f"change of the other {self.pixels[1]}")
+        axes.set_xticks([-epsilon, 0, epsilon], ["−ε", "0", "ε"])
+        axes.set_yticks([-epsilon, 0, epsilon], ["−ε", "0", "ε"])
+        axes.set_xlabel(f"across: {self.pixels[0]} pixels")
+        axes.set_ylabel(f"up: the other {self.pixels[1]}")
         true, found = self.names[self.label], self.names[self.answer(path[-1])]
         said = f"{true} → {found}, l∞ ε = {radius(epsilon)}, PGD, {self.steps} steps, {self.loss}."
         alt = (
-            "Contours of the loss over the square of allowed changes, the corner where the "
-            "network is fooled shaded; the path of PGD from a square mark"
+            "Contours of the loss over the square of allowed changes, hatched where the "
+            "network is fooled; the path of PGD from a square mark"
         )
         return still_picture(chart(figure), alt) + f"<p>{html.escape(said)}</p>"
+
+    def _shade(self, axes: Axes, places: Array, gains: Array) -> None:
+        """Hatch where the network is fooled, and say so along the right edge."""
+        if not (gains > 0).any():
+            return
+        region = axes.contourf(
+            places, places, gains, levels=[0, np.inf], colors="none", hatches=["////"]
+        )
+        region.set_edgecolor(plots.ADVERSARY)
+        region.set_linewidth(0)
+        axes.contour(places, places, gains, levels=[0], colors=plots.ADVERSARY)
+        rows = np.flatnonzero(gains[:, -1] > 0)
+        if len(rows):
+            height = places[rows].mean()
+            beyond = 1.02 * self.epsilon
+            axes.text(beyond, height, "fooled", rotation=-90, ha="left", va="center")
 
 
 class Plane(nn.Module):

@@ -131,6 +131,14 @@ export function render({ model, el }) {
     const [still, moving] = [svg("g"), svg("g")];
     const fooled = answers.flatMap((answer, i) => (answer === label ? [] : [i]));
     const middle = (places) => places.reduce((sum, place) => sum + place, 0) / places.length;
+    const rowOf = (i) => Math.floor(i / size);
+    const outermost = fooled.filter((i) => i % size === size - 1);
+    // Along the right edge, outside, where it crosses nothing; else in the middle of the region.
+    const named = outermost.length
+      ? textAt(0, 0, "fooled", { class: "named", "text-anchor": "middle",
+        transform: `translate(${at.right + 5} ${up(middle(outermost.map(rowOf)))}) rotate(90)` })
+      : fooled.length && textAt(across(middle(fooled.map((i) => i % size))),
+        up(middle(fooled.map(rowOf))), "fooled", { class: "named", "text-anchor": "middle" });
     const ticks = [-epsilon, 0, epsilon].map((value) => [value, value ? `${value < 0 ? "−" : ""}ε` : "0"]);
     square.replaceChildren(svg("svg", { height: width + 22, viewBox: `0 0 ${width} ${width + 22}` },
       svg("pattern", { id: "hatch", width: 7, height: 7, patternUnits: "userSpaceOnUse",
@@ -142,9 +150,7 @@ export function render({ model, el }) {
       ...contourLevels(grids[key], key === "margin loss" ? 1 : 2.5).map((level) =>
         svg("path", { class: "contour", d: contour(grids[key], level, across, up) })),
       svg("path", { class: "edge", d: contour(gains, 0, across, up) }),
-      ...(fooled.length ? [textAt(across(middle(fooled.map((i) => i % size))),
-        up(middle(fooled.map((i) => Math.floor(i / size)))), "fooled",
-        { class: "named", "text-anchor": "middle" })] : []));
+      ...(named ? [named] : []));
     const path = (points, fooled) => {
       const places = points.map(([a, b]) => [at.x(a), at.y(b)]);
       const [x, y] = places[0];
@@ -162,7 +168,8 @@ export function render({ model, el }) {
     climb = (losses, fooled) => {
       const all = surfaces[state.loss].values;
       const span = [Math.min(...all), Math.max(...all)];
-      const at = plane({ width, top: 22, bottom: height - 38, x: [0, state.steps], y: span });
+      const at = plane({ width, top: 22, bottom: height - 38,
+        x: [-state.steps / 8, state.steps], y: span }); // the values' names stand left of step 0
       const places = losses.map((loss, i) => [at.x(i), at.y(loss)]);
       const every = Math.ceil(state.steps / 5);
       const ticks = range(0, Math.floor(state.steps / every) * every, every).map((i) => [i, `${i}`]);
