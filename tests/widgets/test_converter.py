@@ -93,3 +93,21 @@ def test_verdict_tells_what_becomes_of_it(open_page: Callable[..., Any]) -> None
     page.get_by_role("slider").press("PageUp")
     page.get_by_role("radio", name="normalised").check()
     assert "times less than claimed" in verdict.inner_text()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [320, 360, 1280])
+def test_a_rulers_name_stays_clear_of_lines(open_page: Callable[..., Any], width: int) -> None:
+    page = open_page(EpsilonConverter(), width=width)
+    slider = page.get_by_role("slider")
+
+    def boxes(selector: str) -> list[dict[str, float]]:
+        return [each.bounding_box() for each in page.locator(f".rule {selector}").all()]
+
+    for unit in ("in [0, 1]", "normalised"):
+        page.get_by_role("radio", name=unit).check()
+        for key in ("Home", "PageUp", "PageUp", "End"):
+            slider.press(key)
+            names, lines = boxes(".named"), boxes(".cursor") + boxes(".claimed")
+            assert max(line["x"] + line["width"] for line in lines) < min(box["x"] for box in names)
+            assert max(box["x"] + box["width"] for box in names) <= width

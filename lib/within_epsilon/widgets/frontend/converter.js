@@ -23,7 +23,8 @@ const CONVERTER_STYLE = `
 .rule .claimed { stroke: var(--other); stroke-width: 2; stroke-dasharray: 3 4; }
 .rule .cursor { stroke: var(--text); stroke-width: 2.5; }
 .rule .cursor.off { stroke: var(--adversary); }
-.rule .named { fill: var(--text); font-size: 13px; }
+.rule .named { fill: var(--text); }
+.rule .number { stroke-width: 5px; }
 .rule .zone { fill: var(--adversary-text); }
 .rule .zone.up { fill: var(--text); }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
@@ -34,7 +35,9 @@ td { font-weight: 600; }
 `;
 
 const RANGE = [0.05, 100]; // levels
-const ROW = 46;
+const ROW = 40;
+const GAP = 16; // between a ruler and its name: half of the last number fits
+const WIDE = 520;
 
 const short = (value) => Number(value.toPrecision(value < 0.1 ? 2 : 3)).toString();
 
@@ -47,25 +50,27 @@ function marks([low, high], wide) {
   return values.filter((value) => value >= low && value <= high).map((value) => [value, `${value}`]);
 }
 
-/** Rulers, one above the other, that all measure the same change of a pixel. */
+/** Rulers, one above the other, that all measure the same change of a pixel. Their names stand to
+ * the right, where no cursor comes; on a phone in two lines. */
 function rulers(width, channels) {
-  const span = Math.log(RANGE[1] / RANGE[0]);
-  const x = (levels) => INSET + (Math.log(levels / RANGE[0]) / span) * (width - 2 * INSET);
   const rows = [
-    { name: "levels, 0 to 255", unit: 1 },
-    { name: "pixels, 0 to 1", unit: 255 },
+    { name: ["levels", "0 to 255"], unit: 1 },
+    { name: ["pixels", "0 to 1"], unit: 255 },
     ...channels.map(([name, deviation]) =>
-      ({ name: `normalised, ${name}`, unit: 255 * deviation })),
-  ];
-  const height = 22 + ROW * rows.length;
-  return { x, rows, height };
+      ({ name: ["normalised", name], unit: 255 * deviation })),
+  ].map(({ name, unit }) => ({ unit, lines: width > WIDE ? [name.join(", ")] : name }));
+  const longest = Math.max(...rows.flatMap(({ lines }) => lines.map((line) => line.length)));
+  const right = width - GAP - Math.min(7 * longest, 0.4 * width);
+  const span = Math.log(RANGE[1] / RANGE[0]);
+  const x = (levels) => INSET + (Math.log(levels / RANGE[0]) / span) * (right - INSET);
+  const y = (row) => 40 + ROW * row;
+  return { x, y, right, rows, height: y(rows.length - 1) + 20 };
 }
 
 /** The slide rule with its cursor: one line, or one for each channel where they part. */
 function drawRule(width, { epsilon, unit, channels }) {
-  const { x, rows, height } = rulers(width, channels);
+  const { x, y, right, rows, height } = rulers(width, channels);
   const moves = readings({ epsilon, unit, channels });
-  const y = (row) => 40 + ROW * row;
   const off = unit === "normalised";
   const cursors = moves.map(({ levels }, i) => svg("path", { class: `cursor ${off ? "off" : ""}`,
     d: `M${x(levels)} 20V${off ? y(2 + i) + 10 : height}` }));
@@ -75,17 +80,19 @@ function drawRule(width, { epsilon, unit, channels }) {
     svg("path", { class: "lost-line", d: "M0 0V8" }))),
     svg("rect", { class: "lost", x: x(RANGE[0]), y: 20, width: x(0.5) - x(RANGE[0]), height: height - 20 }),
     svg("rect", { class: "raised", x: x(0.5), y: 20, width: x(1) - x(0.5), height: height - 20 }),
-    textAt(x(0.5) - 4, 13, "a file drops it", { class: "zone", "text-anchor": "end" }),
+    textAt(x(0.5) - 4, 13, width > WIDE ? "a file drops it" : "file drops it",
+      { class: "zone", "text-anchor": "end" }),
     textAt(x(0.5) + 4, 13, "raises it to 1", { class: "zone up" }),
-    ...rows.flatMap(({ name, unit: size }, row) => [
-      svg("path", { class: "edge", d: `M${INSET} ${y(row)}H${width - INSET}` }),
-      textAt(width - INSET, y(row) + 16, name, { class: "named", "text-anchor": "end" }),
-      ...marks(RANGE.map((levels) => levels / size), width > 520).flatMap(([value, text]) => [
-        svg("path", { class: "edge", d: `M${x(value * size)} ${y(row)}v-6` }),
-        textAt(x(value * size), y(row) - 8, text, { "text-anchor": "middle" })]),
-    ]),
     ...(off ? [svg("path", { class: "claimed", d: `M${x(255 * epsilon)} 20V${height}` })] : []),
-    ...cursors);
+    ...cursors,
+    ...rows.flatMap(({ lines, unit: size }, row) => [
+      svg("path", { class: "edge", d: `M${INSET} ${y(row)}H${right}` }),
+      ...lines.map((line, i) =>
+        textAt(right + GAP, y(row) + (lines.length > 1 ? 15 * i : 4), line, { class: "named" })),
+      ...marks(RANGE.map((levels) => levels / size), width > WIDE).flatMap(([value, text]) => [
+        svg("path", { class: "edge", d: `M${x(value * size)} ${y(row)}v-6` }),
+        textAt(x(value * size), y(row) - 8, text, { class: "number", "text-anchor": "middle" })]),
+    ]));
 }
 
 /** The verdict, [sentence, mark, role]. */
@@ -114,7 +121,7 @@ const table = (moves) => [
   html("thead", {}, html("tr", {}, ...["channel", "pixels", "levels", "normalised", "in a file"]
     .map((text, i) => (i ? html("th", { scope: "col" }, text) : html("td", {}))))),
   html("tbody", {}, ...moves.map((one) => html("tr", {}, html("th", { scope: "row" }, one.name),
-    ...[short(one.pixels), short(one.levels), short(one.normalised), `${one.stored}`]
+    ...[short(one.pixels), short(one.levels), one.normalised.toPrecision(3), `${one.stored}`]
       .map((text) => html("td", {}, text)))))];
 
 export function render({ model, el }) {
