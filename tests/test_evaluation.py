@@ -153,6 +153,36 @@ def test_batches_without_images_and_labels_are_refused(batches, received):
     assert "DataLoader" in str(caught.value) or "labels: expected" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("attack", "ball", "message"),
+    [
+        ("pgd", BALL, r"attack: expected one such as attacks\.pgd, received 'pgd'"),
+        (None, BALL, "attack: expected one such as.*received None"),
+        ([fgsm, None], BALL, "attack: expected one such as.*received None"),
+        (fgsm, 0.1, r"ball: expected one such as Ball\(.*received 0\.1"),
+    ],
+)
+def test_what_is_no_attack_or_no_ball_is_named(attack, ball, message):
+    with pytest.raises(TypeError, match=message):
+        robust_accuracy(Threshold().eval(), examples(), attack, ball)
+
+
+def test_an_attack_that_writes_into_its_images_or_labels_is_judged_by_what_was_there():
+    def honest(model, images, labels, ball):
+        images += torch.where(labels == 0, 0.1, -0.1).double().view(-1, 1, 1, 1)
+        labels.zero_()
+        return images.clamp_(0, 1)
+
+    def far(model, images, labels, ball):
+        images += torch.where(labels == 0, 0.5, -0.5).double().view(-1, 1, 1, 1)
+        return images.clamp_(0, 1)
+
+    report = robust_accuracy(Threshold().eval(), examples(), honest, BALL)
+    assert (report.clean_accuracy, report.robust_accuracy) == (0.8, 0.4)
+    with pytest.raises(ValueError, match=r"within l∞ ε = 0\.1.*norm up to 0\.5"):
+        robust_accuracy(Threshold().eval(), examples(), far, BALL)
+
+
 def test_a_batch_of_no_size_is_refused():
     with pytest.raises(ValueError, match="batch_size: expected at least 1, received 0"):
         robust_accuracy(Threshold().eval(), examples(), fgsm, BALL, batch_size=0)

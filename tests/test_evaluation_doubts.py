@@ -65,6 +65,13 @@ SHORT = partial(pgd, steps=1, step_size=1e-4, random_start=False)
 FLAT = "the gradient in the pixels is zero for 64 of the first 64 attacked examples"
 DOUBTFUL = {
     "probabilities": (Changed(after=nn.Softmax(dim=1)), fgsm, ["return the logits"]),
+    "probabilities, coarse": (
+        nn.Sequential(
+            Does(lambda x: x.bfloat16()), digits_classifier().bfloat16(), nn.Softmax(1)
+        ).eval(),
+        noise_control,
+        ["return the logits"],
+    ),
     "random": (Changed(before=Does(noisy)), fgsm, ["differ for 64 of the first 64.*average"]),
     "detached": (Changed(before=Does(torch.detach)), noise_control, ["no usable gradient.*detach"]),
     "flat": (
@@ -127,6 +134,40 @@ def test_warnings_do_not_depend_on_batches_and_can_be_switched_off(model, attack
         found[batch_size] = warnings_of(model, attack, batch_size=batch_size)
     assert found[11] == found[64] == found[256] != []
     assert warnings_of(model, attack, diagnose=False) == []
+
+
+def test_an_attack_that_leaves_the_model_in_train_mode_is_warned_about():
+    def own(model, images, labels, ball):
+        images_adv = fgsm(model, images, labels, ball)
+        model.train()
+        return images_adv
+
+    (message,) = warnings_of(digits_classifier(), own)
+    assert message.startswith("the model is in train mode")
+
+
+def passes_on(model, images, labels, ball, **options):
+    return fgsm(model, images, labels, ball, **options)
+
+
+def averages(model, images, labels, ball, loss=nn.functional.cross_entropy, callback=None):
+    images_adv = fgsm(model, images, labels, ball)
+    if callback is not None:
+        callback(1, images_adv, loss(model(images_adv), labels))
+    return images_adv
+
+
+def counts(model, images, labels, ball, loss=lambda logits: logits.sum(), callback=None):
+    if callback is not None:
+        callback("begun")
+        callback(1, images, torch.zeros(len(images)))  # no step 0
+        callback(step=2)
+    return fgsm(model, images, labels, ball)
+
+
+@pytest.mark.parametrize("attack", [passes_on, averages, counts])
+def test_an_attack_of_ones_own_may_mean_something_else_by_options_and_losses(attack):
+    assert warnings_of(digits_classifier(), attack) == []
 
 
 def test_a_model_in_train_mode_is_warned_about_once_though_the_attack_would_too():

@@ -288,6 +288,29 @@ def test_a_write_that_fails_leaves_the_last_record_whole(half_done, monkeypatch)
     assert run(half_done, attack=noted(Diary(99))).n == 90
 
 
+def test_a_process_killed_in_the_middle_of_a_write_leaves_the_last_record_whole(half_done):
+    before = half_done.read_bytes()
+    script = f"""if True:
+        import json, os, signal, sys
+        import {__name__} as module
+
+        def dump(content, file):
+            file.write(json.dumps(content)[:100])
+            file.flush()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        json.dump = dump
+        module.run(sys.argv[1], attack=module.noted(module.Diary(99)))
+    """
+    command = [sys.executable, "-c", script, str(half_done)]
+    killed = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+    assert killed.returncode not in (0, 1), killed.stderr
+    assert half_done.read_bytes() == before
+    diary = Diary(99)
+    assert run(half_done, attack=noted(diary)).n == 90
+    assert min(diary.examples()) >= 40
+
+
 def test_a_place_that_cannot_be_written_fails_before_the_work(tmp_path):
     diary = Diary(99)
     with pytest.raises(FileNotFoundError):

@@ -124,9 +124,11 @@ def robust_accuracy(
     UserWarning
         If the model is in train mode.
     """
-    attacks = [attack] if callable(attack) else list(attack)
-    _check_attacks(attacks)
+    several = isinstance(attack, Sequence) and not isinstance(attack, str)
+    attacks: list[Callable[..., Tensor]] = list(attack) if several else [attack]  # type: ignore
+    _check_attacks(attacks, ball)
     names = " + ".join(map(describe, attacks))
+    training = model.training
     warn_if_training(model)
     device = device_of(model)
     record = Record()
@@ -145,6 +147,8 @@ def robust_accuracy(
             doubts.tell()
     record.finish()
     doubts.tell()
+    if not training:
+        warn_if_training(model)  # an attack has left it so, and it was judged like that
     n = len(record.outcomes)
     if n == 0:
         raise ValueError("data: expected at least one example, received none")
@@ -153,10 +157,14 @@ def robust_accuracy(
     return RobustReport(clean / n, robust / n, ball, names, n)
 
 
-def _check_attacks(attacks: list[Callable[..., Tensor]]) -> None:
+def _check_attacks(attacks: list[Callable[..., Tensor]], ball: object) -> None:
+    if not isinstance(ball, Ball):
+        raise TypeError(f'ball: expected one such as Ball("linf", 8 / 255), received {ball!r}')
     if not attacks:
         raise ValueError("attack: expected at least one, received none")
     for attack in attacks:
+        if not callable(attack):
+            raise TypeError(f"attack: expected one such as attacks.pgd, received {attack!r}")
         extra: dict[str, object] = {"indices": []} if takes(attack, "indices") else {}
         try:  # as `_run` will call it
             inspect.signature(attack).bind("model", "images", "labels", "ball", **extra)
@@ -230,6 +238,7 @@ def _run(
     with warnings.catch_warnings() if model.training else nullcontext():
         if model.training:  # the caller has been told
             warnings.filterwarnings("ignore", "the model is in train mode")
-        images_adv = attack(model, images, labels, ball, **extra)
+        # Copies, for an attack may write into what it gets, and is judged by what was there.
+        images_adv = attack(model, images.clone(), labels.clone(), ball, **extra)
     require_admitted(ball, images, images_adv)
     return images_adv

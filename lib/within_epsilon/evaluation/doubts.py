@@ -1,14 +1,16 @@
 """What makes an evaluation doubtful: signs of it, counted on the first examples."""
 
+import contextlib
 import functools
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks import describe, fgsm, input_gradient, noise_control, settings, takes
+from within_epsilon.attacks import describe, fgsm, input_gradient, noise_control, settings
 from within_epsilon.attacks.description import function_of
 from within_epsilon.checks import check_logits
 from within_epsilon.losses import cross_entropy
@@ -100,14 +102,15 @@ class Doubts:
         watched = torch.arange(len(images), device=images.device) < ENOUGH - tally.examples
         images, labels, logits = images[watched], labels[watched], logits[watched]
         tally.examples += len(images)
-        sums_to_one = (logits.sum(dim=1) - 1).abs() < 1e-3
+        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        allowed = max(1e-3, torch.finfo(logits.dtype).eps / 2)
+        sums_to_one = (wide.sum(dim=1) - 1).abs() <= allowed
         tally.probabilities += int(((logits >= 0).all(dim=1) & sums_to_one).sum())
         again: list[Tensor] = []
 
         def loss(logits: Tensor, labels: Tensor) -> Tensor:
             again.append(logits.detach())
-            losses: Tensor = self._loss(logits, labels)
-            return losses
+            return self._losses(logits, labels)
 
         try:
             _, gradient = input_gradient(self._model, images, labels, loss)
@@ -126,15 +129,20 @@ class Doubts:
     def watching(self, attack: Callable[..., Tensor], watched: Tensor) -> Callable[..., Tensor]:
         """Return the attack, made to report its losses if it can and nobody else asked."""
         # What climbs one loss takes it as an argument; an ensemble reports something else.
-        reports = takes(attack, "callback") and takes(attack, "loss")
-        if not reports or settings(attack).get("callback") is not None:
+        options = settings(attack)
+        if options.get("callback", self) is not None or "loss" not in options:
             return attack
 
-        def callback(step: int, _: Tensor, losses: Tensor) -> None:
+        def callback(*point: Any, **_named: Any) -> None:
+            # An attack of the reader's own may report something else.
+            if len(point) != 3 or getattr(point[2], "shape", None) != watched.shape:
+                return
+            step, _, losses = point
             if step == 0:
                 self._close_run()
                 self._first = losses[watched]
-            self._last = losses[watched]
+            if len(self._first):
+                self._last = losses[watched]
 
         return functools.partial(attack, callback=callback)
 
@@ -148,6 +156,14 @@ class Doubts:
         for message in () if self._told else self._messages():
             warnings.warn(message, DoubtfulEvaluationWarning, stacklevel=3)
         self._told = True
+
+    def _losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the attack's losses, (N,), or the cross-entropy if it calls its own otherwise."""
+        with contextlib.suppress(TypeError):
+            losses = self._loss(logits, labels)
+            if isinstance(losses, Tensor) and losses.shape == labels.shape:
+                return losses
+        return cross_entropy(logits, labels)
 
     def _should_beat_a_step(self) -> bool:
         """Tell whether the attacks are to be more than one step, and more than a control."""
