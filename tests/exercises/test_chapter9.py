@@ -64,7 +64,7 @@ SIGNS = {
 @pytest.mark.parametrize("chosen", list(product([False, True], repeat=5)))
 def test_the_check_names_exactly_the_bugs_that_are_in(chosen):
     bugs = {bug for bug, there in zip(SIGNS, chosen, strict=True) if there}
-    said = verdict("9.2", _planted(bugs))
+    said = verdict("9.3", _planted(bugs))
     assert (said == "correct") == (not bugs)
     assert {bug for bug, words in SIGNS.items() if words in said} == bugs
 
@@ -135,6 +135,12 @@ def _euclidean(model, images, labels, ball, *, steps=40, step_size=None, targete
     return images_adv
 
 
+def _flat_by_autograd(logits, labels):
+    logits.requires_grad_()
+    torch.nn.functional.cross_entropy(logits, labels, reduction="sum").backward()
+    return (logits.grad == 0).all(dim=1)
+
+
 def _by_margin(model, labels, first, second):
     gains = [-margin(model(candidate), labels) for candidate in (first, second)]
     return torch.where((gains[1] > gains[0]).view(-1, 1, 1, 1), second, first)
@@ -166,21 +172,27 @@ WRONG = [
     ("9.1", lambda _m, _y, first, second: (first + second) / 2, "neither of its two"),
     ("9.1", _by_margin, "not margin"),
     ("9.1", _first_if_both, "both fool"),
-    ("9.2", _planted({"unprojected"}), "nothing brings it back"),
-    ("9.2", lambda m, x, *a, **k: x, "0% of the way"),
-    ("9.2", _around_the_start, "leaves the ball"),
-    ("9.2", _flipped, "goes downhill"),
-    ("9.2", _deaf, "whatever `step_size` says"),
-    ("9.2", _euclidean, "steps of one length"),
-    ("9.3", lambda d, e: 100 * _share(d, e), "percentage"),
-    ("9.3", lambda d, e: 1 - _share(d, e), "robust accuracy"),
-    ("9.3", lambda d, e: ((d < e).sum() / 6).item(), "contains its border"),
-    ("9.3", lambda d, e: ((d <= e) & (d > 0)).double().mean(), "wrong without any attack"),
-    ("9.3", lambda d, e: _share(d[d.isfinite()], e), "at ε = 0.04"),
-    ("9.4", lambda *a: _search(*a, keep=False), "keep every change"),
-    ("9.4", lambda *a: _search(*a, over=1), "801 times"),
-    ("9.4", lambda m, x, y, b, q: (x + 0.2).clamp(0, 1), "leaves the ball"),
-    ("9.4", lambda m, x, y, b, q: fgsm(m, x, y, b), "without gradient"),
+    ("9.2", lambda z, y: margin(z, y) > 0, "small is not zero"),
+    ("9.2", lambda z, y: z.sort().values.diff()[:, -1] > 104, "slope p_y - 1"),
+    ("9.2", lambda z, y: margin(z, y).abs() > 104, "slope p_y - 1"),
+    ("9.2", lambda z, y: z.amax(1) - z.amin(1) > 104, "within reach"),
+    ("9.2", lambda z, y: z.gather(1, y[:, None])[:, 0] > 104, "with label 1 are not flat"),
+    ("9.2", lambda z, y: (margin(z, y) > 104).unsqueeze(1), "one boolean"),
+    ("9.3", _planted({"unprojected"}), "nothing brings it back"),
+    ("9.3", lambda m, x, *a, **k: x, "0% of the way"),
+    ("9.3", _around_the_start, "leaves the ball"),
+    ("9.3", _flipped, "goes downhill"),
+    ("9.3", _deaf, "whatever `step_size` says"),
+    ("9.3", _euclidean, "steps of one length"),
+    ("9.4", lambda d, e: 100 * _share(d, e), "percentage"),
+    ("9.4", lambda d, e: 1 - _share(d, e), "robust accuracy"),
+    ("9.4", lambda d, e: ((d < e).sum() / 6).item(), "contains its border"),
+    ("9.4", lambda d, e: ((d <= e) & (d > 0)).double().mean(), "wrong without any attack"),
+    ("9.4", lambda d, e: _share(d[d.isfinite()], e), "at ε = 0.04"),
+    ("9.5", lambda *a: _search(*a, keep=False), "keep every change"),
+    ("9.5", lambda *a: _search(*a, over=1), "801 times"),
+    ("9.5", lambda m, x, y, b, q: (x + 0.2).clamp(0, 1), "leaves the ball"),
+    ("9.5", lambda m, x, y, b, q: fgsm(m, x, y, b), "without gradient"),
 ]
 
 
@@ -194,13 +206,16 @@ def test_a_plausible_wrong_answer_is_told_why(number, attempt, reason):
 RIGHT = [
     ("9.1", _worse),
     ("9.1", _one_by_one),
-    ("9.2", pgd),
-    ("9.2", _own_gradient),
-    ("9.2", partial(pgd, restarts=3)),
-    ("9.2", partial(pgd, random_start=False, momentum=0.5)),
-    ("9.3", _share),
-    ("9.3", lambda d, e: torch.tensor([x <= e for x in d.tolist()]).float().mean()),
-    ("9.4", _search),
+    ("9.2", lambda z, y: margin(z, y) > 104),
+    ("9.2", lambda z, y: (z.softmax(1) - torch.eye(z.shape[1])[y] == 0).all(1)),
+    ("9.2", _flat_by_autograd),
+    ("9.3", pgd),
+    ("9.3", _own_gradient),
+    ("9.3", partial(pgd, restarts=3)),
+    ("9.3", partial(pgd, random_start=False, momentum=0.5)),
+    ("9.4", _share),
+    ("9.4", lambda d, e: torch.tensor([x <= e for x in d.tolist()]).float().mean()),
+    ("9.5", _search),
 ]
 
 

@@ -58,6 +58,34 @@ def worse_of(attempt: Attack) -> str | None:
     return None
 
 
+@exercise("9.2")
+def is_flat(attempt: Callable[[Tensor, Tensor], Tensor]) -> str | None:
+    """`is_flat(logits, labels)` says where the cross-entropy's gradient is exactly zero."""
+    # Rows: logits, the true class, whether it is flat, why. Between gaps of 87 and 104 processors
+    # may round differently.
+    cases = [
+        ((10.0, 0.0, -5.0), 0, False, "a gap of 10 leaves a p_j of 0.00005: small is not zero"),
+        ((5.0, 120.0, 0.0), 1, True, "every gap is beyond 104, so that every p_j rounds to 0"),
+        ((-300.0, 0.0, 85.0), 2, False, "one rival within reach is enough for a slope"),
+        ((85.0, 0.0, 85.0), 2, False, "one rival within reach is enough for a slope"),
+        ((0.0, 200.0, -50.0), 0, False, "where the network is wrong, z_y has slope p_y - 1 = -1"),
+        ((0.0, 200.0, 400.0), 1, False, "where the network is wrong, z_y has slope p_y - 1 = -1"),
+        ((-250.0, -220.0, -100.0), 2, True, "gaps count, wherever the logits are"),
+        ((400.0, 399.0, 0.0), 0, False, "gaps count, wherever the logits are"),
+    ]
+    logits = torch.tensor([case[0] for case in cases])
+    labels = torch.tensor([case[1] for case in cases])
+    found = attempt(logits.clone(), labels.clone())
+    if not isinstance(found, Tensor) or found.shape != labels.shape:
+        return f"it must return a tensor of shape {tuple(labels.shape)}, one boolean for each image"
+    for (row, label, flat, reason), said in zip(cases, found.tolist(), strict=True):
+        if bool(said) != flat:
+            shown = ", ".join(f"{logit:g}" for logit in row)
+            state = "flat" if flat else "not flat"
+            return f"logits ({shown}) with label {label} are {state}: {reason}"
+    return None
+
+
 class _Slope(nn.Module):
     """Two classes; the second gains `scale` times <w, x - 1/2>, a straight line."""
 
@@ -133,7 +161,7 @@ def _still_in(attempt: Attack) -> list[str]:
     return found
 
 
-@exercise("9.2")
+@exercise("9.3")
 def repaired(attempt: Attack) -> str | None:
     """`repaired(model, images, labels, ball, *, steps, step_size, targeted, seed)` is PGD."""
     grey, labels = torch.full((4, 1, 4, 4), 0.5), torch.zeros(4, dtype=torch.int64)
@@ -170,7 +198,7 @@ def repaired(attempt: Attack) -> str | None:
     return None
 
 
-@exercise("9.3")
+@exercise("9.4")
 def error_at(attempt: Callable[[Tensor, float], float]) -> str | None:
     """`error_at(distances, epsilon)` reads an error off minimal distances."""
     distances = torch.tensor([0.0, 0.0, 0.05, 0.1, 0.2, torch.inf], dtype=torch.float64)
@@ -206,7 +234,7 @@ class _Mute(nn.Module):
         return logits
 
 
-@exercise("9.4")
+@exercise("9.5")
 def search(attempt: Attack) -> str | None:
     """`search(model, images, labels, ball, queries)` fools at least as many digits as FGSM."""
     model, queries = digits_classifier(), 800
