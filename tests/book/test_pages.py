@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import io
 import re
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 
 pytestmark = pytest.mark.browser
 
@@ -16,7 +18,7 @@ HTML = ROOT / "_build" / "html"
 PAGES = sorted(
     f"chapters/{path.stem}.html"
     for path in (ROOT / "chapters").iterdir()
-    if path.suffix in {".md", ".ipynb"}
+    if path.suffix in {".md", ".rst", ".ipynb"}
 )
 SIZES = {"desktop": (1280, 900), "phone": (360, 740)}
 # Of the engine's modules, those that a lab has before it is touched.
@@ -144,6 +146,90 @@ def test_a_page_stands_by_itself(chromium, book, name, size, theme):
         include = [[part] for part in OURS if page.locator(part).count()]
         found = Axe().run(page, context={"include": include}) if include else None
         assert found is None or found.violations_count == 0, found.generate_report()
+
+
+# What is wider than its place: cut off, a table, or scrolling without a sign or without keys.
+TOO_WIDE = """
+() => [...document.querySelectorAll('.bd-article *')].flatMap(element => {
+  const { display, overflowX, backgroundAttachment } = getComputedStyle(element);
+  const quiet = element.matches('span.math, thead') || element.closest('mjx-container > *');
+  if (quiet || display === 'inline' || overflowX === 'visible') return [];
+  if (!element.clientWidth || element.scrollWidth <= element.clientWidth + 1) return [];
+  const fault = overflowX === 'hidden' ? 'cut off'
+    : element.querySelector('table') ? 'a table that scrolls'
+    : !backgroundAttachment.includes('local') ? 'scrolls without a sign'
+    : element.tabIndex < 0 ? 'out of reach of the keyboard' : '';
+  return fault ? [`${fault}: ${element.textContent.trim().slice(0, 80)}`] : [];
+})
+"""
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", PAGES)
+def test_what_is_wider_than_the_page_shows_that_it_scrolls(chromium, book, name, size):
+    with Visit(chromium, book, size=size) as visit:
+        page = visit.open(name)
+        _wake_explorers(page)
+        assert page.evaluate(TOO_WIDE) == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_shadow_lies_where_code_goes_on_and_lifts_at_its_end(chromium, book, theme):
+    with Visit(chromium, book, size="phone", theme=theme) as visit:
+        listing = visit.open("chapters/index.html").locator(".bd-article pre").first
+
+        def shaded() -> tuple[bool, bool]:
+            """Say whether the edges, left and right, differ from the middle above the text."""
+            picture = Image.open(io.BytesIO(listing.screenshot())).convert("L")
+            left, middle, right = (
+                picture.getpixel((x, 6)) for x in (3, picture.width // 2, picture.width - 4)
+            )
+            return abs(left - middle) > 20, abs(right - middle) > 20
+
+        assert shaded() == (False, True)
+        listing.evaluate("listing => listing.scrollLeft = 50")
+        assert shaded() == (True, True)
+        listing.evaluate("listing => listing.scrollLeft = listing.scrollWidth")
+        assert shaded() == (True, False)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_formulas_write_epsilon_as_the_text_does(chromium, book, name):
+    with Visit(chromium, book) as visit:
+        page = visit.open(name)
+        source = (HTML / name).read_text(encoding="utf-8").count(r"\epsilon")
+        assert page.locator("mjx-c.mjx-c1D700").count() >= source  # ε
+        assert page.locator("mjx-c.mjx-c1D716").count() == 0  # ϵ
+        assert "ϵ" not in page.locator(".bd-article").inner_text()
+
+
+# Every citation: where it leads, and its words, "Carlini and Wagner [2017b]" or the like.
+CITED = """
+() => [...document.querySelectorAll('.bd-article a[href*="bibliography.html#"]')].map(link => {
+  const range = document.createRange();
+  range.setStartBefore(link.closest('.bibtex-citation'));
+  range.setEndAfter(link);
+  return [link.hash.slice(1), range.toString()];
+})
+"""
+AUTHOR_YEAR = re.compile(r"([\w’'-]+)(?: et al\.| and [\w’' -]+)?,? \[?(\d{4}[a-z]?)$")
+
+
+def test_a_citation_leads_to_its_authors_and_year_and_to_no_other_label(chromium, book):
+    with Visit(chromium, book) as visit:
+        works: dict[tuple[str, ...], str] = {}
+        for name in PAGES:
+            for target, said in visit.open(name).evaluate(CITED):
+                words = AUTHOR_YEAR.search(said)
+                assert words, said[-80:]
+                assert works.setdefault(words.groups(), target) == target, f"two are {words[0]}"
+        assert len(set(works.values())) > 40
+        page = visit.open("chapters/bibliography.html")
+        for (author, year), target in works.items():
+            listed = page.locator(f"[id='{target}']").inner_text()
+            assert author in listed
+            assert listed.rstrip(" .").endswith(year)
+            assert "[" not in listed
 
 
 @pytest.mark.parametrize("name", [page for page in PAGES if re.search(r"/0[1-9]_", page)])
