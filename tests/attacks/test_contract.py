@@ -1,5 +1,6 @@
 """What every attack promises, whatever its norm and method."""
 
+import inspect
 import warnings
 from functools import partial
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from within_epsilon import attacks
 from within_epsilon.attacks import (
     apgd,
     autoattack,
@@ -76,6 +78,12 @@ def test_the_result_is_feasible_detached_and_of_the_same_kind(attack, ball, dtyp
     assert images_adv.device == images.device
     assert images_adv.shape == images.shape
     assert not images_adv.requires_grad
+    assert_feasible(images, images_adv, ball)
+    black_and_white = images.round()
+    assert_feasible(black_and_white, attack(model, black_and_white, labels, ball), ball)
+
+
+def assert_feasible(images, images_adv, ball):
     assert ((images_adv >= 0) & (images_adv <= 1)).all()
     if ball.norm == "linf":
         assert (images_adv >= (images - ball.epsilon).clamp(min=0)).all()
@@ -83,7 +91,33 @@ def test_the_result_is_feasible_detached_and_of_the_same_kind(attack, ball, dtyp
     else:
         change = (images_adv.double() - images.double()).flatten(1)
         length = change.norm(dim=1, p={"l2": 2, "l1": 1}[ball.norm])
-        assert (length <= ball.epsilon * (1 + SLACK[dtype])).all()
+        assert (length <= ball.epsilon * (1 + SLACK[images.dtype])).all()
+
+
+def test_every_public_attack_is_under_a_contract():
+    public = {name for name in attacks.__all__ if "labels" in arguments_of(name)}
+    here = {getattr(attack, "func", attack).__name__ for attack in ATTACKS.values()}
+    others = {"adversarial_patch", "boundary", "carlini_wagner", "deepfool", "fmn"}
+    others |= {"input_gradient", "universal_perturbation"}  # no images come out of these
+    assert public == here | others
+    assert not here & others
+
+
+def arguments_of(name):
+    value = getattr(attacks, name)
+    return inspect.signature(value).parameters if inspect.isfunction(value) else {}
+
+
+@every_attack
+@every_ball
+def test_the_layout_in_memory_does_not_matter(attack, ball):
+    model, images, labels = network()
+    expected = attack(model, images, labels, ball)
+    apart = labels.repeat_interleave(2)[::2]
+    turned = images.permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0)
+    for laid_out in (images.contiguous(memory_format=torch.channels_last), turned):
+        images_adv = attack(model, laid_out, apart, ball)
+        torch.testing.assert_close(images_adv, expected, rtol=0, atol=1e-9)
 
 
 @every_attack

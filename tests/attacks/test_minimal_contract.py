@@ -199,6 +199,56 @@ def test_targets_are_reached(name):
     assert (distances[1:] > nearest[1:] * 0.95).all()  # any class will do is never harder
 
 
+def test_decisions_lead_from_given_starts_to_the_target():
+    model, images, labels = linear(5, torch.Generator().manual_seed(0))
+    # Each example has its own start, of its own target; the first one's is of no use.
+    order = torch.arange(7, -1, -1)
+    starts, targets = images[order], labels[order]
+    targets[0] = next(k for k in range(5) if k not in (labels[0], targets[0]))
+    settings = {"steps": 6, "samples": 40, "starts": starts, "targeted": True}
+    images_adv, distances = boundary(model, images, targets, **settings)
+    done, far = labels == targets, (starts - images).flatten(1).norm(dim=1)
+    assert distances[0] == torch.inf
+    assert torch.equal(images_adv[0], images[0])
+    assert (distances[done] == 0).all()
+    assert (model(images_adv).argmax(dim=1) == targets)[1:].all()
+    assert (~done).sum() >= 5
+    assert (distances[1:] <= 0.9 * far[1:]).all()
+    # Untargeted, they begin there too: a start that fools nobody leaves the image as it was.
+    useless = boundary(model, images, labels, steps=2, samples=10, starts=images.clone())
+    assert useless.distances.isinf().all()
+    assert torch.equal(useless.images_adv, images)
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+def test_carlini_wagner_fools_by_the_margin_asked_for(targeted):
+    model, images, labels = network()
+    labels = (labels + 1) % 4 if targeted else labels
+    attack, *_ = ATTACKS["carlini_wagner"]
+    found = {k: attack(model, images, labels, targeted=targeted, confidence=k) for k in (0.0, 0.5)}
+    near, far = found[0.0].distances, found[0.5].distances
+    both = near.isfinite() & far.isfinite()
+    assert both.sum() >= 8
+    assert (far[both] > near[both]).all()
+    logits = model(found[0.5].images_adv).detach()
+    own = logits.gather(1, labels.unsqueeze(1)).squeeze(1)
+    others = logits.scatter(1, labels.unsqueeze(1), -math.inf).amax(dim=1)
+    gaps = (own - others if targeted else others - own)[both]
+    assert (gaps >= 0.5).all()
+    assert gaps.median() < 0.75
+
+
+@every_attack
+def test_the_layout_in_memory_does_not_matter(name):
+    attack = ATTACKS[name][0]
+    model, images, labels = network()
+    expected = attack(model, images, labels)
+    turned = images.permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0)
+    for laid_out in (images.contiguous(memory_format=torch.channels_last), turned):
+        for ours, theirs in zip(attack(model, laid_out, labels), expected, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-8)
+
+
 @every_attack
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 def test_mode_and_parameters_are_left_as_found(name, training):

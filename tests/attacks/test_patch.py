@@ -87,11 +87,16 @@ def test_seed_dtype_mode_and_parameters(dtype):
     images, labels = train.images[:40].to(dtype), train.labels[:40]
     network = digits_classifier().to(dtype)
     network.train()
+    weights = list(network.parameters())
+    weights[0].grad = torch.full_like(weights[0], 7)
+    before = images.clone()
     state = torch.random.get_rng_state()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         first, again, other = (
-            adversarial_patch(network, images, labels, size=3, epochs=3, batch_size=9, seed=s)
+            adversarial_patch(
+                network, images.requires_grad_(), labels, size=3, epochs=3, batch_size=9, seed=s
+            )
             for s in (0, 0, 1)
         )
     assert [str(w.message)[:26] for w in caught] == ["the model is in train mode"] * 3
@@ -101,7 +106,11 @@ def test_seed_dtype_mode_and_parameters(dtype):
     assert not torch.equal(first, other)
     assert first.dtype == dtype
     assert network.training
-    assert all(weight.grad is None for weight in network.parameters())
+    assert (weights[0].grad == 7).all()
+    assert all(weight.grad is None for weight in weights[1:])
+    assert torch.equal(images, before)
+    assert not first.requires_grad
+    assert images.grad is None
     pasted = apply_patch(images, first, example_generators(range(40), 0))
     assert pasted.dtype == dtype
     assert ((pasted >= 0) & (pasted <= 1)).all()

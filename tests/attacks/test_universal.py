@@ -68,11 +68,16 @@ def test_seed_dtype_mode_and_parameters(model, ball, dtype):
     images, labels = train.images[:40].to(dtype), train.labels[:40]
     network = digits_classifier().to(dtype)
     network.train()
+    weights = list(network.parameters())
+    weights[0].grad = torch.full_like(weights[0], 7)
+    before = images.clone()
     state = torch.random.get_rng_state()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         first, again, other = (
-            universal_perturbation(network, images, labels, ball, epochs=2, batch_size=7, seed=s)
+            universal_perturbation(
+                network, images.requires_grad_(), labels, ball, epochs=2, batch_size=7, seed=s
+            )
             for s in (0, 0, 1)
         )
     assert [str(w.message)[:26] for w in caught] == ["the model is in train mode"] * 3
@@ -83,7 +88,11 @@ def test_seed_dtype_mode_and_parameters(model, ball, dtype):
     assert first.dtype == dtype
     assert ball.contains(first).all()
     assert network.training
-    assert all(weight.grad is None for weight in network.parameters())
+    assert (weights[0].grad == 7).all()
+    assert all(weight.grad is None for weight in weights[1:])
+    assert torch.equal(images, before)
+    assert not first.requires_grad
+    assert images.grad is None
 
 
 def test_epsilon_zero_and_a_callback(model):
