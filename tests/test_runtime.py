@@ -10,6 +10,7 @@ from torch import nn
 from within_epsilon.runtime import (
     device_of,
     example_generators,
+    in_turn,
     pick_device,
     progress_bar,
     seed_everything,
@@ -37,6 +38,11 @@ def test_the_streams_are_fixed_for_good():
     (generator,) = example_generators([7], seed=1, restart=2)
     expected = [0.6590, 0.6059, 0.9240]
     np.testing.assert_allclose(torch.rand(3, generator=generator), expected, atol=1e-4)
+
+
+def test_one_generator_yields_the_same_streams_in_turn():
+    in_one = [torch.rand(3, generator=g).tolist() for g in in_turn([3, 5, 8], 1, 2)]
+    assert in_one == draw([3, 5, 8], 1, 2)
 
 
 def test_seed_everything_seeds_all_three_generators():

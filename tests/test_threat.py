@@ -207,6 +207,26 @@ def test_a_step_in_a_region_is_the_balls_where_pixels_have_room(which):
     torch.testing.assert_close(step, 0.3 * Ball(which, 0.2).steepest(slopes))
 
 
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("which", NORMS)
+def test_to_climb_is_to_take_the_steepest_step_and_come_back(which, dtype, memory):
+    images, points = torch.rand(2, 5, 3, 4, 4, generator=torch.Generator().manual_seed(0)).to(dtype)
+    slopes = torch.randn(5, 3, 4, 4, generator=torch.Generator().manual_seed(1), dtype=dtype)
+    slopes[0] = 0
+    region = Ball(which, 0.4).within(images.contiguous(memory_format=memory))
+    points = region.clip(points).contiguous(memory_format=memory)
+    kept = points.clone()
+    reached = region.climb(points, slopes, 0.3)
+    expected = region.clip(points + region.steepest(points, slopes, 0.3))
+    torch.testing.assert_close(reached, expected)
+    assert reached.dtype == dtype
+    assert region.admits(reached).all()
+    assert torch.equal(points, kept)
+    # A direction remembered in float64 leaves the images what they are.
+    assert region.climb(points, slopes.double(), 0.3).dtype == dtype
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("which", NORMS)
 def test_steepest_does_not_depend_on_the_size_of_the_gradient(which, dtype):

@@ -4,7 +4,7 @@ Everything works on rows, one perturbation each; lengths are measured in float64
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -58,10 +58,10 @@ def project_rows_l2(rows: Tensor, epsilon: float) -> Tensor:
     Tensor of shape (N, D), float64
         The nearest points of the ball.
     """
-    lengths = norm_of_rows(rows, "l2").unsqueeze(1)
-    # Rows inside are multiplied by exactly 1; with epsilon 0 nothing is divided by 0.
-    lengths.clamp_(min=max(epsilon, torch.finfo(rows.dtype).tiny))
-    return rows * (torch.full_like(lengths, epsilon) / lengths)
+    if epsilon == 0:
+        return torch.zeros_like(rows)
+    # Rows inside are divided by exactly 1.
+    return rows / norm_of_rows(rows, "l2").div_(epsilon).clamp_(min=1).unsqueeze(1)
 
 
 def project_rows_l1(rows: Tensor, epsilon: float, room: Tensor | None = None) -> Tensor:
@@ -94,35 +94,36 @@ def project_rows_l1(rows: Tensor, epsilon: float, room: Tensor | None = None) ->
     kept = sizes if room is None else torch.minimum(sizes, room)
     outside = kept.sum(dim=1, keepdim=True) > epsilon
     if not outside.any():
-        return rows if room is None else rows.sign() * kept
+        return rows if room is None else torch.copysign(kept, rows)
     # Measured from the row's largest size, so that huge rows lose no digits of epsilon.
     peak = sizes.amax(dim=1, keepdim=True)
     below = sizes - peak
     if room is None:
         # No threshold lies below that which leaves all as it is.
-        least = (-peak).clamp_(min=-epsilon)
-        shrunk = (below - _threshold(below, epsilon, least)).clamp_(min=0)
+        shrunk = _shrink(below, epsilon, (-peak).clamp_(min=-epsilon))
     else:
         shrunk = (below - _threshold_within(below, room, epsilon)).clamp_(min=0)
         shrunk = torch.minimum(shrunk, room)
-    return rows.sign() * torch.where(outside, shrunk, kept)
+    return torch.copysign(torch.where(outside, shrunk, kept), rows)
 
 
-def _threshold(below: Tensor, epsilon: float, threshold: Tensor) -> Tensor:
-    """Return t with sum max(below - t, 0) = epsilon, from a lower bound on it, (N, 1).
+def _shrink(below: Tensor, epsilon: float, threshold: Tensor) -> Tensor:
+    """Return max(below - t, 0) whose rows sum to epsilon, from a lower bound on t, (N, 1).
 
     Newton's method on a convex function, from the left: it never oversteps the root, and
     as the function is made of finitely many straight pieces, it ends on the root's own.
     """
+    before = None
     while True:
-        survivors = below > threshold
-        number = survivors.sum(dim=1, keepdim=True)
-        total = (below * survivors).sum(dim=1, keepdim=True)
-        higher = torch.maximum(threshold, (total - epsilon) / number.clamp_(min=1))
-        # Not asked as equality, which a row of NaN never reaches.
-        if not (higher > threshold).any():
-            return threshold
-        threshold = higher
+        above = (below - threshold).clamp_(min=0)
+        number = above.sign().sum(dim=1, keepdim=True)
+        # The threshold only rises, so as many as before are the same ones. Not asked as
+        # equality, which a row of NaN never reaches.
+        if before is not None and not (number < before).any():
+            return above
+        excess = above.sum(dim=1, keepdim=True).sub_(epsilon)
+        threshold = excess.div_(number.clamp(min=1)).clamp_(min=0).add_(threshold)
+        before = number
 
 
 def _threshold_within(below: Tensor, room: Tensor, epsilon: float) -> Tensor:
@@ -160,16 +161,40 @@ def steepest_rows(rows: Tensor, norm: Norm) -> Tensor:
     if norm == "linf":
         return rows.sign()
     if norm == "l2":
-        wide = double(rows)
-        if wide is rows:
-            lengths = norm_of_rows(wide, "l2")
-        else:  # whose squares stay within float64's range
-            lengths = torch.linalg.vector_norm(wide, dim=1)
-        # A row of zeros stays one when divided by the smallest number.
-        lengths = lengths.clamp_(min=torch.finfo(wide.dtype).tiny)
-        return wide.div(lengths.unsqueeze(1)).to(rows)
+        wide, lengths = _divisible(rows)
+        return wide.div(lengths).to(rows)
     largest = rows.abs().argmax(dim=1, keepdim=True)
     return torch.zeros_like(rows).scatter_(1, largest, rows.gather(1, largest).sign())
+
+
+def step_rows_l2(rows: Tensor, slopes: Tensor, length: float) -> Tensor:
+    """Move rows by a step of that l2 norm in the direction of their slopes.
+
+    Parameters
+    ----------
+    rows : Tensor of shape (N, D), float64
+        Where the steps begin; may be overwritten.
+    slopes : Tensor of shape (N, D)
+        Gradients, in any floating-point dtype; where all are zero there is no step.
+    length : float
+        Norm of the steps, >= 0.
+
+    Returns
+    -------
+    Tensor of shape (N, D), float64
+        Where they end.
+    """
+    return rows.addcdiv_(*_divisible(slopes), value=length)
+
+
+def _divisible(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return rows in float64 and their l2 norms, (N, 1), or the smallest number for zeros."""
+    wide = double(rows)
+    if wide is rows:
+        lengths = norm_of_rows(wide, "l2")
+    else:  # whose squares stay within float64's range
+        lengths = torch.linalg.vector_norm(wide, dim=1)
+    return wide, lengths.clamp_(min=torch.finfo(wide.dtype).tiny).unsqueeze(1)
 
 
 def steepest_rows_l1(rows: Tensor, length: float, room: Tensor) -> Tensor:
@@ -199,7 +224,7 @@ def steepest_rows_l1(rows: Tensor, length: float, room: Tensor) -> Tensor:
         places = slopes.topk(number, dim=1).indices
         space = room.gather(1, places)
         filled = space.cumsum(dim=1)
-        if number == rows.shape[1] or bool((filled[:, -1] >= length).all()):
+        if number == rows.shape[1] or filled[:, -1].min().item() >= length:
             break
         number = min(8 * number, rows.shape[1])
     moved = (length - filled).add_(space).clamp_(min=0).minimum(space)
@@ -208,7 +233,12 @@ def steepest_rows_l1(rows: Tensor, length: float, room: Tensor) -> Tensor:
 
 
 def draw_rows(
-    norm: Norm, size: int, generators: Sequence[torch.Generator], *, inside: bool
+    norm: Norm,
+    shape: tuple[int, int],
+    generators: Iterable[torch.Generator],
+    *,
+    inside: bool,
+    shortened: bool = False,
 ) -> Tensor:
     """Draw from the unit ball, one row per generator.
 
@@ -216,13 +246,15 @@ def draw_rows(
     ----------
     norm : {"linf", "l2", "l1"}
         The norm.
-    size : int
-        Number of coordinates, D.
-    generators : sequence of N torch.Generator
-        Sources of randomness, on the CPU.
+    shape : (int, int)
+        Number of rows, N, and of coordinates, D.
+    generators : iterable of N torch.Generator
+        Sources of randomness, on the CPU; each draws its row before the next is asked for.
     inside : bool
         True for uniform inside the ball; False for its boundary: a random corner for
         linf, a uniform point of the sphere for l2 and l1.
+    shortened : bool
+        Multiply each row by a factor uniform in [0, 1].
 
     Returns
     -------
@@ -239,18 +271,23 @@ def draw_rows(
     # Z is drawn as further coordinates: the size of one for l1; for l2 the squares of
     # two, since they sum to an exponential variable.
     further = {"linf": 0, "l2": 2, "l1": 1}[norm] if inside else 0
-    rows = torch.empty(len(generators), size + further, dtype=torch.float64)
-    for row, generator in zip(rows, generators, strict=True):
+    number, size = shape
+    rows = torch.empty(number, size + further, dtype=torch.float64)
+    factors = torch.ones(number, 1)
+    for row, factor, generator in zip(rows.unbind(), factors.unbind(), generators, strict=True):
         if norm == "l2":
             row.normal_(generator=generator)
         else:
             row.uniform_(-1, 1, generator=generator)
+        if shortened:
+            factor.uniform_(generator=generator)
     if norm == "linf":
-        return rows if inside else torch.where(rows < 0, -1.0, 1.0).double()
+        rows = rows if inside else torch.where(rows < 0, -1.0, 1.0).double()
+        return rows * factors
     if norm == "l1":
         # -log(1 - u) turns a uniform size into an exponential one.
         rows = -rows.sign() * torch.log1p(-rows.abs())
-    return (rows / norm_of_rows(rows, norm).unsqueeze(1))[:, :size]
+    return (rows * (factors / norm_of_rows(rows, norm).unsqueeze(1)))[:, :size]
 
 
 def double(tensor: Tensor) -> Tensor:

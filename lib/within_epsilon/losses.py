@@ -106,7 +106,6 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.softplus(rise, threshold=40).to(logits.dtype)
 
 
-@torch.no_grad()
 def cross_entropy_slopes(logits: Tensor, one_hot: Tensor) -> Tensor:
     r"""Compute the derivatives of each example's cross-entropy in its logits.
 

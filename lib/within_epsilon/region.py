@@ -115,6 +115,30 @@ class Region:
             step = geometry.steepest_rows(rows, self.norm).mul_(length)
         return step.view_as(uphill).to(points)
 
+    def climb(self, points: Tensor, uphill: Tensor, length: float) -> Tensor:
+        """Take the step of `steepest`, then come back by `clip`.
+
+        Parameters
+        ----------
+        points : Tensor of shape (N, ...)
+            Points of the region.
+        uphill, length
+            As in `steepest`.
+
+        Returns
+        -------
+        Tensor of shape (N, ...)
+            Points that `admits` accepts, in the images' dtype.
+        """
+        if self.norm == "l2":
+            # Without a detour through the dtype of the images.
+            delta = double(points) - self._clean
+            rows = geometry.step_rows_l2(delta.flatten(1), uphill.flatten(1), length)
+            return self.perturb(rows.view_as(delta))
+        if self.norm == "linf":
+            return self.clip(torch.add(points, uphill.sign().to(points), alpha=length))
+        return self.clip(points + self.steepest(points, uphill, length))
+
     def nearest(self, points: Tensor) -> Tensor:
         """Return the nearest points of the region (Euclidean distance), for linf and l1.
 

@@ -67,15 +67,28 @@ def example_generators(
     list of torch.Generator
         N generators on the CPU, whose streams do not depend on the platform.
     """
-    positions = indices.tolist() if isinstance(indices, Tensor) else list(indices)
-    return [_generator(f"{seed}/{int(index)}/{restart}") for index in positions]
+    return [torch.Generator().manual_seed(key) for key in _keys(indices, seed, restart)]
 
 
-def _generator(key: str) -> torch.Generator:
-    # Hashing keeps neighbouring keys far apart; Python's own hash is not promised
-    # to stay the same from one version to the next.
-    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+def in_turn(
+    indices: Iterable[int] | Tensor, seed: int, restart: int = 0
+) -> Iterator[torch.Generator]:
+    """Yield the streams of `example_generators` one after the other, in a single generator.
+
+    Faster, if every example draws all it needs before the next one's turn.
+    """
+    generator = torch.Generator()
+    for key in _keys(indices, seed, restart):
+        yield generator.manual_seed(key)
+
+
+def _keys(indices: Iterable[int] | Tensor, seed: int, restart: int) -> Iterator[int]:
+    """Yield a seed per example."""
+    for index in indices.tolist() if isinstance(indices, Tensor) else indices:
+        # Hashing keeps neighbouring keys far apart; Python's own hash is not promised
+        # to stay the same from one version to the next.
+        key = f"{seed}/{int(index)}/{restart}".encode()
+        yield int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little") >> 1
 
 
 def progress_bar(items: Iterable[T], *, show: bool, label: str, unit: str) -> Iterator[T]:

@@ -1,6 +1,6 @@
 """Threat models: which changes of an image the adversary may make."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import get_args
 
@@ -224,7 +224,12 @@ class Ball:
         return geometry.steepest_rows(gradient.flatten(1), self.norm).view_as(gradient)
 
     def random(
-        self, like: Tensor, generators: Sequence[torch.Generator], *, boundary: bool = False
+        self,
+        like: Tensor,
+        generators: Iterable[torch.Generator],
+        *,
+        boundary: bool = False,
+        shortened: bool = False,
     ) -> Tensor:
         """Draw one perturbation per image, uniform inside the ball.
 
@@ -232,12 +237,14 @@ class Ball:
         ----------
         like : Tensor of shape (N, ...)
             Gives shape, dtype and device.
-        generators : sequence of N torch.Generator
+        generators : iterable of N torch.Generator
             One per image; see `runtime.example_generators`.
         boundary : bool
             Draw perturbations as large as the ball allows instead: for linf a random
             corner, every pixel moved by epsilon; for l2 and l1 a uniform point of the
             sphere.
+        shortened : bool
+            Multiply each draw by a factor uniform in [0, 1].
 
         Returns
         -------
@@ -249,8 +256,10 @@ class Ball:
         l2 and l1: Barthe, Guédon, Mendelson, Naor, 2005; see `geometry`.
         """
         _check_batch("like", like)
-        size = like.shape[1:].numel()
-        rows = geometry.draw_rows(self.norm, size, generators, inside=not boundary)
+        shape = len(like), like.shape[1:].numel()
+        rows = geometry.draw_rows(
+            self.norm, shape, generators, inside=not boundary, shortened=shortened
+        )
         return self.project((self.epsilon * rows).view(like.shape).to(like))
 
     def _project(self, delta: Tensor) -> Tensor:

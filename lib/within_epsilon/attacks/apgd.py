@@ -12,7 +12,7 @@ from within_epsilon.attacks.common import Aim, Loss, Worst, check_call, check_co
 from within_epsilon.attacks.gradient import Callback
 from within_epsilon.checks import check_indices, check_labels
 from within_epsilon.losses import cross_entropy, dlr_targeted
-from within_epsilon.runtime import example_generators
+from within_epsilon.runtime import in_turn
 from within_epsilon.threat import Ball
 
 # Where l1 runs begin: (radius in units of epsilon, share of the steps).
@@ -228,7 +228,7 @@ class _Search:
         images, aim = self.images[rows], aim[rows]
         positions = [self.positions[row] for row in rows.tolist()]
         widest, done = self.phases[0][0], 0
-        start = widest.random(images, example_generators(positions, self.seed, number))
+        start = widest.random(images, in_turn(positions, self.seed, number))
         points = widest.perturb(images, start)
         for ball, steps in self.phases:
             region, is_last = ball.within(images), ball is self.phases[-1][0]

@@ -19,7 +19,6 @@ from within_epsilon.attacks.noise import starting_points
 from within_epsilon.checks import check_indices
 from within_epsilon.geometry import double
 from within_epsilon.losses import cross_entropy
-from within_epsilon.region import Region
 from within_epsilon.threat import Ball
 
 # (step, images_adv, losses), called at every point that PGD visits.
@@ -79,7 +78,7 @@ def fgsm(
     images = check_call(model, images, labels, loss)
     _, gradient = input_gradient(model, images, labels, loss)
     uphill = -gradient if targeted else gradient
-    return _step(ball.within(images), images, uphill, ball.epsilon)
+    return ball.within(images).climb(images, uphill, ball.epsilon)
 
 
 def pgd(
@@ -194,7 +193,7 @@ def pgd(
             if callback is not None:
                 callback(step, images_adv.clone(), aim.losses(logits))
             direction = _remember(direction, aim.gains(gradient), momentum)
-            images_adv = _step(region, images_adv, direction, step_size)
+            images_adv = region.climb(images_adv, direction, step_size)
         if restarts == 1 and callback is None:
             return images_adv  # nobody asks for the score of the only candidate
         losses, reached = score(model, images_adv, aim)
@@ -213,9 +212,3 @@ def _remember(past: Tensor | None, gradient: Tensor, momentum: float) -> Tensor:
     sizes = wide.abs().flatten(1).sum(dim=1).clamp_(min=torch.finfo(wide.dtype).tiny)
     unit = wide / sizes.view(-1, *[1] * (wide.ndim - 1))
     return unit if past is None else unit.add_(past, alpha=momentum)
-
-
-@torch.no_grad()
-def _step(region: Region, images_adv: Tensor, uphill: Tensor, length: float) -> Tensor:
-    """Take the steepest step of that length, then come back into ball and [0, 1]."""
-    return region.clip(images_adv + region.steepest(images_adv, uphill, length))

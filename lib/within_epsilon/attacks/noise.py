@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.checks import check_images, check_indices
-from within_epsilon.runtime import example_generators
+from within_epsilon.runtime import in_turn
 from within_epsilon.threat import Ball
 
 
@@ -39,7 +39,7 @@ def random_noise(
         the noise.
     """
     check_images(images)
-    generators = example_generators(check_indices(indices, len(images)), seed)
+    generators = in_turn(check_indices(indices, len(images)), seed)
     return ball.perturb(images, ball.random(images, generators, boundary=True))
 
 
@@ -76,13 +76,8 @@ def starting_points(
     Tensor of shape (N, ...)
         Images within ball and [0, 1].
     """
-    generators = example_generators(check_indices(indices, len(images)), seed, restart)
-    delta = ball.random(images, generators)
-    if ball.norm != "linf":
-        shares = torch.empty(len(images), *[1] * (images.ndim - 1))
-        for share, generator in zip(shares, generators, strict=True):
-            share.uniform_(generator=generator)
-        delta *= shares.to(delta)
+    generators = in_turn(check_indices(indices, len(images)), seed, restart)
+    delta = ball.random(images, generators, shortened=ball.norm != "linf")
     return ball.perturb(images, delta)
 
 
