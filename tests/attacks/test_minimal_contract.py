@@ -142,13 +142,13 @@ def test_carlini_wagner_finds_the_least_distance_over_all_targets(classes):
     torch.testing.assert_close(torch.stack(distances).amin(dim=0), least, rtol=0.01, atol=0)
 
 
-def test_decisions_alone_lead_to_the_least_distance_between_two_classes():
-    model, images, labels = linear(2, torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("seed", range(3))
+def test_decisions_alone_lead_to_the_least_distance_between_two_classes(seed):
+    model, images, labels = linear(2, torch.Generator().manual_seed(seed))
     distances = boundary(model, images, labels, steps=15).distances
     least = least_distances(model, images, labels, "l2")
     assert (distances >= least * (1 - 1e-9)).all()
-    assert distances.median() <= 1.02 * least.median()
-    assert (distances <= 1.1 * least).all()
+    assert (distances <= 1.01 * least).all()
 
 
 @every_attack

@@ -57,6 +57,21 @@ def test_only_examples_that_stand_are_asked_about_and_only_so_often(some_digits,
 
 
 @every_ball
+def test_what_fools_the_model_is_kept_whatever_its_loss(some_digits, ball):
+    model, images, labels = some_digits
+    asked = []
+    hook = model.register_forward_hook(lambda _, inputs, __: asked.append(len(inputs[0])))
+    # No change raises this loss: every point proposed is one square away from the start.
+    images_adv = square(
+        model, images, labels, ball, queries=200, loss=lambda logits, _: 0 * logits[:, 0]
+    )
+    hook.remove()
+    fooled = int((model(images_adv).argmax(dim=1) != labels).sum())
+    assert asked[1] > asked[-1]
+    assert fooled >= 50 - asked[-1]
+
+
+@every_ball
 @pytest.mark.parametrize("targeted", [False, True])
 @pytest.mark.parametrize("loss", [margin_loss, cross_entropy])
 def test_the_loss_never_falls_and_is_that_of_the_point(some_digits, ball, targeted, loss):
