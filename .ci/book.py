@@ -23,6 +23,10 @@ UNUSED = (
     r'<link[^>]*href="[^"]*sphinx-thebe\.css[^"]*"[^>]*/>',
     r"<script>const THEBE_JS_URL[^<]*</script>",
 )
+# A browser may break a line on either side of a formula, even before a full stop.
+PUNCTUATED = re.compile(
+    r"""([(\[“‘]*)(<span class="math [^"]*">\\\([^<]*</span>)([)\]”’.,;:!?]+|-th)?"""
+)
 
 
 def gather() -> None:
@@ -62,13 +66,21 @@ def place_explorers(target: Path) -> None:
     (target / "entry.js").write_text(f'import "./{name}/entry.js";\n', encoding="utf-8")
 
 
-def slim() -> None:
-    """Drop from the built pages what none of them uses; a test sees that it is gone."""
+def finish() -> None:
+    """Drop from the built pages what none of them uses, and tie formulas to their full stops."""
     unused = re.compile("|".join(UNUSED))
     for page in (ROOT / "_build" / "html").rglob("*.html"):
-        text, count = unused.subn("", page.read_text(encoding="utf-8"))
-        if count:
+        built = page.read_text(encoding="utf-8")
+        text = unused.sub("", built)
+        if 'class="tied"' not in text:  # else an earlier build has left the page behind
+            text = PUNCTUATED.sub(keep_together, text)
+        if text != built:
             page.write_text(text, encoding="utf-8")
+
+
+def keep_together(found: re.Match[str]) -> str:
+    """Tie a formula to the marks that touch it, if any do."""
+    return f'<span class="tied">{found[0]}</span>' if found[1] or found[3] else found[0]
 
 
 def main() -> None:
@@ -78,7 +90,7 @@ def main() -> None:
     command = [str(jupyter_book), "build", "-W", "-n", "--keep-going", "."]
     if subprocess.run([*command, *sys.argv[1:]], cwd=ROOT).returncode:
         sys.exit("The book did not build cleanly: see the warnings above.")
-    slim()
+    finish()
     print(f"\nThe book: {ROOT / '_build' / 'html' / 'index.html'}")
     print("Interactives need a server (`make serve`), the text does not.")
 

@@ -203,6 +203,27 @@ def test_formulas_write_epsilon_as_the_text_does(chromium, book, name):
         assert "ϵ" not in page.locator(".bd-article").inner_text()
 
 
+# Formulas after which a line ends before the full stop, the comma or the bracket.
+LEFT_ALONE = """
+() => [...document.querySelectorAll('.bd-article span.math')].flatMap(formula => {
+  const next = formula.nextSibling;
+  if (next?.nodeType !== 3 || !/^[)\\]”’.,;:!?]/.test(next.data)) return [];
+  const range = document.createRange();
+  range.setStart(next, 0);
+  range.setEnd(next, 1);
+  const alone = range.getBoundingClientRect().left < formula.getBoundingClientRect().left;
+  return alone ? [formula.parentElement.closest('p, li, td, dd').textContent.slice(0, 80)] : [];
+})
+"""
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", PAGES)
+def test_no_line_begins_with_the_full_stop_after_a_formula(chromium, book, name, size):
+    with Visit(chromium, book, size=size) as visit:
+        assert visit.open(name).evaluate(LEFT_ALONE) == []
+
+
 # Every citation: where it leads, and its words, "Carlini and Wagner [2017b]" or the like.
 CITED = """
 () => [...document.querySelectorAll('.bd-article a[href*="bibliography.html#"]')].map(link => {
