@@ -199,6 +199,15 @@ def test_targets_are_reached(name):
     assert (distances[1:] > nearest[1:] * 0.95).all()  # any class will do is never harder
 
 
+def test_carlini_wagner_goes_no_further_than_the_margin_asked_for_takes():
+    model, images, labels = linear(2, torch.Generator().manual_seed(0))
+    options = {"steps": 100, "step_size": 0.01, "binary_search_steps": 8, **FIRST}
+    distances = carlini_wagner(model, images, labels, confidence=0.2, **options).distances
+    slope = (model[1].weight[0] - model[1].weight[1]).norm().detach()
+    least = least_distances(model, images, labels, "l2") + 0.2 / slope
+    torch.testing.assert_close(distances, least, rtol=0.01, atol=0)
+
+
 def test_decisions_lead_from_given_starts_to_the_target():
     model, images, labels = linear(5, torch.Generator().manual_seed(0))
     # Each example has its own start, of its own target; the first one's is of no use.
