@@ -8,7 +8,7 @@ from typing import Any
 from peers import QUERIES
 from subjects import Subject
 
-from within_epsilon.attacks import autoattack, count_evaluations
+from within_epsilon.attacks import apgd, autoattack, count_evaluations, fmn, multi_targeted
 from within_epsilon.evaluation import robust_accuracy
 from within_epsilon.threat import Ball
 
@@ -17,7 +17,7 @@ WIDTHS = (1.0, 1.25, 1.5)
 
 
 def rows(subjects: list[Subject]) -> Iterator[dict[str, Any]]:
-    """Count gradients for the ensemble, and for each of its attacks in full on every example."""
+    """Count gradients for the ensemble, and for its attacks one by one on every example."""
     for subject in subjects:
         if "AutoAttack" in subject.skipped:
             continue
@@ -35,8 +35,13 @@ def measure(subject: Subject, ball: Ball) -> dict[str, Any]:
     with count_evaluations(subject.model) as together:
         report = robust_accuracy(subject.model, data, attack, ball, diagnose=False)
     # In a ball of radius 0 nothing falls, so every attack runs to its end on every example.
+    nowhere = Ball(ball.norm, 0)
+    with count_evaluations(subject.model) as standing:
+        attack(subject.model, *data, nowhere, queries=1)
     with count_evaluations(subject.model) as apart:
-        attack(subject.model, *data, Ball(ball.norm, 0), queries=1)
+        apgd(subject.model, *data, nowhere)
+        multi_targeted(subject.model, *data, nowhere)
+        fmn(subject.model, *data, norm=ball.norm)
     attacked = len(subject.images)
     return {
         "subject": subject.name,
@@ -45,6 +50,7 @@ def measure(subject: Subject, ball: Ball) -> dict[str, Any]:
         "n": subject.n,
         "robust_accuracy": report.robust_accuracy * attacked / subject.n,
         "gradients": together.gradients / attacked,
+        "gradients_if_standing": standing.gradients / attacked,
         "gradients_apart": apart.gradients / attacked,
         "saving": apart.gradients / together.gradients,
     }

@@ -9,6 +9,7 @@ from torch import nn
 
 from within_epsilon.attacks import apgd, count_evaluations, multi_targeted, pgd
 from within_epsilon.attacks.climb import checkpoints
+from within_epsilon.attacks.minimal import nearest_first
 from within_epsilon.losses import cross_entropy, dlr, margin_loss
 from within_epsilon.runtime import example_generators
 from within_epsilon.threat import Ball
@@ -188,6 +189,31 @@ def test_every_class_is_tried_on_what_survives(ball, classes):
     assert (single | ~standing).all()
 
 
+@every_ball
+def test_of_many_candidates_the_nearest_are_tried(ball):
+    """On a linear model the border that is nearest is crossed first, however likely its class."""
+    model, weight = linear(6, 12, seed=3)
+    images = torch.rand(40, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    images = 0.4 + 0.2 * images
+    with torch.no_grad():
+        model[1].bias -= model(images).mean(dim=0)  # all classes occur
+        logits = model(images)
+    labels = logits.argmax(dim=1)
+    gaps = logits.amax(dim=1, keepdim=True) - logits
+    slopes = torch.linalg.vector_norm(weight - weight[labels].unsqueeze(1), DUAL[ball.norm], dim=2)
+    distances = (gaps / slopes).scatter(1, labels.unsqueeze(1), torch.inf)
+    order = nearest_first(model, images, labels, ball.norm, 9)
+    assert torch.equal(order, distances.argsort(dim=1)[:, :5])
+    likeliest = logits.scatter(1, labels.unsqueeze(1), -torch.inf).argmax(dim=1)
+    assert (order[:, 0] != likeliest).sum() >= 5
+    # In a ball that reaches to the nearest border of half of the images, and to no second one.
+    ball = Ball(ball.norm, distances.amin(dim=1).median().item() * 1.001)
+    fallen = distances.amin(dim=1) < ball.epsilon
+    one = partial(multi_targeted, model, images, labels, ball, steps=60, targets=1)
+    assert torch.equal(wins(model, one(candidates=5), labels), ~fallen)
+    assert wins(model, one(), labels).sum() > (~fallen).sum()
+
+
 def linear(classes, size, seed):
     model = nn.Sequential(nn.Flatten(), nn.Linear(size, classes)).double().eval()
     with torch.random.fork_rng(devices=[]):
@@ -297,6 +323,7 @@ def test_logits_times_a_thousand_stop_cross_entropy_alone(ball):
         (apgd, {"restarts": 0}, "restarts: expected at least 1"),
         (apgd, {"indices": [1, 2]}, "indices: expected 30"),
         (multi_targeted, {"targets": 0}, "targets: expected at least 1"),
+        (multi_targeted, {"targets": 3, "candidates": 2}, "at least as many as targets, 3, rec"),
     ],
 )
 def test_impossible_settings_are_refused(attack, options, message):

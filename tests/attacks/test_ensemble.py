@@ -53,7 +53,7 @@ def test_it_is_as_strong_as_every_member(ball):
     assert ball.admits(images, images_adv).all()
     for member in (
         partial(apgd, steps=20),
-        partial(multi_targeted, steps=20, targets=3),
+        partial(multi_targeted, steps=20, targets=3, candidates=9),
         partial(square, queries=60),
     ):
         alone = standing(model, member(model, images, labels, ball), labels)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from within_epsilon.attacks.climb import Climb, DenseClimb, SparseClimb
 from within_epsilon.attacks.common import Aim, Loss, Worst, check_call, check_counts, classify
 from within_epsilon.attacks.gradient import Callback
+from within_epsilon.attacks.minimal import nearest_first
 from within_epsilon.checks import check_indices, check_labels
 from within_epsilon.losses import cross_entropy, dlr_targeted
 from within_epsilon.runtime import in_turn
@@ -120,17 +121,18 @@ def multi_targeted(
     ball: Ball,
     *,
     targets: int = 9,
+    candidates: int | None = None,
     steps: int = 100,
     restarts: int = 1,
     seed: int = 0,
     indices: Tensor | Sequence[int] | None = None,
 ) -> Tensor:
-    r"""Attack with APGD once for each of the likeliest wrong classes.
+    r"""Attack with APGD once for each of the likeliest wrong classes, or the nearest.
 
     .. math:: \max_{t}\ \max_{x'}\ -\frac{z_y - z_t}{z_{\pi_1} - (z_{\pi_3} + z_{\pi_4}) / 2},
               \quad z = h(x')
 
-    Each run follows `losses.dlr_targeted` for another class t, the likeliest of the clean
+    Each run follows `losses.dlr_targeted` for another class t, the likeliest for the clean
     image first, and spends gradients only on examples that no run before it has fooled.
 
     Parameters
@@ -145,6 +147,10 @@ def multi_targeted(
         The threat model.
     targets : int
         Number of other classes to try, >= 1; K - 1 if there are no more.
+    candidates : int, optional
+        Try those of so many likeliest classes whose borders would be nearest to the clean
+        image, were the model linear, the nearest first: a gradient for each candidate. The
+        likeliest by default.
     steps : int
         Gradients that each run spends on an example, >= 1.
     restarts : int
@@ -165,12 +171,13 @@ def multi_targeted(
     Raises
     ------
     TypeError, ValueError
-        If images, labels, logits or gradient are unusable (see `checks`), or targets,
-        steps or restarts not positive.
+        If images, labels, logits or gradient are unusable (see `checks`), targets, steps or
+        restarts not positive, or fewer candidates than targets.
 
     Notes
     -----
     The ratio needs four classes. With two or three, runs raise :math:`z_t - z_y` alone.
+    Candidates are no part of the paper: it tries the likeliest.
 
     References
     ----------
@@ -178,11 +185,19 @@ def multi_targeted(
     """
     images = check_call(model, images, labels, cross_entropy)
     check_counts(targets=targets, steps=steps, restarts=restarts)
+    if candidates is not None and candidates < targets:
+        raise ValueError(
+            f"candidates: expected at least as many as targets, {targets}, received {candidates}"
+        )
     search = _Search(model, images, ball, steps, True, seed, indices)
     logits = classify(model, images)
     check_labels(labels, *logits.shape)
     search.worst.reached |= logits.argmax(dim=1) != labels
     others = logits.scatter(1, labels.unsqueeze(1), -torch.inf).argsort(dim=1, descending=True)
+    rows = (~search.worst.reached).nonzero().squeeze(1)
+    if candidates is not None and len(rows):
+        nearest = nearest_first(model, images[rows], labels[rows], ball.norm, candidates)
+        others[rows, : nearest.shape[1]] = nearest
     classes = logits.shape[1]
     loss = dlr_targeted if classes >= 4 else _gap
     ranks = range(min(targets, classes - 1))

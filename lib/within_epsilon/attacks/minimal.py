@@ -1,5 +1,6 @@
 """What minimal-norm attacks share: what they return, and the closest of several finds."""
 
+from collections.abc import Iterator
 from typing import NamedTuple, get_args
 
 import torch
@@ -148,6 +149,44 @@ def nearest_rival(
     uphill : Tensor of shape (N, ...)
         The gap's gradient.
     """
+    logits, _, borders = _linearise(model, images, labels, norm, rivals, inside=inside)
+    chosen, uphill, nearest = next(borders)
+    for gap, slope, distances in borders:
+        closer = distances < nearest
+        nearest = torch.where(closer, distances, nearest)
+        chosen = torch.where(closer, gap, chosen)
+        uphill = torch.where(per_pixel(closer, images), slope, uphill)
+    return logits, chosen, uphill
+
+
+def nearest_first(
+    model: nn.Module, images: Tensor, labels: Tensor, norm: Norm, rivals: int
+) -> Tensor:
+    """Order the likeliest other classes by how far their borders would be, were the model linear.
+
+    Parameters
+    ----------
+    model, images, labels, norm, rivals
+        As in `nearest_rival`, which finds the first of them.
+
+    Returns
+    -------
+    Tensor of shape (N, R), int64
+        Classes; R is `rivals`, or K - 1 if there are no more.
+    """
+    _, ranking, borders = _linearise(model, images, labels, norm, rivals, inside=True)
+    distances = torch.stack([distance for _, _, distance in borders], dim=1)
+    return ranking.gather(1, distances.argsort(dim=1, stable=True))
+
+
+def _linearise(
+    model: nn.Module, images: Tensor, labels: Tensor, norm: Norm, rivals: int, *, inside: bool
+) -> tuple[Tensor, Tensor, Iterator[tuple[Tensor, Tensor, Tensor]]]:
+    """Return logits, the likeliest other classes, (N, R), and what the model is like at each.
+
+    That is, one class after the other: by how much its logit exceeds the label's, (N,), the
+    gradient of this gap, (N, ...), and the distance at which it would vanish, (N,).
+    """
     images = images.detach()
     with torch.enable_grad():
         pixels = images.clone().requires_grad_()
@@ -155,17 +194,14 @@ def nearest_rival(
         others = logits.detach().scatter(1, labels.unsqueeze(1), -torch.inf)
         ranking = others.argsort(dim=1, descending=True)[:, : min(rivals, logits.shape[1] - 1)]
         gaps = (logits.gather(1, ranking) - logits.gather(1, labels.unsqueeze(1))).unbind(dim=1)
-    nearest = torch.full_like(gaps[0].detach(), torch.inf)
-    chosen, uphill = gaps[0].detach(), torch.zeros_like(images)
-    for rank, gap in enumerate(gaps):
-        slope = _slope(gap, pixels, more=rank + 1 < len(gaps))
-        slope = free(slope, images) if inside else slope
-        distances = gap.detach().abs() / dual_norm(slope, norm)
-        closer = distances < nearest
-        nearest = torch.where(closer, distances, nearest)
-        chosen = torch.where(closer, gap.detach(), chosen)
-        uphill = torch.where(per_pixel(closer, images), slope, uphill)
-    return logits.detach(), chosen, uphill
+
+    def borders() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        for rank, gap in enumerate(gaps):
+            slope = _slope(gap, pixels, more=rank + 1 < len(gaps))
+            slope = free(slope, images) if inside else slope
+            yield gap.detach(), slope, gap.detach().abs() / dual_norm(slope, norm)
+
+    return logits.detach(), ranking, borders()
 
 
 def _slope(values: Tensor, images: Tensor, *, more: bool) -> Tensor:
