@@ -168,21 +168,9 @@ def steepest_rows(rows: Tensor, norm: Norm) -> Tensor:
 
 
 def step_rows_l2(rows: Tensor, slopes: Tensor, length: float) -> Tensor:
-    """Move rows by a step of that l2 norm in the direction of their slopes.
+    """Move float64 rows, in place, by a step of that l2 norm along their slopes, (N, D) each.
 
-    Parameters
-    ----------
-    rows : Tensor of shape (N, D), float64
-        Where the steps begin; may be overwritten.
-    slopes : Tensor of shape (N, D)
-        Gradients, in any floating-point dtype; where all are zero there is no step.
-    length : float
-        Norm of the steps, >= 0.
-
-    Returns
-    -------
-    Tensor of shape (N, D), float64
-        Where they end.
+    Slopes may have any floating-point dtype; where all of a row are zero there is no step.
     """
     return rows.addcdiv_(*_divisible(slopes), value=length)
 

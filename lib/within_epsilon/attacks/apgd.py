@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from within_epsilon.attacks.climb import Climb, DenseClimb, SparseClimb
 from within_epsilon.attacks.common import Aim, Loss, Worst, check_call, check_counts, classify
 from within_epsilon.attacks.gradient import Callback
-from within_epsilon.attacks.minimal import nearest_first
+from within_epsilon.attacks.linearise import nearest_first
 from within_epsilon.checks import check_indices, check_labels
 from within_epsilon.losses import cross_entropy, dlr_targeted
 from within_epsilon.runtime import in_turn

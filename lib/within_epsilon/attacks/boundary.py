@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.common import Aim, check_call, check_counts, score
+from within_epsilon.attacks.common import Aim, check_call, check_counts, per_pixel, score
 from within_epsilon.attacks.gradient import Callback
-from within_epsilon.attacks.minimal import Closest, Minimal, begin, bisect, per_pixel
+from within_epsilon.attacks.minimal import Closest, Minimal, begin, bisect
 from within_epsilon.checks import check_images, check_indices
 from within_epsilon.geometry import steepest_rows
 from within_epsilon.losses import margin_loss

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.common import Aim, check_call, check_counts, differentiate
+from within_epsilon.attacks.common import Aim, check_call, check_counts, differentiate, per_pixel
 from within_epsilon.attacks.gradient import Callback
-from within_epsilon.attacks.minimal import Minimal, begin, per_pixel
+from within_epsilon.attacks.minimal import Minimal, begin
 from within_epsilon.losses import margin_loss
 
 # The constant grows by this factor until it suffices.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon import geometry
-from within_epsilon.attacks.common import Aim, Worst, differentiate, score, stuck
+from within_epsilon.attacks.common import Aim, Worst, differentiate, per_pixel, score, stuck
 from within_epsilon.region import Region
 
 # (step, rows, points, losses) at every point visited.
@@ -101,14 +101,15 @@ class Climb:
         self.gains, self.gradient = gains, gradient
         better = gains > self.best_gains
         self.best_gains = torch.where(better, gains, self.best_gains)
-        self.best = torch.where(_wide(better, gradient), self.points, self.best)
-        self.best_gradient = torch.where(_wide(better, gradient), gradient, self.best_gradient)
+        self.best = torch.where(per_pixel(better, gradient), self.points, self.best)
+        self.best_gradient = torch.where(per_pixel(better, gradient), gradient, self.best_gradient)
 
     def go_back(self, which: Tensor) -> None:
         """Let some of the examples go on from their best points."""
         self.gains = torch.where(which, self.best_gains, self.gains)
-        self.points = torch.where(_wide(which, self.points), self.best, self.points)
-        self.gradient = torch.where(_wide(which, self.points), self.best_gradient, self.gradient)
+        wide = per_pixel(which, self.points)
+        self.points = torch.where(wide, self.best, self.points)
+        self.gradient = torch.where(wide, self.best_gradient, self.gradient)
 
     def keep(self, which: Tensor) -> None:
         """Forget all other examples."""
@@ -144,7 +145,7 @@ class DenseClimb(Climb):
         if step in self._spans:
             self._check(self._spans[step])
         direction = geometry.steepest_rows(self.gradient.flatten(1), self.region.norm)
-        stride = _wide(self.step_size, self.points) * direction.view_as(self.points)
+        stride = per_pixel(self.step_size, self.points) * direction.view_as(self.points)
         proposed = self.region.clip(self.points + stride.to(self.points))
         if step > 0:
             proposed = _NEW_SHARE * proposed + (1 - _NEW_SHARE) * self.points
@@ -222,8 +223,3 @@ def checkpoints(steps: int) -> list[int]:
         marks.append(marks[-1] + width)
         width = max(width - 3, 6)
     return sorted({math.ceil(mark * steps / 100) for mark in marks})
-
-
-def _wide(values: Tensor, like: Tensor) -> Tensor:
-    """View one value per example so that it applies to all pixels."""
-    return values.view(-1, *[1] * (like.ndim - 1))

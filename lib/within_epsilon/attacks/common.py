@@ -195,6 +195,11 @@ def stuck(images: Tensor, uphill: Tensor) -> Tensor:
     return torch.where(uphill < 0, images, 1 - images) <= 0
 
 
+def per_pixel(values: Tensor, images: Tensor) -> Tensor:
+    """View one value per example, (N,), so that it applies to each of its pixels."""
+    return values.view(-1, *[1] * (images.ndim - 1))
+
+
 class Worst:
     """Keeps the worst candidate of each example.
 

@@ -5,17 +5,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.common import Aim, check_call, check_counts, score
+from within_epsilon.attacks.common import Aim, check_call, check_counts, per_pixel, score
 from within_epsilon.attacks.gradient import Callback
-from within_epsilon.attacks.minimal import (
-    Minimal,
-    begin,
-    bisect,
-    check_norm,
-    dual_norm,
-    nearest_rival,
-    per_pixel,
-)
+from within_epsilon.attacks.linearise import dual_norm, nearest_rival
+from within_epsilon.attacks.minimal import Minimal, begin, bisect, check_norm
 from within_epsilon.geometry import steepest_rows
 from within_epsilon.losses import margin_loss
 

@@ -7,14 +7,8 @@ from torch import Tensor, nn
 
 from within_epsilon.attacks.common import Aim, check_call, check_counts, differentiate, score
 from within_epsilon.attacks.gradient import Callback
-from within_epsilon.attacks.minimal import (
-    Minimal,
-    begin,
-    check_norm,
-    dual_norm,
-    free,
-    nearest_rival,
-)
+from within_epsilon.attacks.linearise import dual_norm, free, nearest_rival
+from within_epsilon.attacks.minimal import Minimal, begin, check_norm
 from within_epsilon.geometry import Norm, double, norm_of_rows, project_rows_l1, project_rows_l2
 from within_epsilon.losses import margin_loss
 

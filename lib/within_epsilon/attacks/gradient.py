@@ -13,6 +13,7 @@ from within_epsilon.attacks.common import (
     check_counts,
     follow,
     input_gradient,
+    per_pixel,
     score,
 )
 from within_epsilon.attacks.noise import starting_points
@@ -210,5 +211,5 @@ def _remember(past: Tensor | None, gradient: Tensor, momentum: float) -> Tensor:
         return gradient  # no step depends on its length
     wide = double(gradient)
     sizes = wide.abs().flatten(1).sum(dim=1).clamp_(min=torch.finfo(wide.dtype).tiny)
-    unit = wide / sizes.view(-1, *[1] * (wide.ndim - 1))
+    unit = wide / per_pixel(sizes, wide)
     return unit if past is None else unit.add_(past, alpha=momentum)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.common import Loss, check_call, check_counts, input_gradient
+from within_epsilon.attacks.common import Loss, check_call, check_counts, input_gradient, per_pixel
 from within_epsilon.attacks.gradient import Callback
 from within_epsilon.losses import margin_loss
 from within_epsilon.runtime import example_generators
@@ -109,7 +109,7 @@ def universal_perturbation(
                 callback(step, delta.clone(), losses)
             # A pixel clipped at its edge does not feel delta.
             pulls = (moved >= 0) & (moved <= 1)
-            pulls &= (sign * losses < cap).view(-1, *[1] * (images.ndim - 1))
+            pulls &= per_pixel(sign * losses < cap, images)
             uphill = sign * (gradient * pulls).mean(dim=0, keepdim=True)
             length = step_size * (1 - 0.9 * step / (epochs * batches))
             delta = ball.project(delta + length * ball.steepest(uphill))

@@ -278,8 +278,5 @@ def forecast_radii(attempt: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> st
     if (found[:3] > 0).any():
         return "an image that is wrong already has radius 0: count from its label, not the answer"
     right = radii(margins, slopes)
-    worst = int((found - right).abs().argmax())
-    return (
-        f"for image {worst} of those tried the line says {right[worst]:.4f}, and you say "
-        f"{found[worst]:.4f}"
-    )
+    k = int((found - right).abs().argmax())
+    return f"for image {k} of those tried the line says {right[k]:.4f}, and you say {found[k]:.4f}"
