@@ -113,6 +113,13 @@ def other_weights():
     return model
 
 
+def other_statistics():
+    model = digits_classifier()
+    model.std *= 1 + 1e-6  # too little to be printed
+    assert repr(model) == repr(digits_classifier())
+    return model
+
+
 def other_normalisation():
     model = digits_classifier()
     model.mean += 0.01
@@ -122,6 +129,7 @@ def other_normalisation():
 OTHERS = {
     "weights": ({"model": other_weights()}, "model"),
     "normalisation": ({"model": other_normalisation()}, "model"),
+    "statistics": ({"model": other_statistics()}, "model"),
     "precision": ({"model": digits_classifier().half()}, "model"),
     "mode": ({"model": digits_classifier().train()}, "model"),
     "attack": ({"attack": fgsm}, "attack"),
