@@ -143,11 +143,12 @@ def test_pgd_costs_little_more_than_its_gradients():
 
 
 def test_the_ensemble_saves_gradients():
-    savings = [(row["robust_accuracy"], row["saving"]) for row in all_results("ensemble")]
-    for standing, saving in savings:
-        # What stands to the end has been attacked with everything: nothing can be saved there.
-        assert saving >= (3 if standing <= 0.3 else 0.9 / standing)
-    assert sum(standing <= 0.3 for standing, _ in savings) >= 6
+    rows = all_results("ensemble")
+    for row in rows:
+        assert row["saving"] >= 3, row
+        assert row["gradients"] <= row["gradients_if_standing"] < row["gradients_apart"]
+    # Not only where next to nothing stands to be attacked with everything.
+    assert sum(row["robust_accuracy"] > 0.3 for row in rows) >= 2
 
 
 def test_the_engine_keeps_within_its_share_of_onnxruntime_webs_time():

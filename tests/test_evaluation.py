@@ -167,6 +167,13 @@ def test_what_is_no_attack_or_no_ball_is_named(attack, ball, message):
         robust_accuracy(Threshold().eval(), examples(), attack, ball)
 
 
+def test_a_function_is_no_model():
+    with pytest.raises(TypeError, match=r"model: expected a torch\.nn\.Module, received function"):
+        robust_accuracy(lambda images: images, examples(), fgsm, BALL)
+    with pytest.raises(TypeError, match="received function"):
+        accuracy(lambda images: images, *examples())
+
+
 def test_an_attack_that_writes_into_its_images_or_labels_is_judged_by_what_was_there():
     def honest(model, images, labels, ball):
         images += torch.where(labels == 0, 0.1, -0.1).double().view(-1, 1, 1, 1)

@@ -193,6 +193,21 @@ def check_finite_gradient(gradient: Tensor) -> None:
         )
 
 
+def check_model(model: object) -> None:
+    """Require an nn.Module, which has a mode and, as a rule, parameters.
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model: expected a torch.nn.Module, received {type(model).__name__}; call yours in "
+            "the forward method of one"
+        )
+
+
 def warn_if_training(model: nn.Module, stacklevel: int = 3) -> None:
     """Warn about a model in train mode, whose answers are not those it will be judged by.
 

@@ -268,6 +268,18 @@ class Ball:
         return project(delta.flatten(1), self.epsilon).view_as(delta)
 
 
+def check_ball(ball: object) -> None:
+    """Require a `Ball`, and not its radius alone.
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    """
+    if not isinstance(ball, Ball):
+        raise TypeError(f'ball: expected one such as Ball("linf", 8 / 255), received {ball!r}')
+
+
 def _check_batch(name: str, tensor: Tensor) -> None:
     if tensor.ndim < 2:
         raise ValueError(

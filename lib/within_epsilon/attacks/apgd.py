@@ -14,7 +14,7 @@ from within_epsilon.attacks.linearise import nearest_first
 from within_epsilon.checks import check_indices, check_labels
 from within_epsilon.losses import cross_entropy, dlr_targeted
 from within_epsilon.runtime import in_turn
-from within_epsilon.threat import Ball
+from within_epsilon.threat import Ball, check_ball
 
 # Where l1 runs begin: (radius in units of epsilon, share of the steps).
 _WIDER = ((3, 0.3), (2, 0.3))
@@ -106,6 +106,7 @@ def apgd(
     Box: l1-APGD for Sparse Adversarial Attacks on Image Classifiers", ICML 2021, in the
     form that starts from wider balls.
     """
+    check_ball(ball)
     images = check_call(model, images, labels, loss)
     check_counts(steps=steps, restarts=restarts)
     search = _Search(model, images, ball, steps, early_stop, seed, indices, callback)
@@ -183,6 +184,7 @@ def multi_targeted(
     ----------
     Croce, Hein, ICML 2020, equation 7 and section 4: targeted APGD-DLR, with 9 targets.
     """
+    check_ball(ball)
     images = check_call(model, images, labels, cross_entropy)
     check_counts(targets=targets, steps=steps, restarts=restarts)
     if candidates is not None and candidates < targets:

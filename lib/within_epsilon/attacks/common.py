@@ -11,6 +11,7 @@ from within_epsilon.checks import (
     check_labels,
     check_logits,
     check_losses,
+    check_model,
     check_no_nan,
     warn_if_training,
 )
@@ -22,6 +23,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 def check_call(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss) -> Tensor:
     """Check what every attack is given; return the images detached."""
+    check_model(model)
     check_images(images)
     check_labels(labels, len(images))
     if loss is margin:

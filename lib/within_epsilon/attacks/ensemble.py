@@ -14,7 +14,7 @@ from within_epsilon.attacks.fmn import fmn
 from within_epsilon.attacks.square import square
 from within_epsilon.checks import check_indices
 from within_epsilon.losses import cross_entropy, margin_loss
-from within_epsilon.threat import Ball
+from within_epsilon.threat import Ball, check_ball
 
 _CANDIDATES = 9  # so many classes the paper tries
 
@@ -99,6 +99,7 @@ def autoattack(
     Croce, Hein, "Reliable Evaluation of Adversarial Robustness with an Ensemble of
     Diverse Parameter-free Attacks", ICML 2020, section 5.
     """
+    check_ball(ball)
     images = check_call(model, images, labels, cross_entropy)
     check_counts(steps=steps, targets=targets, queries=queries)
     positions = torch.as_tensor(check_indices(indices, len(images)))

@@ -20,7 +20,7 @@ from within_epsilon.attacks.noise import starting_points
 from within_epsilon.checks import check_indices
 from within_epsilon.geometry import double
 from within_epsilon.losses import cross_entropy
-from within_epsilon.threat import Ball
+from within_epsilon.threat import Ball, check_ball
 
 # (step, images_adv, losses), called at every point that PGD visits.
 Callback = Callable[[int, Tensor, Tensor], None]
@@ -76,6 +76,7 @@ def fgsm(
     Goodfellow, Shlens, Szegedy, "Explaining and Harnessing Adversarial Examples", ICLR
     2015, section 4. l2 and l1 are the same step by another norm.
     """
+    check_ball(ball)
     images = check_call(model, images, labels, loss)
     _, gradient = input_gradient(model, images, labels, loss)
     uphill = -gradient if targeted else gradient
@@ -169,6 +170,7 @@ def pgd(
     Adversarial Attacks", ICLR 2018, section 2.1. Momentum: Dong et al., "Boosting
     Adversarial Attacks with Momentum", CVPR 2018, Algorithm 1.
     """
+    check_ball(ball)
     images = check_call(model, images, labels, loss)
     check_counts(steps=steps, restarts=restarts)
     if step_size is None:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from within_epsilon.checks import check_images, check_indices
 from within_epsilon.runtime import in_turn
-from within_epsilon.threat import Ball
+from within_epsilon.threat import Ball, check_ball
 
 
 @torch.no_grad()
@@ -39,6 +39,7 @@ def random_noise(
         the noise.
     """
     check_images(images)
+    check_ball(ball)
     generators = in_turn(check_indices(indices, len(images)), seed)
     return ball.perturb(images, ball.random(images, generators, boundary=True))
 

@@ -11,7 +11,7 @@ from within_epsilon.attacks.gradient import Callback
 from within_epsilon.checks import check_indices
 from within_epsilon.losses import margin_loss
 from within_epsilon.runtime import example_generators
-from within_epsilon.threat import Ball
+from within_epsilon.threat import Ball, check_ball
 
 # Of 10,000 queries, those after which the squares' share of the image halves.
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -98,6 +98,7 @@ def square(
     Adversarial Attack via Random Search", ECCV 2020, Algorithms 1 to 3; schedule of
     section 5.
     """
+    check_ball(ball)
     images = check_call(model, images, labels, loss)
     if queries < 1:
         raise ValueError(f"queries: expected at least 1, received {queries}")

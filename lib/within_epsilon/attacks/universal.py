@@ -7,7 +7,7 @@ from within_epsilon.attacks.common import Loss, check_call, check_counts, input_
 from within_epsilon.attacks.gradient import Callback
 from within_epsilon.losses import margin_loss
 from within_epsilon.runtime import example_generators
-from within_epsilon.threat import Ball
+from within_epsilon.threat import Ball, check_ball
 
 
 def universal_perturbation(
@@ -89,6 +89,7 @@ def universal_perturbation(
     Shafahi, Najibi, Xu, Dickerson, Davis, Goldstein, "Universal Adversarial Training", AAAI
     2020, Algorithm 2 and equation 4.
     """
+    check_ball(ball)
     images = check_call(model, images, labels, loss)
     check_counts(epochs=epochs, batch_size=batch_size)
     if step_size is None:

@@ -14,6 +14,7 @@ from within_epsilon.checks import (
     check_images,
     check_labels,
     check_logits,
+    check_model,
     check_no_nan,
     warn_if_training,
 )
@@ -24,7 +25,7 @@ from within_epsilon.evaluation.record import FOOLED, RIGHT, WRONG, Record
 from within_epsilon.evaluation.verdicts import require_admitted
 from within_epsilon.reports import RobustReport
 from within_epsilon.runtime import device_of, progress_bar
-from within_epsilon.threat import Ball
+from within_epsilon.threat import Ball, check_ball
 
 
 def accuracy(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 256) -> float:
@@ -51,6 +52,7 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int =
     TypeError, ValueError
         If images, labels or the model's outputs are unusable; see `checks`.
     """
+    check_model(model)
     warn_if_training(model)
     device = device_of(model)
     hits = 0
@@ -124,6 +126,7 @@ def robust_accuracy(
     UserWarning
         If the model is in train mode.
     """
+    check_model(model)
     several = isinstance(attack, Sequence) and not isinstance(attack, str)
     attacks: list[Callable[..., Tensor]] = list(attack) if several else [attack]  # type: ignore
     _check_attacks(attacks, ball)
@@ -158,8 +161,7 @@ def robust_accuracy(
 
 
 def _check_attacks(attacks: list[Callable[..., Tensor]], ball: object) -> None:
-    if not isinstance(ball, Ball):
-        raise TypeError(f'ball: expected one such as Ball("linf", 8 / 255), received {ball!r}')
+    check_ball(ball)
     if not attacks:
         raise ValueError("attack: expected at least one, received none")
     for attack in attacks:
