@@ -49,7 +49,8 @@ wasm: ## compile the pages' engine (CHECK=--check compares with what is committe
 
 benchmark: ## compare the attacks with other libraries (development only; takes long)
 	@$(ENVIRONMENT) benchmark
-	@PYTHONPATH=benchmarks .venv-benchmark/bin/python benchmarks/attacks/compare.py $(TABLES)
+	@MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_MMAP_THRESHOLD_=33554432 PYTHONPATH=benchmarks \
+		.venv-benchmark/bin/python benchmarks/attacks/compare.py $(TABLES)
 
 benchmark-engine: ## compare the pages' engine with onnxruntime-web (development only; needs npm)
 	@$(ENVIRONMENT) benchmark

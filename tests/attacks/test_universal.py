@@ -8,7 +8,7 @@ from torch import nn
 
 from within_epsilon.attacks import random_noise, universal_perturbation
 from within_epsilon.data import digits
-from within_epsilon.losses import margin
+from within_epsilon.losses import margin, margin_loss
 from within_epsilon.models import digits_classifier
 from within_epsilon.threat import Ball
 
@@ -124,3 +124,23 @@ def test_unusable_arguments_are_refused_with_a_remedy(model, options, message):
     train = digits().train
     with pytest.raises(ValueError, match=message):
         universal_perturbation(model, train.images[:9], train.labels[:9], BALLS["linf"], **options)
+
+
+class TwoSlopes(nn.Module):
+    """Two classes: the second's logit rises steeply with x_0 where x_1 is large, and falls else."""
+
+    def forward(self, images):
+        first, second = images[:, 0], images[:, 1]
+        rival = torch.where(second > 0.5, 10 * first + 5, 0.3 - first)
+        return torch.stack([torch.zeros_like(rival), rival], dim=1)
+
+
+@every_ball
+def test_what_has_reached_the_cap_no_longer_outweighs_the_others(ball):
+    images = torch.tensor([[0.5, 0.9], [0.5, 0.1]])
+    labels, ball = torch.tensor([0, 0]), Ball(ball.norm, 0.2)
+    attack = {"epochs": 10, "batch_size": 2, "loss": margin_loss}
+    capped = universal_perturbation(TwoSlopes().eval(), images, labels, ball, cap=1.0, **attack)
+    greedy = universal_perturbation(TwoSlopes().eval(), images, labels, ball, cap=99.0, **attack)
+    assert capped[0, 0] == pytest.approx(-0.2)
+    assert greedy[0, 0] == pytest.approx(0.2)
