@@ -139,7 +139,7 @@ def test_pgd_costs_little_more_than_its_gradients():
     for group, ours, _ in pairs(all_results("speed"), "subject", "norm", "batch"):
         # On 32 pictures of 64 pixels a step takes a millisecond, of which calls alone are a part.
         small = ours["subject"] == "digits" and ours["batch"] <= 32
-        assert ours["ratio"] <= (1.2 if small else 1.05), group
+        assert ours["ratio"] <= (1.1 if small else 1.05), group
 
 
 def test_the_ensemble_saves_gradients():
@@ -147,6 +147,8 @@ def test_the_ensemble_saves_gradients():
     for row in rows:
         assert row["saving"] >= 3, row
         assert row["gradients"] <= row["gradients_if_standing"] < row["gradients_apart"]
+        nine = row["robust_accuracy_nine_targets"]
+        assert row["robust_accuracy"] <= nine + sqrt(nine * (1 - nine) / row["n"]), row
     # Not only where next to nothing stands to be attacked with everything.
     assert sum(row["robust_accuracy"] > 0.3 for row in rows) >= 2
 

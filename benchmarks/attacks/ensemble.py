@@ -34,6 +34,8 @@ def measure(subject: Subject, ball: Ball) -> dict[str, Any]:
     attack = partial(autoattack, queries=QUERIES)
     with count_evaluations(subject.model) as together:
         report = robust_accuracy(subject.model, data, attack, ball, diagnose=False)
+    thorough = partial(attack, targets=9)
+    nine = robust_accuracy(subject.model, data, thorough, ball, diagnose=False)
     # In a ball of radius 0 nothing falls, so every attack runs to its end on every example.
     nowhere = Ball(ball.norm, 0)
     with count_evaluations(subject.model) as standing:
@@ -49,6 +51,7 @@ def measure(subject: Subject, ball: Ball) -> dict[str, Any]:
         "epsilon": ball.epsilon,
         "n": subject.n,
         "robust_accuracy": report.robust_accuracy * attacked / subject.n,
+        "robust_accuracy_nine_targets": nine.robust_accuracy * attacked / subject.n,
         "gradients": together.gradients / attacked,
         "gradients_if_standing": standing.gradients / attacked,
         "gradients_apart": apart.gradients / attacked,

@@ -69,7 +69,7 @@ def _bare_update(
     return (images + delta.view_as(images)).clamp(0, 1)
 
 
-def rows(subjects: list[Subject], rounds: int = 15) -> Iterator[dict[str, Any]]:
+def rows(subjects: list[Subject], rounds: int = 25) -> Iterator[dict[str, Any]]:
     """Time everybody in every round, in changing order, and compare within the round."""
     for subject in subjects:
         for ball in subject.balls():

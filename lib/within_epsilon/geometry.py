@@ -176,13 +176,13 @@ def step_rows_l2(rows: Tensor, slopes: Tensor, length: float) -> Tensor:
 
 
 def _divisible(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return rows in float64 and their l2 norms, (N, 1), or the smallest number for zeros."""
-    wide = double(rows)
-    if wide is rows:
-        lengths = norm_of_rows(wide, "l2")
+    """Return rows and their l2 norms in float64, (N, 1), or the smallest number for zeros."""
+    rows = rows.cpu() if rows.device.type == "mps" else rows
+    if rows.dtype == torch.float64:
+        lengths = norm_of_rows(rows, "l2")
     else:  # whose squares stay within float64's range
-        lengths = torch.linalg.vector_norm(wide, dim=1)
-    return wide, lengths.clamp_(min=torch.finfo(wide.dtype).tiny).unsqueeze(1)
+        lengths = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
+    return rows, lengths.clamp_(min=torch.finfo(lengths.dtype).tiny).unsqueeze(1)
 
 
 def steepest_rows_l1(rows: Tensor, length: float, room: Tensor) -> Tensor:
