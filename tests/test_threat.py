@@ -210,21 +210,21 @@ def test_a_step_in_a_region_is_the_balls_where_pixels_have_room(which):
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("which", NORMS)
-def test_to_climb_is_to_take_the_steepest_step_and_come_back(which, dtype, memory):
+def test_a_step_is_the_steepest_one_brought_back(which, dtype, memory):
     images, points = torch.rand(2, 5, 3, 4, 4, generator=torch.Generator().manual_seed(0)).to(dtype)
     slopes = torch.randn(5, 3, 4, 4, generator=torch.Generator().manual_seed(1), dtype=dtype)
     slopes[0] = 0
     region = Ball(which, 0.4).within(images.contiguous(memory_format=memory))
     points = region.clip(points).contiguous(memory_format=memory)
     kept = points.clone()
-    reached = region.climb(points, slopes, 0.3)
+    reached = region.step(points, slopes, 0.3)
     expected = region.clip(points + region.steepest(points, slopes, 0.3))
     torch.testing.assert_close(reached, expected)
     assert reached.dtype == dtype
     assert region.admits(reached).all()
     assert torch.equal(points, kept)
     # A direction remembered in float64 leaves the images what they are.
-    assert region.climb(points, slopes.double(), 0.3).dtype == dtype
+    assert region.step(points, slopes.double(), 0.3).dtype == dtype
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -310,7 +310,8 @@ def test_images_of_another_shape_are_refused():
 def test_a_batch_may_be_empty_but_not_missing(ball):
     def results(rows):
         draw = ball.random(rows, example_generators(range(len(rows)), seed=0))
-        made = ball.project(rows), ball.steepest(rows), ball.perturb(rows, rows), draw
+        moved = ball.within(rows).step(rows, rows, 0.1)
+        made = ball.project(rows), ball.steepest(rows), ball.perturb(rows, rows), draw, moved
         return made, (ball.length(rows), ball.contains(rows), ball.admits(rows, rows))
 
     rowwise, per_row = results(torch.empty(0, 1, 8, 8))

@@ -212,7 +212,7 @@ def steepest_rows_l1(rows: Tensor, length: float, room: Tensor) -> Tensor:
         places = slopes.topk(number, dim=1).indices
         space = room.gather(1, places)
         filled = space.cumsum(dim=1)
-        if number == rows.shape[1] or filled[:, -1].min().item() >= length:
+        if number == rows.shape[1] or bool((filled[:, -1] >= length).all()):
             break
         number = min(8 * number, rows.shape[1])
     moved = (length - filled).add_(space).clamp_(min=0).minimum(space)

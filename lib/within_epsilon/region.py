@@ -115,7 +115,7 @@ class Region:
             step = geometry.steepest_rows(rows, self.norm).mul_(length)
         return step.view_as(uphill).to(points)
 
-    def climb(self, points: Tensor, uphill: Tensor, length: float) -> Tensor:
+    def step(self, points: Tensor, uphill: Tensor, length: float) -> Tensor:
         """Take the step of `steepest`, then come back by `clip`.
 
         Parameters

@@ -80,7 +80,7 @@ def fgsm(
     images = check_call(model, images, labels, loss)
     _, gradient = input_gradient(model, images, labels, loss)
     uphill = -gradient if targeted else gradient
-    return ball.within(images).climb(images, uphill, ball.epsilon)
+    return ball.within(images).step(images, uphill, ball.epsilon)
 
 
 def pgd(
@@ -196,7 +196,7 @@ def pgd(
             if callback is not None:
                 callback(step, images_adv.clone(), aim.losses(logits))
             direction = _remember(direction, aim.gains(gradient), momentum)
-            images_adv = region.climb(images_adv, direction, step_size)
+            images_adv = region.step(images_adv, direction, step_size)
         if restarts == 1 and callback is None:
             return images_adv  # nobody asks for the score of the only candidate
         losses, reached = score(model, images_adv, aim)
