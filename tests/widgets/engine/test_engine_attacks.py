@@ -12,7 +12,6 @@ from node_engine import Network, decode, encode
 from torch import Tensor
 
 from within_epsilon.attacks import fgsm, pgd
-from within_epsilon.attacks.gradient import _step
 from within_epsilon.data import digits, fetch, photo
 from within_epsilon.losses import cross_entropy, margin
 from within_epsilon.models import Classifier, digits_classifier, photo_classifier
@@ -149,6 +148,6 @@ def test_a_step_is_the_librarys_to_the_bit() -> None:
             epsilon=epsilon,
         )
         region = ball.within(clean[None])
-        expected = _step(region, image[None], gradient[None], step_size)[0]
+        expected = region.step(image[None], gradient[None], step_size)[0]
         assert torch.equal(decode(answer), expected)
         assert ball.admits(clean[None], decode(answer)[None]).all()
