@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -184,6 +184,8 @@ def test_steepest_reaches_the_dual_norm(which, gradient):
     arrays(np.float64, (4, 20), elements=st.sampled_from([0, 0.1, 0.5, 1]) | st.floats(0, 1)),
     st.floats(0, 25),
 )
+@example(-np.ones((4, 20)), np.full((4, 20), 0.1), 1e-7)
+@example(np.tile(np.arange(20, 0, -1.0), (4, 1)), np.tile([1 - 1e-8] + [0.5] * 19, (4, 1)), 2e-8)
 def test_no_l1_step_within_the_pixels_rises_further_than_the_regions(slopes, points, length):
     slopes, points = torch.from_numpy(slopes), torch.from_numpy(points)
     step = Ball("l1", 1).within(points).steepest(points, slopes, length)

@@ -215,7 +215,8 @@ def steepest_rows_l1(rows: Tensor, length: float, room: Tensor) -> Tensor:
         if number == rows.shape[1] or bool((filled[:, -1] >= length).all()):
             break
         number = min(8 * number, rows.shape[1])
-    moved = (length - filled).add_(space).clamp_(min=0).minimum(space)
+    before = torch.nn.functional.pad(filled[:, :-1], (1, 0))
+    moved = (length - before).clamp_(min=0).minimum(space)
     moved *= rows.gather(1, places).sign()
     return torch.zeros_like(rows).scatter_(1, places, moved)
 
