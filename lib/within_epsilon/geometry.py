@@ -215,8 +215,10 @@ def steepest_rows_l1(rows: Tensor, length: float, room: Tensor) -> Tensor:
         if number == rows.shape[1] or bool((filled[:, -1] >= length).all()):
             break
         number = min(8 * number, rows.shape[1])
-    before = torch.nn.functional.pad(filled[:, :-1], (1, 0))
-    moved = (length - before).clamp_(min=0).minimum(space)
+    # Differences of what is spent by then: their sum is no longer than asked.
+    spent = filled.clamp_(max=length)
+    moved = spent.clone()
+    moved[:, 1:] -= spent[:, :-1]
     moved *= rows.gather(1, places).sign()
     return torch.zeros_like(rows).scatter_(1, places, moved)
 
