@@ -72,7 +72,7 @@ def project_rows(
     section 4. With room: Croce, Hein, "Mind the Box", ICML 2021, Proposition 2.1.
     """
     if norm == "linf":
-        limit = torch.as_tensor(epsilon).to(rows)
+        limit = torch.as_tensor(epsilon, dtype=rows.dtype, device=rows.device)
         return rows.clamp(-limit, limit)
     if norm == "l2":
         lengths = norm_of_rows(rows, "l2").clamp_(min=torch.finfo(rows.dtype).tiny).unsqueeze(1)
