@@ -190,17 +190,25 @@ def check_indices(indices: Tensor | Sequence[int] | None, n: int) -> list[int]:
     return [int(index) for index in positions]
 
 
-def check_finite_gradient(gradient: Tensor) -> None:
-    """Require a gradient without infinities and NaN.
+def check_finite(gradient: Tensor, outputs: Tensor) -> None:
+    """Require a gradient without infinities and NaN, and outputs without NaN.
+
+    Parameters
+    ----------
+    gradient : Tensor of shape (N, ...)
+        The gradient.
+    outputs : Tensor of shape (N,) or (N, K)
+        The losses or logits that it is of.
 
     Raises
     ------
     BadExampleError
-        If an entry is infinite or NaN.
+        If an entry of the gradient is infinite or NaN, or an output NaN.
     """
     # A sum is finite only if all its terms are; one that overflows is looked at again.
-    if math.isfinite(gradient.sum().item()):
+    if math.isfinite((gradient.sum() + outputs.sum()).item()):
         return
+    check_no_nan(outputs.view(len(outputs), -1))
     bad = int((~torch.isfinite(gradient)).flatten(1).any(dim=1).sum())
     if bad:
         raise BadExampleError(
