@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.attacks import describe, fgsm, input_gradient, noise_control, settings
-from within_epsilon.attacks.description import function_of
+from within_epsilon.attacks.core.registry import function_of
 from within_epsilon.checks import check_logits
 from within_epsilon.losses import cross_entropy
 from within_epsilon.threat import Ball
@@ -120,9 +120,10 @@ class Doubts:
         tally.wavering += int(_differ(logits, again[0]).sum())
         tally.flat += int((gradient == 0).flatten(1).all(dim=1).sum())
         region = self._ball.within(images)
-        step = region.steepest(images, gradient, self._ball.epsilon)
         with torch.no_grad():
-            single = check_logits(self._model(region.clip(images + step)), len(images))
+            single = check_logits(
+                self._model(region.step(images, gradient, self._ball.epsilon)), len(images)
+            )
         tally.single_step += int((single.argmax(dim=1) != labels).sum())
         return watched
 
