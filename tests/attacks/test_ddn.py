@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from within_epsilon.attacks import fmn
-from within_epsilon.attacks.ddn import ddn
+from within_epsilon.attacks import ddn, fmn
 from within_epsilon.data import digits
 from within_epsilon.models import digits_classifier
 

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from within_epsilon.attacks import count_evaluations, fmn
-from within_epsilon.attacks.fab import fab
+from within_epsilon.attacks import count_evaluations, fab, fmn
 from within_epsilon.data import digits
 from within_epsilon.models import digits_classifier
 from within_epsilon.threat import Ball

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.optimize import linprog, minimize
 
-from within_epsilon.attacks.hyperplane import step_to_hyperplane
+from within_epsilon.attacks.core.hyperplane import step_to_hyperplane
 
 ORDERS = {"linf": math.inf, "l2": 2, "l1": 1}
 every_norm = pytest.mark.parametrize("norm", ORDERS)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from within_epsilon.attacks.sigma_zero import sigma_zero
+from within_epsilon.attacks import sigma_zero
 from within_epsilon.data import digits
 from within_epsilon.models import digits_classifier
 

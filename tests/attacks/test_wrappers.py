@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from within_epsilon.attacks import fgsm, pgd
-from within_epsilon.attacks.common import input_gradient
+from within_epsilon.attacks.core.objective import input_gradient
 from within_epsilon.attacks.wrappers import Averaged, BackwardAs
 from within_epsilon.data import digits
 from within_epsilon.models import digits_classifier

@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.common import check_counts
-from within_epsilon.checks import check_logits
+from within_epsilon.checks import check_counts, check_logits
 
 Transform = Callable[[Tensor], Tensor]
 

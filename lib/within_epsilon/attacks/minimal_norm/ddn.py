@@ -1,26 +1,34 @@
 """DDN: a sphere around the clean image that shrinks where the model is fooled, grows where not."""
 
 import math
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.common import Aim, check_call, check_counts, differentiate, score
-from within_epsilon.attacks.gradient import Callback
-from within_epsilon.attacks.minimal import Minimal, begin
-from within_epsilon.geometry import double, norm_of_rows, step_rows_l2
+from within_epsilon.attacks.core.minimal import Minimal, begin
+from within_epsilon.attacks.core.objective import Callback, Objective, logits_of, steepest_ascent
+from within_epsilon.attacks.core.registry import attack
+from within_epsilon.checks import check_counts
+from within_epsilon.geometry import double, norm_of_rows, steepest_rows
 from within_epsilon.losses import cross_entropy
 
 
+@attack("DDN", "minimal norm", norms=("l2",))
 def ddn(
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
+    norm: Literal["l2"] = "l2",
     *,
     steps: int = 100,
     gamma: float = 0.05,
     epsilon: float = 1.0,
     targeted: bool = False,
+    mask: Tensor | None = None,
+    seed: int = 0,  # noqa: ARG001 - all attacks are called alike
+    indices: Tensor | Sequence[int] | None = None,  # noqa: ARG001
     callback: Callback | None = None,
 ) -> Minimal:
     r"""Look for the nearest adversarial images in l2, direction and norm decoupled.
@@ -40,6 +48,8 @@ def ddn(
         Clean pixels in [0, 1].
     labels : Tensor of shape (N,), int64
         The true classes, or the target classes if `targeted`.
+    norm : {"l2"}
+        How distance is measured.
     steps : int
         Gradient steps, >= 1.
     gamma : float
@@ -48,6 +58,10 @@ def ddn(
         Radius of the first sphere, > 0.
     targeted : bool
         Look for images that the model takes for the labels.
+    mask : Tensor of shape (N, ...) or (1, ...), bool, optional
+        Which pixels may change; all by default.
+    seed, indices
+        Without effect: nothing here is random. All attacks take them.
     callback : callable, optional
         ``callback(step, images_adv, distances)`` at every point visited: the clean images
         as step 0, then 1 ... steps; with the shortest distances so far.
@@ -78,34 +92,33 @@ def ddn(
     Rony, Hafemann, Oliveira, Ben Ayed, Sabourin, Granger, "Decoupling Direction and Norm for
     Efficient Gradient-Based L2 Adversarial Attacks and Defenses", CVPR 2019, Algorithm 1.
     """
-    images = check_call(model, images, labels, cross_entropy)
     check_counts(steps=steps)
     if not 0 < gamma < 1 or epsilon <= 0:
         raise ValueError(
             "gamma, epsilon: expected gamma in (0, 1) and a radius > 0, received "
             f"{gamma} and {epsilon}"
         )
-    everyone = Aim(labels, cross_entropy, targeted=targeted)
-    closest, rows = begin(model, images, everyone, "l2")
-    aim, clean = everyone[rows], double(images[rows]).flatten(1)
+    everyone = Objective(labels, cross_entropy, targeted, mask=mask)
+    closest, rows = begin(model, images, everyone, norm)
+    objective, clean = everyone[rows], double(images[rows]).flatten(1)
     widest = norm_of_rows(torch.maximum(clean, 1 - clean), "l2")
     points, radii = images[rows], torch.full_like(widest, epsilon)
     for step in range(steps if len(rows) else 0):
-        logits, _, gradient = differentiate(model, points, aim)
-        reached = aim.reached(logits)
-        closest.offer(rows, points, reached)
+        logits, uphill = steepest_ascent(model, points, objective)
+        achieved = objective.achieved(logits)
+        closest.offer(rows, points, achieved)
         if callback is not None:
             callback(step, closest.visit(rows, points), closest.distances.clone())
         length = 0.01 + 0.99 * (1 + math.cos(math.pi * step / steps)) / 2
         delta = double(points).flatten(1) - clean
-        delta = step_rows_l2(delta, aim.gains(gradient).flatten(1), length)
-        radii = torch.minimum(
-            radii * torch.where(reached.to(radii.device), 1 - gamma, 1 + gamma), widest
-        )
-        delta *= (radii / norm_of_rows(delta, "l2").clamp_(min=1e-300)).unsqueeze(1)
+        delta += length * steepest_rows(double(uphill).flatten(1), "l2")
+        swing = torch.where(achieved.to(radii.device), 1 - gamma, 1 + gamma)
+        radii = torch.minimum(radii * swing, widest)
+        lengths = norm_of_rows(delta, "l2").clamp_(min=torch.finfo(delta.dtype).tiny)
+        delta *= (radii / lengths).unsqueeze(1)
         points = (clean + delta).clamp_(0, 1).view_as(points).to(points)
     if len(rows):
-        closest.offer(rows, points, score(model, points, aim)[1])
+        closest.offer(rows, points, objective.achieved(logits_of(model, points)))
     if callback is not None:
         callback(steps, closest.visit(rows, points), closest.distances.clone())
-    return closest.result()
+    return closest.result(model, everyone)

@@ -1,5 +1,6 @@
 """FAB: step onto the border of the linear model, drawn towards the clean image."""
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -7,23 +8,22 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.common import (
-    Aim,
-    check_call,
-    check_counts,
-    classify,
-    differentiate,
+from within_epsilon.attacks.core.hyperplane import step_to_hyperplane
+from within_epsilon.attacks.core.linear import likeliest_others, nearest_rival
+from within_epsilon.attacks.core.minimal import Closest, Minimal, begin
+from within_epsilon.attacks.core.objective import (
+    Callback,
+    Objective,
+    logits_of,
     per_pixel,
-    score,
+    steepest_ascent,
 )
-from within_epsilon.attacks.gradient import Callback
-from within_epsilon.attacks.hyperplane import step_to_hyperplane
-from within_epsilon.attacks.linearise import nearest_rival
-from within_epsilon.attacks.minimal import Closest, Minimal, begin, check_norm
-from within_epsilon.checks import check_indices
-from within_epsilon.geometry import Norm, double, draw_rows, norm_of_rows
+from within_epsilon.attacks.core.registry import attack
+from within_epsilon.checks import check_counts, check_indices
+from within_epsilon.draws import draw_rows
+from within_epsilon.geometry import Norm, double, norm_of_rows
 from within_epsilon.losses import margin_loss
-from within_epsilon.runtime import in_turn
+from within_epsilon.runtime import streams
 
 # (points, rows) -> by how much the model is fooled at the points (M,), and the gradient of that.
 Border = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -35,12 +35,13 @@ _FINAL_SEARCH = 3  # steps, a forward pass each
 _RADII = {"linf": 0.3, "l2": 1.0, "l1": 5.0}
 
 
+@attack("FAB", "minimal norm")
 def fab(
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
-    *,
     norm: Norm = "linf",
+    *,
     steps: int = 100,
     restarts: int = 1,
     targets: int = 9,
@@ -48,6 +49,7 @@ def fab(
     epsilon: float | None = None,
     near_enough: float = 0.0,
     targeted: bool = False,
+    mask: Tensor | None = None,
     seed: int = 0,
     indices: Tensor | Sequence[int] | None = None,
     callback: Callback | None = None,
@@ -92,6 +94,8 @@ def fab(
         attack in a ball need not look for the nearest image.
     targeted : bool
         Look for images that the model takes for the labels.
+    mask : Tensor of shape (N, ...) or (1, ...), bool, optional
+        Which pixels may change; all by default.
     seed : int
         Seed of the experiment; only restarts are random.
     indices : Tensor or sequence of int, shape (N,), optional
@@ -130,8 +134,6 @@ def fab(
     Attack", ICML 2020, Algorithm 1. FAB-T: Croce, Hein, "Reliable Evaluation of Adversarial
     Robustness with an Ensemble of Diverse Parameter-free Attacks", ICML 2020, section 5.
     """
-    images = check_call(model, images, labels, margin_loss)
-    check_norm(norm, "linf", "l2", "l1")
     check_counts(steps=steps, restarts=restarts, targets=targets)
     radius = _RADII[norm] if epsilon is None else epsilon
     if radius <= 0 or near_enough < 0:
@@ -140,8 +142,8 @@ def fab(
             f"{epsilon} and {near_enough}"
         )
     positions = check_indices(indices, len(images))
-    aim = Aim(labels, margin_loss, targeted=targeted)
-    closest, rows = begin(model, images, aim, norm)
+    objective = Objective(labels, margin_loss, targeted, mask=mask)
+    closest, rows = begin(model, images, objective, norm)
     numbers = itertools.count()
 
     def visit(rows: Tensor, points: Tensor) -> None:
@@ -149,7 +151,7 @@ def fab(
             callback(next(numbers), closest.visit(rows, points), closest.distances.clone())
 
     visit(rows, images[rows])
-    borders = _borders(model, images, rows, aim, norm, targets, nearest=nearest)
+    borders = _borders(model, images, rows, objective, norm, targets, nearest=nearest)
     for number, (border, restart) in enumerate(itertools.product(borders, range(restarts))):
         rows = rows[closest.distances[rows] > near_enough]
         if not len(rows):
@@ -158,17 +160,19 @@ def fab(
         if restart > 0:
             radii = closest.distances[rows].clamp(max=radius) / 2
             places = (positions[row] for row in rows.tolist())
-            points = _around(points, radii, norm, in_turn(places, seed, number))
-        _walk(model, border, aim, closest, rows, points, steps, near_enough, visit)
-    _final_search(model, aim, closest)
-    return closest.result()
+            points = _around(
+                points, radii, norm, objective[rows].mask, streams(places, seed, number)
+            )
+        _walk(model, border, objective, norm, closest, rows, points, steps, near_enough, visit)
+    _final_search(model, objective, closest)
+    return closest.result(model, objective)
 
 
 def _borders(
     model: nn.Module,
     images: Tensor,
     rows: Tensor,
-    aim: Aim,
+    objective: Objective,
     norm: Norm,
     targets: int,
     *,
@@ -176,25 +180,24 @@ def _borders(
 ) -> list[Border]:
     """Return what the runs linearise, one after the other."""
 
-    def ahead(points: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
-        _, losses, gradient = differentiate(model, points, aim[which])
-        return aim.gains(losses), aim.gains(gradient)
+    def ahead(objective: Objective, points: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+        logits, uphill = steepest_ascent(model, points, objective[which])
+        return objective[which].values(logits), uphill
 
     def around(points: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
-        return nearest_rival(model, points, aim.labels[which], norm, targets, inside=False)[1:]
+        labels, mask = objective[which].labels, objective[which].mask
+        return nearest_rival(model, points, labels, norm, targets, mask=mask, inside=False)[1:]
 
-    if aim.targeted or nearest or not len(rows):
-        return [around if nearest and not aim.targeted else ahead]
-    logits = classify(model, images[rows])
-    others = logits.scatter(1, aim.labels[rows].unsqueeze(1), -torch.inf)
-    count = min(targets, logits.shape[1] - 1)
-    ranking = aim.labels.new_zeros(len(images), count)
-    ranking[rows] = others.argsort(dim=1, descending=True)[:, :count]
-
-    def towards(rivals: Tensor, points: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
-        return differentiate(model, points, Aim(aim.labels, _gap, rivals=rivals)[which])[1:]
-
-    return [functools.partial(towards, rivals) for rivals in ranking.T]
+    if objective.targeted:
+        return [functools.partial(ahead, objective)]
+    if nearest:
+        return [around]
+    logits = logits_of(model, images[rows]) if len(rows) else images.new_empty(0, 2)
+    number = min(targets, logits.shape[1] - 1)
+    ranking = objective.labels.new_zeros(len(images), number)
+    ranking[rows] = likeliest_others(logits, objective.labels[rows])[:, :number]
+    heading = (dataclasses.replace(objective, loss=_gap, rivals=rivals) for rivals in ranking.T)
+    return [functools.partial(ahead, towards) for towards in heading]
 
 
 def _gap(logits: Tensor, labels: Tensor, rivals: Tensor) -> Tensor:
@@ -204,19 +207,25 @@ def _gap(logits: Tensor, labels: Tensor, rivals: Tensor) -> Tensor:
 
 
 def _around(
-    images: Tensor, radii: Tensor, norm: Norm, generators: Iterator[torch.Generator]
+    images: Tensor,
+    radii: Tensor,
+    norm: Norm,
+    mask: Tensor | None,
+    generators: Iterator[torch.Generator],
 ) -> Tensor:
     """Draw points at a distance from the images; for linf in a box of that size."""
     shape = len(images), images[0].numel()
-    rows = draw_rows(norm, shape, generators, inside=norm == "linf")
-    change = rows.view(images.shape) * per_pixel(double(radii), images)
+    flat = None if mask is None else mask.flatten(1)
+    rows = draw_rows(norm, shape, generators, inside=norm == "linf", mask=flat)
+    change = rows.view(images.shape).to(radii.device) * per_pixel(double(radii), images)
     return (double(images) + change).clamp_(0, 1).to(images)
 
 
 def _walk(
     model: nn.Module,
     border: Border,
-    aim: Aim,
+    objective: Objective,
+    norm: Norm,
     closest: Closest,
     rows: Tensor,
     points: Tensor,
@@ -227,12 +236,12 @@ def _walk(
     """Take the steps of one run from given points of the examples `rows`."""
     for _ in range(steps):
         images = closest.images[rows]
-        points = _step(images, points, *border(points, rows), closest.norm)
-        _, reached = score(model, points, aim[rows])
-        closest.offer(rows, points, reached)
+        points = _step(images, points, *border(points, rows), norm)
+        achieved = objective[rows].achieved(logits_of(model, points))
+        closest.offer(rows, points, achieved)
         visit(rows, points)
         back = torch.lerp(images, points, _BACK)
-        points = torch.where(per_pixel(reached, points), back, points)
+        points = torch.where(per_pixel(achieved, points), back, points)
         going = closest.distances[rows] > near_enough
         if not going.all():
             rows, points = rows[going], points[going]
@@ -255,19 +264,20 @@ def _step(images: Tensor, points: Tensor, gaps: Tensor, uphill: Tensor, norm: No
     return ends.clamp_(0, 1).view_as(images).to(images)
 
 
-def _final_search(model: nn.Module, aim: Aim, closest: Closest) -> None:
+def _final_search(model: nn.Module, objective: Objective, closest: Closest) -> None:
     """Look for the border on the straight way back, where the margin would be 0, were it linear."""
     rows = closest.movable
     if not len(rows):
         return
-    inner, outer, aim = closest.images[rows], closest.images_adv[rows], aim[rows]
-    lowest, highest = (aim.gains(score(model, points, aim)[0]) for points in (inner, outer))
+    inner, outer, wanted = closest.images[rows], closest.images_adv[rows], objective[rows]
+    lowest, highest = (wanted.values(logits_of(model, points)) for points in (inner, outer))
     for _ in range(_FINAL_SEARCH):
         share = (highest / (highest - lowest)).nan_to_num(0, 0, 0).clamp(0, 1)
         point = torch.lerp(outer, inner, per_pixel(share, outer).to(outer))
-        losses, reached = score(model, point, aim)
-        closest.offer(rows, point, reached)
-        wide = per_pixel(reached, point)
+        logits = logits_of(model, point)
+        achieved, values = wanted.achieved(logits), wanted.values(logits)
+        closest.offer(rows, point, achieved)
+        wide = per_pixel(achieved, point)
         outer, inner = torch.where(wide, point, outer), torch.where(wide, inner, point)
-        gains = aim.gains(losses)
-        highest, lowest = torch.where(reached, gains, highest), torch.where(reached, lowest, gains)
+        highest = torch.where(achieved, values, highest)
+        lowest = torch.where(achieved, lowest, values)

@@ -1,20 +1,23 @@
 """σ-zero: change as few values as possible, by descending a smooth count of them."""
 
 import math
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.common import (
-    Aim,
-    check_call,
-    check_counts,
-    differentiate,
+from within_epsilon.attacks.core.minimal import Minimal, begin
+from within_epsilon.attacks.core.objective import (
+    Callback,
+    Objective,
+    logits_of,
     per_pixel,
-    score,
+    steepest_ascent,
+    wider,
 )
-from within_epsilon.attacks.gradient import Callback
-from within_epsilon.attacks.minimal import Closest, Minimal
+from within_epsilon.attacks.core.registry import attack
+from within_epsilon.checks import check_counts
 from within_epsilon.losses import margin_loss
 
 _FIRST_THRESHOLD = 0.3  # tau_0
@@ -22,15 +25,20 @@ _THRESHOLD_RATE = 0.01  # t: by how much the threshold moves, in units of the st
 _DECAYS = 0.9, 0.999  # of Adam's running means of gradient and squared gradient
 
 
+@attack("σ-zero", "minimal norm", norms=("l0",))
 def sigma_zero(
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
+    norm: Literal["l0"] = "l0",
     *,
     steps: int = 1000,
     step_size: float = 1.0,
     sigma: float = 1e-3,
     targeted: bool = False,
+    mask: Tensor | None = None,
+    seed: int = 0,  # noqa: ARG001 - all attacks are called alike
+    indices: Tensor | Sequence[int] | None = None,  # noqa: ARG001
     callback: Callback | None = None,
 ) -> Minimal:
     r"""Look for adversarial images that differ from the clean ones in as few values as possible.
@@ -51,6 +59,8 @@ def sigma_zero(
         Clean pixels in [0, 1].
     labels : Tensor of shape (N,), int64
         The true classes, or the target classes if `targeted`.
+    norm : {"l0"}
+        How distance is measured: by how many values change.
     steps : int
         Gradient steps, >= 1.
     step_size : float
@@ -59,6 +69,10 @@ def sigma_zero(
         How sharply a change counts, > 0: one of its square root counts half.
     targeted : bool
         Look for images that the model takes for the labels.
+    mask : Tensor of shape (N, ...) or (1, ...), bool, optional
+        Which pixels may change; all by default.
+    seed, indices
+        Without effect: nothing here is random. All attacks take them.
     callback : callable, optional
         ``callback(step, images_adv, distances)`` at every point visited: the clean images
         as step 0, then 1 ... steps; with the smallest counts so far.
@@ -88,53 +102,38 @@ def sigma_zero(
     Cinà, Villani, Pintor, Schönherr, Biggio, Pelillo, "σ-zero: Gradient-based Optimization of
     ℓ0-norm Adversarial Examples", ICLR 2025, Algorithm 1. Adam: Kingma, Ba, ICLR 2015.
     """
-    images = check_call(model, images, labels, margin_loss)
     check_counts(steps=steps)
     if step_size <= 0 or sigma <= 0:
         raise ValueError(
             f"step_size, sigma: expected numbers > 0, received {step_size} and {sigma}"
         )
-    everyone = Aim(labels, margin_loss, targeted=targeted)
-    sparsest = _Sparsest(images)
-    _, reached = score(model, images, everyone)
-    sparsest.offer(torch.arange(len(images), device=images.device), images, reached)
-    rows = (~reached).nonzero().squeeze(1)
-    aim, clean, points = everyone[rows], images[rows], images[rows]
-    wide = torch.promote_types(images.dtype, torch.float32)
+    everyone = Objective(labels, margin_loss, targeted, mask=mask)
+    closest, rows = begin(model, images, everyone, norm)
+    objective, clean, points = everyone[rows], images[rows], images[rows]
+    wide = wider(images.dtype)
     means = tuple(torch.zeros_like(clean, dtype=wide) for _ in _DECAYS)
-    threshold = torch.full_like(sparsest.distances[rows], _FIRST_THRESHOLD)
+    threshold = torch.full_like(closest.distances[rows], _FIRST_THRESHOLD)
     for step in range(steps if len(rows) else 0):
-        logits, _, gradient = differentiate(model, points, aim)
-        reached = aim.reached(logits)
-        sparsest.offer(rows, points, reached)
+        logits, uphill = steepest_ascent(model, points, objective)
+        achieved = objective.achieved(logits)
+        closest.offer(rows, points, achieved)
         if callback is not None:
-            callback(step, sparsest.visit(rows, points), sparsest.distances.clone())
+            callback(step, closest.visit(rows, points), closest.distances.clone())
         change = points.to(wide) - clean.to(wide)
-        uphill = aim.gains(gradient).to(wide).masked_fill(per_pixel(reached, clean), 0)
+        uphill = uphill.to(wide).masked_fill(per_pixel(achieved, clean), 0)
         downhill = 2 * sigma * change / (change.square() + sigma).square() / clean[0].numel()
         length = step_size * (0.1 + 0.9 * (1 + math.cos(math.pi * step / steps)) / 2)
         change = change - length * _adam(means, _unit(downhill - uphill), step)
         change = (clean + change).clamp_(0, 1) - clean
         rate = _THRESHOLD_RATE * length
-        threshold = (threshold + torch.where(reached, rate, -rate)).clamp_(0, 1)
+        threshold = (threshold + torch.where(achieved, rate, -rate)).clamp_(0, 1)
         change = change.masked_fill_(change.abs() < per_pixel(threshold, change), 0)
         points = torch.where(change == 0, clean, (clean + change).clamp_(0, 1).to(clean))
     if len(rows):
-        sparsest.offer(rows, points, score(model, points, aim)[1])
+        closest.offer(rows, points, objective.achieved(logits_of(model, points)))
     if callback is not None:
-        callback(steps, sparsest.visit(rows, points), sparsest.distances.clone())
-    return sparsest.result()
-
-
-class _Sparsest(Closest):
-    """Keeps the adversarial image that changes the fewest values of each clean one."""
-
-    def __init__(self, images: Tensor) -> None:
-        super().__init__(images, "l1")
-
-    def measure(self, rows: Tensor, images_adv: Tensor) -> Tensor:
-        """Count the values in which candidates differ from the clean images `rows`, (M,)."""
-        return (images_adv != self.images[rows]).flatten(1).sum(dim=1).to(self.distances)
+        callback(steps, closest.visit(rows, points), closest.distances.clone())
+    return closest.result(model, everyone)
 
 
 def _unit(gradient: Tensor) -> Tensor:
