@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "evaluation": {
         *("runtime", "checks", "wording", "losses", "threat", "models", "attacks", "reports"),
     },
-    "training": {"runtime", "checks", "losses", "models", "attacks", "evaluation"},
+    "training": {"runtime", "checks", "data", "losses", "models", "attacks", "evaluation"},
     "widgets": ANYTHING,
     "exercises": ANYTHING,
 }
