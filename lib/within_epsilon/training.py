@@ -209,7 +209,7 @@ def _accuracy(model: nn.Module, examples: Examples) -> float:
 def _mean_loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     try:
         logits = check_logits(model(images), len(images))
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, torch.jit.Error) as error:
         if len(images) > 1 or "more than 1 value per channel" not in str(error):
             raise
         raise ValueError(

@@ -40,11 +40,13 @@ class Examples:
             return
         if not isinstance(given, Dataset) and (columns or isinstance(given, Labelled | Mapping)):
             self._whole = self._pair(given)
-        elif not (hasattr(given, "__getitem__") and hasattr(given, "__len__")):
+        elif isinstance(given, tuple) or not (
+            hasattr(given, "__getitem__") and hasattr(given, "__len__")
+        ):
             raise TypeError(
                 "split: expected a split such as digits().train, a pair (images, labels), a data "
-                f"set with a length, or a DataLoader, received a {type(given).__name__}; put it "
-                "into a DataLoader"
+                f"set with a length, or a DataLoader, received a {type(given).__name__}; name "
+                "one split, or put what yields examples into a DataLoader"
             )
 
     def batches(self, cut: Callable[[int], Iterable[Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:

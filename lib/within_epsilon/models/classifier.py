@@ -184,7 +184,7 @@ class Classifier(nn.Module):
         """Run the body on (N, C, L), which a single image might be taken for."""
         try:
             return self.body(signals)
-        except (RuntimeError, ValueError) as error:
+        except (ValueError, RuntimeError, torch.jit.Error) as error:
             raise ValueError(
                 f"images: expected shape (N, C, H, W), received {tuple(signals.shape)}, which the "
                 f"body cannot take as signals (N, C, L); {_UNSQUEEZE}"
