@@ -84,10 +84,18 @@ class Classifier(nn.Module):
         """What is subtracted, (C, 1, 1) or (1, 1, 1)."""
         return self.normalize.mean
 
+    @mean.setter
+    def mean(self, value: Tensor) -> None:
+        self.normalize.mean = value
+
     @property
     def std(self) -> Tensor:
         """What is divided by, (C, 1, 1) or (1, 1, 1)."""
         return self.normalize.std
+
+    @std.setter
+    def std(self, value: Tensor) -> None:
+        self.normalize.std = value
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute logits.
