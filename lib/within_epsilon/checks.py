@@ -1,7 +1,6 @@
 """Checks of what users hand in: what was expected, what came, what to do."""
 
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
@@ -230,24 +229,6 @@ def check_model(model: object) -> None:
         raise TypeError(
             f"model: expected a torch.nn.Module, received {type(model).__name__}; call yours in "
             "the forward method of one"
-        )
-
-
-def warn_if_training(model: nn.Module, stacklevel: int = 3) -> None:
-    """Warn about a model in train mode, whose answers are not those it will be judged by.
-
-    Parameters
-    ----------
-    model : nn.Module
-        The model.
-    stacklevel : int
-        Whose line the warning names; 3 is the caller's caller.
-    """
-    if model.training:
-        warnings.warn(
-            "the model is in train mode: dropout and batch statistics change its answers; "
-            "call model.eval() first",
-            stacklevel=stacklevel,
         )
 
 

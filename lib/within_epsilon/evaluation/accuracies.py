@@ -16,13 +16,13 @@ from within_epsilon.checks import (
     check_logits,
     check_model,
     check_no_nan,
-    warn_if_training,
 )
 from within_epsilon.evaluation.batches import Batches, Data
 from within_epsilon.evaluation.doubts import Doubts
 from within_epsilon.evaluation.fingerprint import experiment
 from within_epsilon.evaluation.record import FOOLED, RIGHT, WRONG, Record
 from within_epsilon.evaluation.verdicts import require_admitted
+from within_epsilon.modes import warn_if_training
 from within_epsilon.reports import RobustReport
 from within_epsilon.runtime import device_of, progress_bar
 from within_epsilon.threat import Ball, check_ball

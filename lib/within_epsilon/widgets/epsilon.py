@@ -9,7 +9,7 @@ import torch
 import traitlets
 from torch import Tensor, nn
 
-from within_epsilon.checks import warn_if_training
+from within_epsilon.modes import warn_if_training
 from within_epsilon.runtime import device_of
 from within_epsilon.threat import Ball
 from within_epsilon.widgets import pictures, scale
@@ -22,6 +22,7 @@ from within_epsilon.widgets.recording import (
     class_names,
     directions_from,
     guess,
+    in_float32,
     record_curve,
 )
 from within_epsilon.widgets.stills import triptych
@@ -41,7 +42,8 @@ class EpsilonExplorer(Explorer):
         Takes images in [0, 1], returns logits (N, K); its `categories`, if it has any, name the
         classes. Mode and parameters' gradients stay as they are.
     images : Tensor of shape (1, C, H, W)
-        One image, C = 1 or 3, pixels in [0, 1]. Shown in 8 bits, computed in float32.
+        One image, C = 1 or 3, pixels in [0, 1]. Shown in 8 bits, computed in float32; a model of
+        another precision gets them rounded to its own.
     label : int or str, optional
         The true class, by index or name; what the model sees in the clean image by default.
     target : int or str, optional
@@ -102,6 +104,7 @@ class EpsilonExplorer(Explorer):
     ) -> None:
         check_one_image(images)
         warn_if_training(model)
+        model = in_float32(model)
         images = images.detach().to(device_of(model), torch.float32)
         names = class_names(model, images)
         true = guess(model, images) if label is None else class_index("label", label, names)

@@ -9,7 +9,7 @@ import torch
 import traitlets
 from torch import Tensor, nn
 
-from within_epsilon.checks import warn_if_training
+from within_epsilon.modes import warn_if_training
 from within_epsilon.runtime import device_of
 from within_epsilon.threat import Ball
 from within_epsilon.widgets import pictures, scale
@@ -21,6 +21,7 @@ from within_epsilon.widgets.recording import (
     class_names,
     gradient_signs,
     guess,
+    in_float32,
     random_signs,
     record_curve,
 )
@@ -43,7 +44,8 @@ class PhotoLab(Lab):
         Takes images in [0, 1], returns logits (N, K); its `categories`, if it has any, name the
         classes. Mode and parameters' gradients stay as they are.
     images : Tensor of shape (1, C, H, W)
-        One image, C = 1 or 3, pixels in [0, 1]. Shown in 8 bits, computed in float32.
+        One image, C = 1 or 3, pixels in [0, 1]. Shown in 8 bits, computed in float32; a model of
+        another precision gets them rounded to its own.
     label : int or str, optional
         The true class, by index or name; what the model sees in the clean image by default.
     targets : sequence of int or str
@@ -100,8 +102,9 @@ class PhotoLab(Lab):
         check_one_image(images)
         warn_if_training(model)
         images = images.detach().to(device_of(model), torch.float32)
-        names = class_names(model, images)
-        true = guess(model, images) if label is None else class_index("label", label, names)
+        float_model = in_float32(model)
+        names = class_names(float_model, images)
+        true = guess(float_model, images) if label is None else class_index("label", label, names)
         small = pictures.is_small(images)
         settings = {"epsilon": 1 / 255, "run_label": "Run PGD"} | settings
         if not small:
