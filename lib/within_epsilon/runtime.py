@@ -5,6 +5,7 @@ import os
 import random
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import numpy as np
@@ -115,3 +116,45 @@ def _watched() -> bool:
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     return sys.stderr.isatty() or getattr(shell, "kernel", None) is not None
+
+
+@contextmanager
+def untouched(model: nn.Module, seed: int = 0) -> Iterator[None]:
+    """Leave a model, and the global random generators, as they are, whatever happens inside.
+
+    Restored are the modes of all its modules, its buffers, its parameters' gradients, and the
+    states of Python's, NumPy's and torch's generators. Inside, these are seeded: a model that
+    draws random numbers gives the same answers in every such block, and not those that it will
+    give outside. What else a model may change of itself, such as a counter of its own, is not
+    seen; parameters are not copied.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model.
+    seed : int
+        Seed of the generators inside.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    slopes = [(p, p.grad, None if p.grad is None else p.grad.clone()) for p in model.parameters()]
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002 - a model may draw from it
+    device = device_of(model)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        seed_everything(next(_keys([-1], seed, 0)) % 2**32)
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])  # noqa: NPY002
+            for module, training in modes:
+                if module.training != training:
+                    module.training = training
+            with torch.no_grad():
+                for buffer, kept in buffers:
+                    if not torch.equal(buffer, kept):
+                        buffer.copy_(kept)
+                for parameter, gradient, values in slopes:
+                    parameter.grad = gradient
+                    if gradient is not None and not torch.equal(gradient, values):
+                        gradient.copy_(values)
