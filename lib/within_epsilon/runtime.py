@@ -135,9 +135,12 @@ def untouched(model: nn.Module, seed: int = 0) -> Iterator[None]:
     seed : int
         Seed of the generators inside.
     """
-    modes = [(module, module.training) for module in model.modules()]
+    modes = [(part, part.training) for part in model.modules() if hasattr(part, "training")]
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    slopes = [(p, p.grad, None if p.grad is None else p.grad.clone()) for p in model.parameters()]
+    slopes = [
+        (parameter, parameter.grad, None if parameter.grad is None else parameter.grad.clone())
+        for parameter in model.parameters()
+    ]
     states = random.getstate(), np.random.get_state()  # noqa: NPY002 - a model may draw from it
     device = device_of(model)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -156,5 +159,5 @@ def untouched(model: nn.Module, seed: int = 0) -> Iterator[None]:
                         buffer.copy_(kept)
                 for parameter, gradient, values in slopes:
                     parameter.grad = gradient
-                    if gradient is not None and not torch.equal(gradient, values):
+                    if gradient is not None and values is not None:
                         gradient.copy_(values)

@@ -61,7 +61,9 @@ def in_turn(
     for number, attack in enumerate(attacks):
         if not len(rows):
             break
-        extra: dict[str, Any] = {"indices": positions[rows.cpu()]} if takes(attack, "indices") else {}
+        extra: dict[str, Any] = (
+            {"indices": positions[rows.cpu()]} if takes(attack, "indices") else {}
+        )
         clean, answers = images[rows], labels[rows]
         try:
             found = attack(model, clean.clone(), answers.clone(), ball, **extra)

@@ -24,6 +24,14 @@ def letters(fell_to: Iterable[int], stages: int) -> str:
     )
 
 
+def pieces(positions: Sequence[tuple[int, int]], outcomes: str) -> Iterator[Piece]:
+    """Cut a report's outcomes where its positions have gaps."""
+    before = 0
+    for start, end in positions:
+        yield Piece(start, outcomes[before : before + end - start])
+        before += end - start
+
+
 def pieces_at(indices: Sequence[int], outcomes: str) -> Iterator[Piece]:
     """Cut outcomes of examples at the given positions where these do not follow each other."""
     begin = 0

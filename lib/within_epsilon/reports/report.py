@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from within_epsilon.reports.intervals import wilson_interval
@@ -11,9 +11,9 @@ from within_epsilon.reports.outcomes import (
     LETTERS,
     STANDS,
     WRONG,
-    Piece,
     add_hashes,
     join,
+    pieces,
     place_of,
 )
 from within_epsilon.reports.parts import Finding, Stage
@@ -231,7 +231,9 @@ def merge(reports: Iterable[RobustReport]) -> RobustReport:
         )
         for same in zip(*(part.stages for part in parts), strict=True)
     )
-    outcomes, positions = join(piece for part in parts for piece in _pieces(part))
+    outcomes, positions = join(
+        piece for part in parts for piece in pieces(part.positions, part.outcomes)
+    )
     named = {finding.name: finding for part in reversed(parts) for finding in part.findings}
     return replace(
         first,
@@ -249,11 +251,3 @@ def differences(one: RobustReport, other: RobustReport) -> list[str]:
     """Name what makes two reports belong to different experiments."""
     names = ("model", "ball", "stages", "seed", "key", "versions")
     return [name for name in names if getattr(one, name) != getattr(other, name)]
-
-
-def _pieces(report: RobustReport) -> Iterator[Piece]:
-    """Cut a report's outcomes where its positions have gaps."""
-    before = 0
-    for start, end in report.positions:
-        yield Piece(start, report.outcomes[before : before + end - start])
-        before += end - start

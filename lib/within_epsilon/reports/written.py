@@ -26,6 +26,7 @@ def content(report: Any) -> dict[str, Any]:
 
 
 def ball_from(norm: Any, epsilon: float, mask: tuple[list[int], str] | None = None) -> Ball:
+    """Make the ball that `content` has described."""
     if mask is None:
         return Ball(norm, epsilon)
     shape, text = mask
