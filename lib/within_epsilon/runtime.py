@@ -144,7 +144,13 @@ def untouched(model: nn.Module, seed: int = 0) -> Iterator[None]:
     states = random.getstate(), np.random.get_state()  # noqa: NPY002 - a model may draw from it
     device = device_of(model)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        seed_everything(next(_keys([-1], seed, 0)) % 2**32)
+        key = next(_keys([-1], seed, 0)) % 2**32
+        random.seed(key)
+        np.random.seed(key)  # noqa: NPY002
+        # Not torch.manual_seed, which takes a millisecond to prepare for GPUs not in use.
+        torch.default_generator.manual_seed(key)
+        if device.type == "cuda":
+            torch.cuda.manual_seed(key)
         try:
             yield
         finally:

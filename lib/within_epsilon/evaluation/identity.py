@@ -5,7 +5,6 @@ import hashlib
 import math
 import types
 from collections.abc import Callable, Iterable, Mapping
-from importlib.metadata import version
 from platform import python_version
 from typing import Any
 
@@ -149,7 +148,7 @@ def versions() -> dict[str, str]:
     return {
         "within-epsilon": __version__,
         "torch": torch.__version__,
-        "numpy": version("numpy"),
+        "numpy": np.__version__,
         "python": python_version(),
     }
 

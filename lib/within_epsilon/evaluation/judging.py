@@ -4,7 +4,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -54,7 +54,7 @@ def judge(model: nn.Module, batch: Batch, ball: Ball, stages: Sequence[Attack]) 
     check_images(images)
     allowed = ball_at(ball, indices)
     try:
-        with given_copies(model):
+        with given_copies(model) if writes(model, images) else nullcontext():
             return Judged(*in_turn(model, images, labels, allowed, stages, indices=indices), {})
     except BadExampleError as error:
         if len(images) == 1:
@@ -87,9 +87,17 @@ def _bad(batch: Batch, reason: str) -> Judged:
     return Judged(batch.images, torch.full((n,), -2), dict.fromkeys(range(n), reason))
 
 
+@torch.no_grad()
+def writes(model: nn.Module, images: Tensor) -> bool:
+    """Tell whether the model writes into the images that it is given."""
+    given = images[:1].clone()
+    model(given)
+    return not torch.equal(given, images[:1])
+
+
 @contextmanager
 def given_copies(model: nn.Module) -> Iterator[None]:
-    """Let the model have copies of what it is given, for it may write into them."""
+    """Give the model copies, for it writes into its images; every call costs a little more."""
 
     def copy(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(part.clone() if isinstance(part, Tensor) else part for part in inputs)

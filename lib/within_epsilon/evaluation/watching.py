@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from within_epsilon.attacks import fgsm, noise_control
 from within_epsilon.attacks.description import function_of
 from within_epsilon.evaluation.examples import Batch
-from within_epsilon.evaluation.judging import Guarded, Judged, judge
+from within_epsilon.evaluation.judging import Guarded, Judged, ball_at
 from within_epsilon.reports import Finding, RobustReport
 from within_epsilon.threat import Ball
 
@@ -46,8 +46,7 @@ class Controls:
             # A model without a gradient has no step to compare with.
             with contextlib.suppress(ValueError):
                 if control not in self._functions:
-                    judged = judge(model, batch, ball, [Guarded(control)])
-                    self._by[name] = judged.fell_to.cpu() == 0
+                    self._by[name] = _fooled(model, batch, ball, Guarded(control))
 
     @property
     def complete(self) -> bool:
@@ -103,6 +102,15 @@ class Controls:
             "steps are too long, or the gradient is not that of the model",
             "try a smaller step_size, and an attack without gradients",
         )
+
+
+@torch.no_grad()
+def _fooled(model: nn.Module, batch: Batch, ball: Ball, attack: Guarded) -> Tensor:
+    """Tell which examples the model gets wrong after an attack of the library's."""
+    ball = ball_at(ball, batch.indices)
+    images_adv = attack(model, batch.images, batch.labels, ball, indices=batch.indices)
+    wrong: Tensor = model(images_adv.clone()).argmax(dim=1) != batch.labels
+    return wrong.cpu()
 
 
 def check_stages(report: RobustReport) -> list[Finding]:
