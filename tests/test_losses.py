@@ -84,9 +84,7 @@ def test_slopes_are_those_of_autograd(dtype):
     labels = torch.cat([LABELS, torch.tensor([0, 0, 1, 1])])
     values = losses.cross_entropy(logits, labels)
     (gradient,) = torch.autograd.grad(values.sum(), logits)
-    one_hot = torch.nn.functional.one_hot(labels, logits.shape[1])
-    wide = torch.promote_types(dtype, torch.float32)
-    slopes = losses.cross_entropy_slopes(logits, one_hot.to(wide))
+    slopes = losses.cross_entropy_slopes(logits, labels)
     assert not slopes.requires_grad
     rtol = {torch.float64: 1e-9, torch.float32: 2e-5}.get(dtype, 1e-2)
     torch.testing.assert_close(slopes, gradient, rtol=rtol, atol=1e-30)
@@ -101,6 +99,16 @@ def test_an_impossible_class_counts_for_nothing():
         losses.cross_entropy(without, torch.tensor([1])),
     )
     assert losses.log_sum_exp(torch.full((2, 3), -torch.inf)).tolist() == [-torch.inf] * 2
+    # In the ratios it is as the lowest of the others, and passes on no gradient.
+    logits = torch.tensor([[3.0, -torch.inf, 2.0, 0.0, -1.0]], requires_grad=True)
+    lowest = torch.tensor([[3.0, -1.0, 2.0, 0.0, -1.0]])
+    first, third = torch.tensor([0]), torch.tensor([2])
+    for ratio, *rival in ((losses.dlr,), (losses.dlr_targeted, third)):
+        value = ratio(logits, first, *rival)
+        torch.testing.assert_close(value, ratio(lowest, first, *rival))
+        (gradient,) = torch.autograd.grad(value.sum(), logits)
+        assert gradient.isfinite().all()
+        assert gradient[0, 1] == 0
 
 
 def test_margin_is_the_gap_to_the_best_rival():

@@ -10,10 +10,10 @@ from torch import nn
 from within_epsilon.runtime import (
     device_of,
     example_generators,
-    in_turn,
     pick_device,
     progress_bar,
     seed_everything,
+    streams,
 )
 
 
@@ -41,7 +41,7 @@ def test_the_streams_are_fixed_for_good():
 
 
 def test_one_generator_yields_the_same_streams_in_turn():
-    in_one = [torch.rand(3, generator=g).tolist() for g in in_turn([3, 5, 8], 1, 2)]
+    in_one = [torch.rand(3, generator=g).tolist() for g in streams([3, 5, 8], 1, 2)]
     assert in_one == draw([3, 5, 8], 1, 2)
 
 

@@ -9,6 +9,13 @@ import torch
 from torch import Tensor, nn
 
 
+class BadExampleError(ValueError):
+    """The model cannot be judged on some examples: NaN logits, or a gradient that is not finite.
+
+    Without them, the same call succeeds.
+    """
+
+
 @runtime_checkable
 class Labelled(Protocol):
     """Anything with images (N, ...) in [0, 1] and labels (N,), such as a `data.Split`."""
@@ -140,12 +147,15 @@ def check_no_nan(logits: Tensor) -> None:
 
     Raises
     ------
-    ValueError
+    BadExampleError
         If a logit is NaN.
     """
-    if torch.isnan(torch.aminmax(logits).min):
-        bad = int(torch.isnan(logits).any(dim=1).sum())
-        raise ValueError(
+    # A sum is a number unless a term is NaN, or both infinities occur: then look again.
+    if not math.isnan(logits.sum().item()):
+        return
+    bad = int(torch.isnan(logits).any(dim=1).sum())
+    if bad:
+        raise BadExampleError(
             f"logits: expected numbers, received NaN for {bad} of {len(logits)} examples; look "
             "at the model's weights and its normalisation"
         )
@@ -158,6 +168,13 @@ def check_losses(losses: Tensor, n: int) -> None:
             f"loss: expected one value per example, shape ({n},), received "
             f'{tuple(losses.shape)}; do not average (in torch: reduction="none")'
         )
+
+
+def check_counts(**counts: int) -> None:
+    """Require at least 1 of each, such as ``steps=steps``."""
+    for name, number in counts.items():
+        if number < 1:
+            raise ValueError(f"{name}: expected at least 1, received {number}")
 
 
 def check_indices(indices: Tensor | Sequence[int] | None, n: int) -> list[int]:
@@ -178,7 +195,7 @@ def check_finite_gradient(gradient: Tensor) -> None:
 
     Raises
     ------
-    ValueError
+    BadExampleError
         If an entry is infinite or NaN.
     """
     # A sum is finite only if all its terms are; one that overflows is looked at again.
@@ -186,7 +203,7 @@ def check_finite_gradient(gradient: Tensor) -> None:
         return
     bad = int((~torch.isfinite(gradient)).flatten(1).any(dim=1).sum())
     if bad:
-        raise ValueError(
+        raise BadExampleError(
             f"gradient: expected finite numbers, received infinities or NaN for {bad} of "
             f"{len(gradient)} examples; look for a logarithm of 0, a division by 0 or an "
             "overflowing exponential in the model or the loss"
@@ -223,4 +240,36 @@ def warn_if_training(model: nn.Module, stacklevel: int = 3) -> None:
             "the model is in train mode: dropout and batch statistics change its answers; "
             "call model.eval() first",
             stacklevel=stacklevel,
+        )
+
+
+def check_batch(name: str, tensor: Tensor) -> None:
+    """Require a batch dimension before others."""
+    if tensor.ndim < 2:
+        raise ValueError(
+            f"{name}: expected a batch of shape (N, ...), received {tuple(tensor.shape)}; add a "
+            f"batch dimension to a single one with {name}.unsqueeze(0)"
+        )
+
+
+def check_shape(name: str, tensor: Tensor, images: Tensor) -> None:
+    """Require one for each image, of its shape."""
+    if tensor.shape != images.shape:
+        raise ValueError(
+            f"{name}: expected the images' shape {tuple(images.shape)}, received "
+            f"{tuple(tensor.shape)}; give one for each image"
+        )
+
+
+def check_mask(mask: Tensor, images: Tensor) -> None:
+    """Require a mask for all images, or one for each."""
+    try:
+        fits = torch.broadcast_shapes(mask.shape, images.shape) == images.shape
+    except RuntimeError:
+        fits = False
+    if not fits or mask.ndim != images.ndim:
+        raise ValueError(
+            f"mask: expected shape {(1, *images.shape[1:])} for all images or "
+            f"{tuple(images.shape)}, one for each, received {tuple(mask.shape)}; give a mask of "
+            "all the images that you attack, and ball[rows] for some of them"
         )

@@ -1,10 +1,9 @@
-"""Norms, projections and uniform draws: the mathematics under `threat.Ball`.
+"""Norms, projections and steepest steps: the mathematics under `threat.Ball`.
 
 Everything works on rows, one perturbation each; lengths are measured in float64.
 """
 
 import math
-from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -43,44 +42,28 @@ def norm_of_rows(rows: Tensor, norm: Norm) -> Tensor:
     return lengths
 
 
-def project_rows_l2(rows: Tensor, epsilon: float) -> Tensor:
-    """Shorten the rows that are longer than epsilon to that length.
+def project_rows(
+    rows: Tensor, norm: Norm, epsilon: float | Tensor, room: Tensor | None = None
+) -> Tensor:
+    """Return the point of a ball nearest to each row, in Euclidean distance.
 
     Parameters
     ----------
     rows : Tensor of shape (N, D), float64
-        Vectors.
-    epsilon : float
-        Radius of the l2 ball.
-
-    Returns
-    -------
-    Tensor of shape (N, D), float64
-        The nearest points of the ball.
-    """
-    if epsilon == 0:
-        return torch.zeros_like(rows)
-    # Rows inside are divided by exactly 1.
-    return rows / norm_of_rows(rows, "l2").div_(epsilon).clamp_(min=1).unsqueeze(1)
-
-
-def project_rows_l1(rows: Tensor, epsilon: float, room: Tensor | None = None) -> Tensor:
-    """Shrink all coordinates of a row by one threshold, at most to 0, until they sum to epsilon.
-
-    Parameters
-    ----------
-    rows : Tensor of shape (N, D), float64
-        Vectors.
-    epsilon : float
-        Radius of the l1 ball.
+        Vectors of any finite size.
+    norm : {"linf", "l2", "l1"}
+        Which ball: linf cuts off each coordinate, l2 shortens the row, l1 shrinks all
+        coordinates by one threshold, at most to 0.
+    epsilon : float or Tensor of shape (N, 1), float64
+        Radius, >= 0; one for all rows, or one for each.
     room : Tensor of shape (N, D), float64, optional
-        How large each coordinate may be, >= 0; as large as it likes by default.
+        For l1: how large each coordinate may be, >= 0; as large as it likes by default.
 
     Returns
     -------
     Tensor of shape (N, D), float64
-        The nearest points of the ball, in Euclidean distance; of ball and box, if there
-        is `room`.
+        The nearest points of the ball; of ball and box, if there is `room`. A row inside
+        stays as it is, bit for bit.
 
     References
     ----------
@@ -88,8 +71,13 @@ def project_rows_l1(rows: Tensor, epsilon: float, room: Tensor | None = None) ->
     Learning in High Dimensions", ICML 2008, equation 3, applied to absolute values as in
     section 4. With room: Croce, Hein, "Mind the Box", ICML 2021, Proposition 2.1.
     """
-    if epsilon == 0:
-        return torch.zeros_like(rows)
+    if norm == "linf":
+        limit = torch.as_tensor(epsilon).to(rows)
+        return rows.clamp(-limit, limit)
+    if norm == "l2":
+        lengths = norm_of_rows(rows, "l2").clamp_(min=torch.finfo(rows.dtype).tiny).unsqueeze(1)
+        # A row inside is multiplied by exactly 1.
+        return rows * (epsilon / lengths).clamp_(max=1)
     sizes = rows.abs()
     kept = sizes if room is None else torch.minimum(sizes, room)
     outside = kept.sum(dim=1, keepdim=True) > epsilon
@@ -100,14 +88,15 @@ def project_rows_l1(rows: Tensor, epsilon: float, room: Tensor | None = None) ->
     below = sizes - peak
     if room is None:
         # No threshold lies below that which leaves all as it is.
-        shrunk = _shrink(below, epsilon, (-peak).clamp_(min=-epsilon))
+        shrunk = _shrink(below, epsilon, torch.maximum(-peak, torch.zeros_like(peak) - epsilon))
     else:
         shrunk = (below - _threshold_within(below, room, epsilon)).clamp_(min=0)
         shrunk = torch.minimum(shrunk, room)
+    shrunk = shrunk * (epsilon > 0)  # exactly, where rounding would leave a trace
     return torch.copysign(torch.where(outside, shrunk, kept), rows)
 
 
-def _shrink(below: Tensor, epsilon: float, threshold: Tensor) -> Tensor:
+def _shrink(below: Tensor, epsilon: float | Tensor, threshold: Tensor) -> Tensor:
     """Return max(below - t, 0) whose rows sum to epsilon, from a lower bound on t, (N, 1).
 
     Newton's method on a convex function, from the left: it never oversteps the root, and
@@ -126,7 +115,7 @@ def _shrink(below: Tensor, epsilon: float, threshold: Tensor) -> Tensor:
         before = number
 
 
-def _threshold_within(below: Tensor, room: Tensor, epsilon: float) -> Tensor:
+def _threshold_within(below: Tensor, room: Tensor, epsilon: float | Tensor) -> Tensor:
     """Return t with sum clamp(below - t, 0, room) = epsilon, where t in reach, (N, 1).
 
     Along t the sum falls piecewise linearly: a coordinate joins those that shrink where
@@ -223,74 +212,34 @@ def steepest_rows_l1(rows: Tensor, length: float, room: Tensor) -> Tensor:
     return torch.zeros_like(rows).scatter_(1, places, moved)
 
 
-def draw_rows(
-    norm: Norm,
-    shape: tuple[int, int],
-    generators: Iterable[torch.Generator],
-    *,
-    inside: bool,
-    shortened: bool = False,
-) -> Tensor:
-    """Draw from the unit ball, one row per generator.
-
-    Parameters
-    ----------
-    norm : {"linf", "l2", "l1"}
-        The norm.
-    shape : (int, int)
-        Number of rows, N, and of coordinates, D.
-    generators : iterable of N torch.Generator
-        Sources of randomness, on the CPU; each draws its row before the next is asked for.
-    inside : bool
-        True for uniform inside the ball; False for its boundary: a random corner for
-        linf, a uniform point of the sphere for l2 and l1.
-    shortened : bool
-        Multiply each row by a factor uniform in [0, 1].
-
-    Returns
-    -------
-    Tensor of shape (N, D), float64
-        The draws, on the CPU.
-
-    References
-    ----------
-    Barthe, Guédon, Mendelson, Naor, "A Probabilistic Approach to the Geometry of the
-    l_p^n-Ball", Annals of Probability 2005, Theorem 1: coordinates g_i of density
-    proportional to exp(-|t|^p), divided by (sum |g_i|^p + Z)^(1/p) with Z exponential;
-    without Z, a point of the sphere.
-    """
-    # Z is drawn as further coordinates: the size of one for l1; for l2 the squares of
-    # two, since they sum to an exponential variable.
-    further = {"linf": 0, "l2": 2, "l1": 1}[norm] if inside else 0
-    number, size = shape
-    rows = torch.empty(number, size + further, dtype=torch.float64)
-    factors = torch.ones(number, 1)
-    for row, factor, generator in zip(rows.unbind(), factors.unbind(), generators, strict=True):
-        if norm == "l2":
-            row.normal_(generator=generator)
-        else:
-            row.uniform_(-1, 1, generator=generator)
-        if shortened:
-            factor.uniform_(generator=generator)
-    if norm == "linf":
-        rows = rows if inside else torch.where(rows < 0, -1.0, 1.0).double()
-        return rows * factors
-    if norm == "l1":
-        # -log(1 - u) turns a uniform size into an exponential one.
-        rows = -rows.sign() * torch.log1p(-rows.abs())
-    return (rows * (factors / norm_of_rows(rows, norm).unsqueeze(1)))[:, :size]
-
-
 def double(tensor: Tensor) -> Tensor:
     """Return the tensor in float64, on the CPU if its own device has none (Apple's MPS)."""
     return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
 
 
-def step_back(pixels: Tensor, towards: Tensor) -> Tensor:
-    """Subtract one unit in the last place from non-negative pixels where `towards` is 1.
+def round_towards(points: Tensor, centre: Tensor, dtype: torch.dtype) -> Tensor:
+    """Round to a narrower dtype, never away from a centre.
 
-    Where it is -1, add one. (torch.nextafter is not there for every device and dtype.)
+    Parameters
+    ----------
+    points : Tensor, float64
+        What to round.
+    centre : Tensor, float64
+        Numbers that the dtype represents, between 0 and the points if it is negative.
+    dtype : torch.dtype
+        A floating-point dtype.
+
+    Returns
+    -------
+    Tensor of that dtype
+        The nearest numbers no further from the centre than the points are.
     """
-    # Read as integers, non-negative floats keep their order and neighbours differ by 1.
-    bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}[pixels.element_size()]
-    return (pixels.view(bits) - towards.to(pixels.device, bits)).view(pixels.dtype)
+    rounded = points.to(dtype)
+    beyond = (rounded.double() - centre).abs() > (points - centre).abs()
+    if not beyond.any():
+        return rounded
+    # One place towards the centre. (torch.nextafter is not there for every device and dtype.)
+    # Read as integers, floats of one sign keep their order, and neighbours differ by 1.
+    bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}[rounded.element_size()]
+    outwards = (points - centre).sign() * torch.where(points < 0, -1, 1)
+    return (rounded.view(bits) - (beyond * outwards).to(bits)).view(dtype)

@@ -106,7 +106,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.softplus(rise, threshold=40).to(logits.dtype)
 
 
-def cross_entropy_slopes(logits: Tensor, one_hot: Tensor) -> Tensor:
+def cross_entropy_slopes(logits: Tensor, labels: Tensor) -> Tensor:
     r"""Compute the derivatives of each example's cross-entropy in its logits.
 
     .. math:: \frac{\partial \ell}{\partial z_j} = \sigma(z)_j \quad (j \ne y), \qquad
@@ -116,24 +116,18 @@ def cross_entropy_slopes(logits: Tensor, one_hot: Tensor) -> Tensor:
     ----------
     logits : Tensor of shape (N, K)
         The model's outputs.
-    one_hot : Tensor of shape (N, K)
-        1 in the place of each example's label, else 0; float32 or wider.
+    labels : Tensor of shape (N,), int64
+        Classes from 0 to K - 1; not checked, for attacks ask in every step.
 
     Returns
     -------
     Tensor of shape (N, K)
         Derivatives, detached. The label's is a sum, and not the :math:`\sigma(z)_y - 1` that
         it equals, which a confident example rounds to 0.
-
-    Notes
-    -----
-    Nothing is checked, and labels are given as what every step needs: attacks ask for these
-    derivatives all the time.
     """
-    rivals = torch.softmax(_widen(logits.detach()), dim=-1)
-    rivals.addcmul_(rivals, one_hot, value=-1)  # p - p is exactly 0
-    totals = rivals.sum(dim=-1, keepdim=True)
-    return rivals.addcmul_(one_hot, totals, value=-1).to(logits.dtype)
+    column = labels.unsqueeze(-1)
+    rivals = torch.softmax(_widen(logits.detach()), dim=-1).scatter_(-1, column, 0.0)
+    return rivals.scatter_(-1, column, -rivals.sum(dim=-1, keepdim=True)).to(logits.dtype)
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
@@ -205,7 +199,8 @@ def dlr(logits: Tensor, labels: Tensor) -> Tensor:
 
     Where the three largest logits are equal, the paper's ratio divides by 0; the
     denominator is therefore kept above the rounding error of the numerator, and a ratio
-    of two zeros counts as 0.
+    of two zeros counts as 0. There, an impossible class (minus infinity) counts as the
+    lowest of the others, or the ratio would be 0 whatever the image.
 
     References
     ----------
@@ -213,7 +208,7 @@ def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     Diverse Parameter-free Attacks", ICML 2020, equation 6.
     """
     _check(logits, labels, classes=3)
-    top = _widen(logits).topk(3).values
+    top = _possible(_widen(logits)).topk(3).values
     rise = _rival_gaps(logits, labels).amax(dim=-1)
     return _ratio(rise, top[..., 0] - top[..., 2]).to(logits.dtype)
 
@@ -250,7 +245,7 @@ def dlr_targeted(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     _check(logits, labels, classes=4)
     check_labels(targets, *logits.shape)
     wide = _widen(logits)
-    top = wide.topk(4).values
+    top = _possible(wide).topk(4).values
     pairs = wide.gather(-1, torch.stack([targets, labels], dim=-1))
     spread = top[..., 0] - (top[..., 2] + top[..., 3]) / 2
     return _ratio(pairs[..., 0] - pairs[..., 1], spread).to(logits.dtype)
@@ -261,6 +256,13 @@ def _ratio(rise: Tensor, spread: Tensor) -> Tensor:
     least = rise.detach().abs() * torch.finfo(rise.dtype).eps
     spread = torch.maximum(spread, least)
     return rise / spread.masked_fill(spread == 0, 1)
+
+
+def _possible(logits: Tensor) -> Tensor:
+    """Return logits in which an impossible class, minus infinity, is as the lowest possible."""
+    impossible = logits == -torch.inf
+    lowest = logits.masked_fill(impossible, torch.inf).amin(dim=-1, keepdim=True)
+    return torch.where(impossible, lowest, logits)
 
 
 def _rival_gaps(logits: Tensor, labels: Tensor) -> Tensor:

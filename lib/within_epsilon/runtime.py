@@ -71,7 +71,7 @@ def example_generators(
     return [torch.Generator().manual_seed(key) for key in _keys(indices, seed, restart)]
 
 
-def in_turn(
+def streams(
     indices: Iterable[int] | Tensor, seed: int, restart: int = 0
 ) -> Iterator[torch.Generator]:
     """Yield the streams of `example_generators` one after the other, in a single generator.
@@ -81,6 +81,11 @@ def in_turn(
     generator = torch.Generator()
     for key in _keys(indices, seed, restart):
         yield generator.manual_seed(key)
+
+
+def derive_seed(seed: int, number: int) -> int:
+    """Return a seed for the part of that number of an experiment, whose draws are its own."""
+    return next(_keys([number], seed, -1)) % 2**32
 
 
 def _keys(indices: Iterable[int] | Tensor, seed: int, restart: int) -> Iterator[int]:
@@ -144,7 +149,7 @@ def untouched(model: nn.Module, seed: int = 0) -> Iterator[None]:
     states = random.getstate(), np.random.get_state()  # noqa: NPY002 - a model may draw from it
     device = device_of(model)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        key = next(_keys([-1], seed, 0)) % 2**32
+        key = derive_seed(seed, -1)
         random.seed(key)
         np.random.seed(key)  # noqa: NPY002
         # Not torch.manual_seed, which takes a millisecond to prepare for GPUs not in use.

@@ -1,24 +1,27 @@
 """Threat models: which changes of an image the adversary may make."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import get_args
 
 import torch
 from torch import Tensor
 
 from within_epsilon import geometry
+from within_epsilon.checks import check_batch, check_mask, check_shape
+from within_epsilon.draws import draw_rows
 from within_epsilon.geometry import Norm, double
-from within_epsilon.region import Region, slack
-from within_epsilon.wording import radius
+from within_epsilon.region import SLACK, Region
+from within_epsilon.wording import percent, radius
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ball:
     """All perturbations of norm at most epsilon, for each image of a batch.
 
     The first dimension of every tensor counts the images; norms run over all others. A
-    tensor without other dimensions is refused with a ValueError.
+    tensor without other dimensions is refused with a ValueError. ``ball[rows]`` is the ball
+    of some of the images, chosen by number or by a mask.
 
     Parameters
     ----------
@@ -26,13 +29,16 @@ class Ball:
         Largest change of a pixel, Euclidean length, or sum of all changes.
     epsilon : float
         The radius, in units of pixels that run from 0 to 1.
+    mask : Tensor of shape (1, ...) or (N, ...), bool, optional
+        Which pixels may change, in all images or in each; it has as many dimensions as a
+        batch of images, and broadcasts against it. All pixels by default.
 
     Raises
     ------
     ValueError
         If the norm is unknown, or epsilon negative, not finite or, for linf, above 1.
     TypeError
-        If epsilon is not a number.
+        If epsilon is not a number, or the mask no bool tensor.
 
     Examples
     --------
@@ -42,8 +48,14 @@ class Ball:
 
     norm: Norm
     epsilon: float
+    mask: Tensor | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        if self.mask is not None:
+            if not isinstance(self.mask, Tensor) or self.mask.dtype != torch.bool:
+                kind = getattr(self.mask, "dtype", type(self.mask).__name__)
+                raise TypeError(f"mask: expected a bool tensor, received {kind}; give mask > 0")
+            check_batch("mask", self.mask)
         if self.norm not in get_args(Norm):
             raise ValueError(
                 f"norm: expected one of {', '.join(get_args(Norm))}, received {self.norm!r}"
@@ -66,7 +78,27 @@ class Ball:
     def __str__(self) -> str:
         """Name the norm and the radius, in 255ths where that is the shorter way."""
         name = {"linf": "l∞", "l2": "l2", "l1": "l1"}[self.norm]
-        return f"{name} ε = {radius(self.epsilon)}"
+        words = f"{name} ε = {radius(self.epsilon)}"
+        if self.mask is not None:
+            words += f" on {percent(self.mask.double().mean().item())} of the pixels"
+        return words
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Ball) or (self.mask is None) != (other.mask is None):
+            return False
+        same = (self.norm, self.epsilon) == (other.norm, other.epsilon)
+        if self.mask is None or other.mask is None:
+            return same
+        return same and torch.equal(self.mask, other.mask.to(self.mask.device))
+
+    def __hash__(self) -> int:
+        return hash((self.norm, self.epsilon))
+
+    def __getitem__(self, rows: Tensor | slice) -> "Ball":
+        """Return the ball of some of the images."""
+        if self.mask is None or len(self.mask) == 1:
+            return self
+        return replace(self, mask=self.mask[rows])
 
     def length(self, delta: Tensor) -> Tensor:
         """Measure each perturbation in the ball's norm.
@@ -81,14 +113,14 @@ class Ball:
         Tensor of shape (N,), float64
             Norms, free of overflow and underflow.
         """
-        _check_batch("delta", delta)
+        check_batch("delta", delta)
         return geometry.norm_of_rows(double(delta).flatten(1), self.norm)
 
     def contains(self, delta: Tensor, atol: float = 0.0) -> Tensor:
-        """Tell which perturbations lie in the ball, up to rounding in their dtype.
+        """Tell which perturbations lie in the ball, up to rounding.
 
-        A difference of two images carries the rounding of its pixels, so give it
-        ``atol=1e-6`` or ask `admits` instead.
+        A difference of two images carries the rounding of the subtraction: take it in
+        float64, or ask `admits`, which does.
 
         Parameters
         ----------
@@ -100,9 +132,13 @@ class Ball:
         Returns
         -------
         Tensor of shape (N,), bool
-            Whether norm <= epsilon (1 + 1e-6) + atol; 1e-3 in float16, 1e-2 in bfloat16.
+            Whether norm <= epsilon (1 + 2^-20) + atol, in every dtype, and the
+            perturbation is 0 outside the mask.
         """
-        return self.length(delta) <= self.epsilon * (1 + slack(delta.dtype)) + atol
+        inside = self.length(delta) <= self.epsilon * (1 + SLACK) + atol
+        if self.mask is not None:
+            inside &= (self.mask.to(delta.device) | (delta == 0)).flatten(1).all(dim=1)
+        return inside
 
     def admits(self, images: Tensor, images_adv: Tensor, atol: float = 0.0) -> Tensor:
         """Tell which adversarial images the threat model allows.
@@ -119,36 +155,36 @@ class Ball:
         Returns
         -------
         Tensor of shape (N,), bool
-            Whether all pixels lie in [0, 1] and the change in the ball: for linf,
-            exactly between the bounds x - epsilon and x + epsilon as rounded to the
-            dtype; for l2 and l1, as in `contains`, on the exact difference.
+            Whether all pixels lie in [0, 1], and their exact change where `contains` says.
 
         Raises
         ------
         ValueError
             If the shapes differ.
         """
-        _check_shape("images_adv", images_adv, images)
+        check_shape("images_adv", images_adv, images)
         return self.within(images).admits(images_adv, atol)
 
-    def within(self, images: Tensor) -> Region:
+    def within(self, images: Tensor, mask: Tensor | None = None) -> Region:
         """Prepare the points that the threat model allows around images, for many steps.
 
         Parameters
         ----------
         images : Tensor of shape (N, ...)
             Clean pixels in [0, 1].
-
-        Returns
-        -------
-        Region
-            Whose `clip` brings points back and whose `admits` judges them.
+        mask : Tensor of shape (1, ...) or (N, ...), bool, optional
+            Which pixels may change; by default those of the ball's own mask.
         """
-        _check_batch("images", images)
-        return Region(images, self.norm, self.epsilon)
+        check_batch("images", images)
+        if mask is not None:
+            return replace(self, mask=mask).within(images)
+        if self.mask is not None:
+            mask = self.mask.to(images.device)
+            check_mask(mask, images)
+        return Region(images, self.norm, self.epsilon, mask)
 
     def project(self, delta: Tensor) -> Tensor:
-        """Return the points of the ball nearest to the given ones (Euclidean distance).
+        """Return the points of the ball nearest to the given ones; see `geometry.project_rows`.
 
         Parameters
         ----------
@@ -158,16 +194,15 @@ class Ball:
         Returns
         -------
         Tensor of shape (N, ...)
-            The projections, rounded to delta's dtype; a delta inside stays as it is.
-
-        References
-        ----------
-        l1: Duchi, Shalev-Shwartz, Singer, Chandra, ICML 2008; see `geometry`.
+            The projections, rounded towards 0 in delta's dtype; a delta inside stays as it is.
         """
-        _check_batch("delta", delta)
-        if self.norm == "linf":
-            return delta.clamp(-self.epsilon, self.epsilon)
-        return self._project(double(delta)).to(delta)
+        check_batch("delta", delta)
+        wide = double(delta)
+        if self.mask is not None:
+            wide = wide * self.mask.to(wide)
+        rows = geometry.project_rows(wide.flatten(1), self.norm, self.epsilon).view_as(wide)
+        rounded = geometry.round_towards(rows, torch.zeros_like(rows), delta.dtype)
+        return rounded.to(delta.device)
 
     def perturb(self, images: Tensor, delta: Tensor) -> Tensor:
         """Add perturbations to images and return adversarial images that `admits` accepts.
@@ -184,31 +219,21 @@ class Ball:
         Tensor of shape (N, ...)
             images + projected delta, clipped to [0, 1]; dtype and device of `images`.
 
-        Raises
-        ------
-        ValueError
-            If the shapes differ.
-
         Notes
         -----
-        Projecting comes first and clipping second: as the clean pixel lies in [0, 1],
-        clipping shrinks every coordinate of delta and cannot leave the ball. For linf
-        the result is the projection onto ball and pixel range together; for l2 and l1
-        it lies in both but need not be the nearest such point.
-
-        A pixel has fewer bits to spare than a small delta, and rounding the sum could
-        push the norm over epsilon. Where it does, pixels that rounding has moved further
-        than delta asked are set back to the next float towards the clean image.
+        Projecting comes first: as the clean pixel lies in [0, 1], clipping shrinks every
+        coordinate of delta and cannot leave the ball. Pixels are rounded towards the clean
+        image. For linf the result is the nearest point of ball and pixel range together; for
+        l2 and l1 it need not be.
         """
-        _check_shape("delta", delta, images)
+        check_shape("delta", delta, images)
         return self.within(images).perturb(delta)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """Return the unit step that raises a linear function most.
 
-        Solves max <g, d> over norm(d) <= 1: the signs for linf, the normalised
-        gradient for l2, and for l1 a whole unit on the largest coordinate (the first
-        of several). The maximum is the dual norm of g.
+        Solves max <g, d> over norm(d) <= 1, the dual norm of g: the signs for linf, the
+        normalised gradient for l2, for l1 a whole unit on the largest coordinate.
 
         Parameters
         ----------
@@ -220,7 +245,7 @@ class Ball:
         Tensor of shape (N, ...)
             Steps of norm 1; zero where the gradient is zero.
         """
-        _check_batch("gradient", gradient)
+        check_batch("gradient", gradient)
         return geometry.steepest_rows(gradient.flatten(1), self.norm).view_as(gradient)
 
     def random(
@@ -231,7 +256,7 @@ class Ball:
         boundary: bool = False,
         shortened: bool = False,
     ) -> Tensor:
-        """Draw one perturbation per image, uniform inside the ball.
+        """Draw one perturbation per image, uniform inside the ball; see `draws.draw_rows`.
 
         Parameters
         ----------
@@ -240,9 +265,8 @@ class Ball:
         generators : iterable of N torch.Generator
             One per image; see `runtime.example_generators`.
         boundary : bool
-            Draw perturbations as large as the ball allows instead: for linf a random
-            corner, every pixel moved by epsilon; for l2 and l1 a uniform point of the
-            sphere.
+            Draw as large ones as the ball allows instead: for linf a random corner, for l2
+            and l1 a uniform point of the sphere.
         shortened : bool
             Multiply each draw by a factor uniform in [0, 1].
 
@@ -250,22 +274,21 @@ class Ball:
         -------
         Tensor of shape (N, ...)
             Perturbations.
-
-        References
-        ----------
-        l2 and l1: Barthe, Guédon, Mendelson, Naor, 2005; see `geometry`.
         """
-        _check_batch("like", like)
-        shape = len(like), like.shape[1:].numel()
-        rows = geometry.draw_rows(
-            self.norm, shape, generators, inside=not boundary, shortened=shortened
+        check_batch("like", like)
+        mask = None
+        if self.mask is not None:
+            check_mask(self.mask, like)
+            mask = self.mask.cpu().expand(len(self.mask), *like.shape[1:]).flatten(1)
+        rows = draw_rows(
+            self.norm,
+            (len(like), like.shape[1:].numel()),
+            generators,
+            inside=not boundary,
+            shortened=shortened,
+            mask=mask,
         )
         return self.project((self.epsilon * rows).view(like.shape).to(like))
-
-    def _project(self, delta: Tensor) -> Tensor:
-        """Project float64 perturbations onto the l2 or l1 ball."""
-        project = geometry.project_rows_l2 if self.norm == "l2" else geometry.project_rows_l1
-        return project(delta.flatten(1), self.epsilon).view_as(delta)
 
 
 def check_ball(ball: object) -> None:
@@ -278,19 +301,3 @@ def check_ball(ball: object) -> None:
     """
     if not isinstance(ball, Ball):
         raise TypeError(f'ball: expected one such as Ball("linf", 8 / 255), received {ball!r}')
-
-
-def _check_batch(name: str, tensor: Tensor) -> None:
-    if tensor.ndim < 2:
-        raise ValueError(
-            f"{name}: expected a batch of shape (N, ...), received {tuple(tensor.shape)}; add a "
-            f"batch dimension to a single one with {name}.unsqueeze(0)"
-        )
-
-
-def _check_shape(name: str, tensor: Tensor, images: Tensor) -> None:
-    if tensor.shape != images.shape:
-        raise ValueError(
-            f"{name}: expected the images' shape {tuple(images.shape)}, received "
-            f"{tuple(tensor.shape)}; give one for each image"
-        )

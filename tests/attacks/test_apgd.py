@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from within_epsilon.attacks import apgd, count_evaluations, multi_targeted, pgd
-from within_epsilon.attacks.climb import checkpoints
-from within_epsilon.attacks.linearise import nearest_first
+from within_epsilon.attacks.core.linear import nearest_first
+from within_epsilon.attacks.white_box.apgd_steps import checkpoints
 from within_epsilon.losses import cross_entropy, dlr, margin_loss
 from within_epsilon.runtime import example_generators
 from within_epsilon.threat import Ball

@@ -73,7 +73,7 @@ def test_who_has_fallen_costs_nothing_more(ball):
     autoattack(model, images, labels, ball, **SHORT, callback=note)
     hook.remove()
     names = [name for _, name, _ in marks]
-    assert names == ["APGD-CE", "targeted APGD-DLR", "FMN", "Square"]
+    assert names == ["APGD", "targeted APGD-DLR", "FMN", "Square"]
     assert asked[:2] == [40, 37]
     counts = [alive for *_, alive in marks]
     assert counts == sorted(counts, reverse=True)
@@ -137,10 +137,11 @@ def test_it_stops_when_nobody_stands():
 
 
 def test_its_name_tells_its_members():
-    name = "AutoAttack: APGD-CE, targeted APGD-DLR, FMN, Square"
+    name = "fast ensemble (APGD, targeted APGD-DLR, FMN, Square), 100 steps"
     assert describe(autoattack) == name
-    assert describe(partial(autoattack, seed=3, queries=5000)) == name
-    assert describe(partial(autoattack, queries=100)) == f"{name}, 100 queries"
+    assert describe(partial(autoattack, seed=3, targets=None)) == name
+    fewer = "fast ensemble (APGD, targeted APGD-DLR, FMN, Square), 20 steps, 100 queries"
+    assert describe(partial(autoattack, steps=20, queries=100)) == fewer
     assert describe(partial(apgd, steps=20, restarts=2)) == "APGD, 20 steps, 2 restarts"
     assert describe(multi_targeted) == "targeted APGD-DLR, 9 targets, 100 steps"
 

@@ -1,5 +1,6 @@
 """What every minimal-norm attack promises, whatever its norm and method."""
 
+import inspect
 import itertools
 import math
 import warnings
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from within_epsilon.attacks import boundary, carlini_wagner, deepfool, fmn
+from within_epsilon.attacks import REGISTRY, carlini_wagner, deepfool, fmn, hop_skip_jump
 
 NORMS = {"linf": math.inf, "l2": 2, "l1": 1}
 DUAL = {"linf": 1, "l2": 2, "l1": math.inf}
@@ -20,15 +21,15 @@ ATTACKS = {
     "fmn, linf": (partial(fmn, norm="linf", steps=60), "linf", True, True, 0.01),
     "fmn, l2": (partial(fmn, norm="l2", steps=60), "l2", True, True, 0.01),
     "fmn, l1": (partial(fmn, norm="l1", steps=100), "l1", True, True, 0.01),
-    "deepfool, linf": (partial(deepfool, norm="linf"), "linf", False, True, 0.01),
-    "deepfool, l2": (deepfool, "l2", False, True, 0.01),
+    "deepfool, linf": (partial(deepfool, norm="linf"), "linf", True, True, 0.01),
+    "deepfool, l2": (deepfool, "l2", True, True, 0.01),
     "carlini_wagner": (
         partial(carlini_wagner, steps=40, step_size=0.05, binary_search_steps=5, **FIRST),
         *("l2", True, True, 0.01),
     ),
-    "boundary": (partial(boundary, steps=6, samples=40), "l2", False, False, None),
+    "hop_skip_jump": (partial(hop_skip_jump, steps=6, samples=40), "l2", False, False, None),
 }
-RANDOM = ("boundary",)
+RANDOM = ("hop_skip_jump",)
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 every_attack = pytest.mark.parametrize("name", ATTACKS)
@@ -145,7 +146,7 @@ def test_carlini_wagner_finds_the_least_distance_over_all_targets(classes):
 @pytest.mark.parametrize("seed", range(3))
 def test_decisions_alone_lead_to_the_least_distance_between_two_classes(seed):
     model, images, labels = linear(2, torch.Generator().manual_seed(seed))
-    distances = boundary(model, images, labels, steps=15).distances
+    distances = hop_skip_jump(model, images, labels, steps=15).distances
     least = least_distances(model, images, labels, "l2")
     assert (distances >= least * (1 - 1e-9)).all()
     assert (distances <= 1.01 * least).all()
@@ -215,7 +216,7 @@ def test_decisions_lead_from_given_starts_to_the_target():
     starts, targets = images[order], labels[order]
     targets[0] = next(k for k in range(5) if k not in (labels[0], targets[0]))
     settings = {"steps": 6, "samples": 40, "starts": starts, "targeted": True}
-    images_adv, distances = boundary(model, images, targets, **settings)
+    images_adv, distances = hop_skip_jump(model, images, targets, **settings)
     done, far = labels == targets, (starts - images).flatten(1).norm(dim=1)
     assert distances[0] == torch.inf
     assert torch.equal(images_adv[0], images[0])
@@ -224,7 +225,7 @@ def test_decisions_lead_from_given_starts_to_the_target():
     assert (~done).sum() >= 5
     assert (distances[1:] <= 0.9 * far[1:]).all()
     # Untargeted, they begin there too: a start that fools nobody leaves the image as it was.
-    useless = boundary(model, images, labels, steps=2, samples=10, starts=images.clone())
+    useless = hop_skip_jump(model, images, labels, steps=2, samples=10, starts=images.clone())
     assert useless.distances.isinf().all()
     assert torch.equal(useless.images_adv, images)
 
@@ -358,18 +359,48 @@ def test_a_model_without_gradient_is_refused(name):
         (fmn, {"norm": "l2", "steps": 0}, "steps: expected at least 1"),
         (fmn, {"norm": "l2", "step_size": 0}, "step_size"),
         (fmn, {"norm": "l2", "gamma": 1.0}, "gamma"),
-        (deepfool, {"norm": "l1"}, "use attacks.fmn"),
+        (deepfool, {"norm": "l1"}, "norm: expected l2 or linf, received 'l1'"),
         (deepfool, {"overshoot": -0.1}, "overshoot"),
         (deepfool, {"rivals": 0}, "rivals: expected at least 1"),
         (carlini_wagner, {"binary_search_steps": 0}, "binary_search_steps"),
         (carlini_wagner, {"step_size": 0}, "step_size"),
         (carlini_wagner, {"confidence": -1.0}, "confidence"),
-        (boundary, {"samples": 0}, "samples: expected at least 1"),
-        (boundary, {"targeted": True}, "starts"),
-        (boundary, {"starts": torch.zeros(3, 2, 3, 3)}, "starts: expected"),
-        (boundary, {"indices": [1]}, "indices: expected 10"),
+        (hop_skip_jump, {"samples": 0}, "samples: expected at least 1"),
+        (hop_skip_jump, {"targeted": True}, "starts"),
+        (hop_skip_jump, {"starts": torch.zeros(3, 2, 3, 3)}, "starts: expected"),
+        (hop_skip_jump, {"indices": [1]}, "indices: expected 10"),
     ],
 )
 def test_impossible_settings_are_refused(attack, options, message):
     with pytest.raises(ValueError, match=message):
         attack(*network(), **options)
+
+
+def test_every_minimal_norm_attack_of_the_registry_is_under_a_contract():
+    here = {getattr(attack, "func", attack).__name__ for attack, *_ in ATTACKS.values()}
+    known = {
+        name: set(inspect.signature(entry.function).parameters)
+        for name, entry in REGISTRY.items()
+        if "norm" in inspect.signature(entry.function).parameters
+    }
+    assert set(known) == here
+    for parameters in known.values():  # all are called alike
+        assert parameters >= {"targeted", "mask", "seed", "indices", "callback"}
+
+
+@every_attack
+@pytest.mark.parametrize("each", [False, True], ids=["one mask", "a mask each"])
+def test_pixels_outside_a_mask_stay_as_they_are(name, each):
+    attack = ATTACKS[name][0]
+    model, images, labels = network()
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.rand(10 if each else 1, 2, 3, 3, generator=generator) < 0.6
+    images_adv, distances = attack(model, images, labels, mask=mask)
+    found = distances.isfinite()
+    assert found.sum() >= 7
+    assert torch.equal(images_adv[~mask.expand_as(images)], images[~mask.expand_as(images)])
+    assert (model(images_adv).argmax(dim=1) != labels)[found].all()
+    if name in RANDOM:
+        return  # what is found in a few steps depends on luck
+    # A boundary found within the mask is never much nearer than that of all pixels.
+    assert (distances >= 0.9 * attack(model, images, labels).distances).all()

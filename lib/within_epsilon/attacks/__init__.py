@@ -1,47 +1,41 @@
-"""Attacks: functions that take a model, images and labels and return worse images."""
+"""Attacks: functions that take a model, images and labels and return worse images.
 
-from within_epsilon.attacks.apgd import apgd, multi_targeted
-from within_epsilon.attacks.boundary import boundary
-from within_epsilon.attacks.carlini_wagner import carlini_wagner
-from within_epsilon.attacks.common import Loss, input_gradient
-from within_epsilon.attacks.counting import Evaluations, count_evaluations
-from within_epsilon.attacks.deepfool import deepfool
-from within_epsilon.attacks.description import Attack, describe, settings, takes
-from within_epsilon.attacks.ensemble import StageCallback, autoattack
-from within_epsilon.attacks.fmn import fmn
-from within_epsilon.attacks.gradient import Callback, fgsm, pgd
-from within_epsilon.attacks.minimal import Minimal
-from within_epsilon.attacks.noise import noise_control, random_noise, starting_points
-from within_epsilon.attacks.patch import adversarial_patch, apply_patch
-from within_epsilon.attacks.square import square
-from within_epsilon.attacks.universal import universal_perturbation
+Each line below brings in one attack; its file marks it for the registry, from which reports,
+tables and tests take what they know of it.
+"""
 
-__all__ = [
-    "Attack",
-    "Callback",
-    "Evaluations",
-    "Loss",
-    "Minimal",
-    "StageCallback",
-    "adversarial_patch",
-    "apgd",
-    "apply_patch",
-    "autoattack",
-    "boundary",
-    "carlini_wagner",
-    "count_evaluations",
-    "deepfool",
-    "describe",
-    "fgsm",
-    "fmn",
-    "input_gradient",
-    "multi_targeted",
-    "noise_control",
-    "pgd",
-    "random_noise",
-    "settings",
-    "square",
-    "starting_points",
-    "takes",
-    "universal_perturbation",
-]
+from within_epsilon.attacks.black_box.hop_skip_jump import hop_skip_jump as hop_skip_jump
+from within_epsilon.attacks.black_box.noise import noise_control as noise_control
+from within_epsilon.attacks.black_box.noise import random_noise as random_noise
+from within_epsilon.attacks.black_box.noise import starting_points as starting_points
+from within_epsilon.attacks.black_box.square import square as square
+from within_epsilon.attacks.core.counting import Evaluations as Evaluations
+from within_epsilon.attacks.core.counting import count_evaluations as count_evaluations
+from within_epsilon.attacks.core.in_turn import Fallen as Fallen
+from within_epsilon.attacks.core.in_turn import StageCallback as StageCallback
+from within_epsilon.attacks.core.in_turn import check_admitted as check_admitted
+from within_epsilon.attacks.core.in_turn import in_turn as in_turn
+from within_epsilon.attacks.core.minimal import Minimal as Minimal
+from within_epsilon.attacks.core.objective import Callback as Callback
+from within_epsilon.attacks.core.objective import Loss as Loss
+from within_epsilon.attacks.core.objective import input_gradient as input_gradient
+from within_epsilon.attacks.core.registry import REGISTRY as REGISTRY
+from within_epsilon.attacks.core.registry import WithinBall as WithinBall
+from within_epsilon.attacks.core.registry import attack as attack
+from within_epsilon.attacks.core.registry import describe as describe
+from within_epsilon.attacks.core.registry import settings as settings
+from within_epsilon.attacks.core.registry import stages_of as stages_of
+from within_epsilon.attacks.core.registry import takes as takes
+from within_epsilon.attacks.ensemble import autoattack as autoattack
+from within_epsilon.attacks.minimal_norm.carlini_wagner import carlini_wagner as carlini_wagner
+from within_epsilon.attacks.minimal_norm.deepfool import deepfool as deepfool
+from within_epsilon.attacks.minimal_norm.fmn import fmn as fmn
+from within_epsilon.attacks.universal.patch import adversarial_patch as adversarial_patch
+from within_epsilon.attacks.universal.patch import apply_patch as apply_patch
+from within_epsilon.attacks.universal.perturbation import (
+    universal_perturbation as universal_perturbation,
+)
+from within_epsilon.attacks.white_box.apgd import apgd as apgd
+from within_epsilon.attacks.white_box.fgsm import fgsm as fgsm
+from within_epsilon.attacks.white_box.multi_targeted import multi_targeted as multi_targeted
+from within_epsilon.attacks.white_box.pgd import pgd as pgd

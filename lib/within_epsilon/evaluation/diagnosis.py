@@ -1,23 +1,20 @@
 """What would make an evaluation doubtful, looked for in the model before any attack."""
 
-import functools
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from within_epsilon.attacks import Loss
-from within_epsilon.checks import check_images, check_labels, check_logits, check_model
+from within_epsilon.checks import check_images, check_labels, check_model
+from within_epsilon.evaluation.looking import Look
 from within_epsilon.evaluation.modes import training_modules
-from within_epsilon.losses import cross_entropy, margin_loss
+from within_epsilon.evaluation.slopes import check_gradient
+from within_epsilon.losses import cross_entropy
 from within_epsilon.reports import Finding
 from within_epsilon.runtime import untouched
 from within_epsilon.threat import Ball, check_ball
-
-# A tenth of the examples, so that one odd example is no finding.
-_MANY = 0.1
 
 
 class DoubtfulEvaluationWarning(UserWarning):
@@ -75,69 +72,8 @@ def diagnose(
     check_ball(ball)
     with untouched(model), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the model's own, which are not about this
-        look = _Look(model, images.detach(), labels, ball, tuple(losses))
+        look = Look(model, images.detach(), labels, ball, tuple(losses))
         return [finding for check in _CHECKS if (finding := check(look)) is not None]
-
-
-@dataclass
-class _Look:
-    """What the checks look at; each part is computed when first asked for."""
-
-    model: nn.Module
-    images: Tensor
-    labels: Tensor
-    ball: Ball
-    losses: tuple[Loss, ...]
-    writes: bool = False
-    no_gradient: str = ""
-
-    def answers(self, images: Tensor) -> Tensor:
-        """Return the logits of a copy of images."""
-        given = images.clone()
-        with torch.no_grad():
-            logits = check_logits(self.model(given), len(images))
-        self.writes |= not torch.equal(given, images)
-        return logits
-
-    @functools.cached_property
-    def logits(self) -> Tensor:
-        return self.answers(self.images)
-
-    @functools.cached_property
-    def inside(self) -> Tensor:
-        margin = torch.finfo(self.images.dtype).eps
-        return self.images.clamp(margin, 1 - margin)
-
-    @functools.cached_property
-    def gradient(self) -> Tensor | None:
-        """The margin loss's gradient just inside the box, (N, ...), or None."""
-        return self.slope(self.inside, self.labels)
-
-    def slope(self, images: Tensor, labels: Tensor) -> Tensor | None:
-        """Differentiate the margin loss in the pixels."""
-        leaf = images.detach().requires_grad_()
-        try:
-            with torch.enable_grad():
-                # Not the leaf itself, which a model could not write into.
-                losses = margin_loss(self.model(leaf.clone()), labels)
-                (gradient,) = torch.autograd.grad(losses.sum(), leaf, allow_unused=True)
-        except (RuntimeError, NotImplementedError) as error:
-            self.no_gradient = str(error).splitlines()[0]
-            return None
-        return gradient
-
-    def rise(self, there: Tensor, here: Tensor) -> tuple[Tensor, Tensor]:
-        """Return how far the margin loss rises from here to there, as predicted and as it does."""
-        assert self.gradient is not None
-        predicted = (self.gradient.double() * (there.double() - here.double())).flatten(1).sum(1)
-        rises = [margin_loss(self.answers(x).double(), self.labels) for x in (there, here)]
-        return predicted, rises[0] - rises[1]
-
-    def of(self, hits: Tensor) -> str:
-        return f"{int(hits.sum())} of {len(hits)} examples"
-
-    def many(self, hits: Tensor) -> bool:
-        return bool(hits.any()) and int(hits.sum()) >= _MANY * len(hits)
 
 
 def training(model: nn.Module) -> Finding | None:
@@ -154,11 +90,11 @@ def training(model: nn.Module) -> Finding | None:
     )
 
 
-def _training(look: _Look) -> Finding | None:
+def _training(look: Look) -> Finding | None:
     return training(look.model)
 
 
-def _random(look: _Look) -> Finding | None:
+def _random(look: Look) -> Finding | None:
     # On images that are not the first pass's: the two must differ by nothing but chance.
     logits, again = look.logits, look.answers(look.images)
     scale = logits.abs().nan_to_num(0, 0, 0).amax(dim=1).clamp(min=1e-6)
@@ -174,7 +110,7 @@ def _random(look: _Look) -> Finding | None:
     )
 
 
-def _writes(look: _Look) -> Finding | None:
+def _writes(look: Look) -> Finding | None:
     if not look.writes:
         return None
     return Finding(
@@ -186,7 +122,7 @@ def _writes(look: _Look) -> Finding | None:
     )
 
 
-def _probabilities(look: _Look) -> Finding | None:
+def _probabilities(look: Look) -> Finding | None:
     wide = look.logits.double()
     within = ((wide >= 0) & (wide <= 1)).all()
     allowed = max(1e-3, torch.finfo(look.logits.dtype).eps / 2)
@@ -203,7 +139,7 @@ def _probabilities(look: _Look) -> Finding | None:
     )
 
 
-def _impossible(look: _Look) -> Finding | None:
+def _impossible(look: Look) -> Finding | None:
     hits = look.logits.isneginf().any(dim=1)
     if not hits.any():
         return None
@@ -216,7 +152,7 @@ def _impossible(look: _Look) -> Finding | None:
     )
 
 
-def _loss(look: _Look) -> Finding | None:
+def _loss(look: Look) -> Finding | None:
     """Judge the losses by their slopes in the logits: no pass through the model is needed."""
     flat, wrong = [], []
     for loss in look.losses:
@@ -258,123 +194,12 @@ def _slopes(loss: Loss, logits: Tensor, labels: Tensor) -> Tensor | None:
     return slopes
 
 
-def _gradient(look: _Look) -> Finding | None:
-    gradient = look.gradient
-    if gradient is None:
-        return _missing(look)
-    bad = ~gradient.isfinite().flatten(1).all(dim=1)
-    if bad.any():
-        return Finding(
-            "gradient not finite",
-            f"the gradient has infinities or NaN for {look.of(bad)}",
-            "attacks stop there, and these examples count as lost",
-            "look for a logarithm of 0, a division by 0 or an overflowing exponential",
-        )
-    flat = (gradient == 0).flatten(1).all(dim=1)
-    if look.many(flat):
-        return Finding(
-            "zero gradient",
-            f"the gradient in the pixels is zero for {look.of(flat)}",
-            "attacks that follow it stand still there, and the robust accuracy is too high",
-            "replace rounding and thresholds by smooth stand-ins in the backward pass (BPDA), or "
-            "try an attack without gradients",
-        )
-    return _at_bounds(look) or _prediction(look)
-
-
-def _missing(look: _Look) -> Finding:
-    integers = [
-        name or type(module).__name__
-        for name, module in look.model.named_modules()
-        if "quantized" in type(module).__module__
-    ]
-    layers = f" (quantised: {', '.join(integers[:3])})" if integers else ""
-    return Finding(
-        "no gradient",
-        f"the logits do not depend on the pixels by differentiable steps{layers}"
-        + (f": {look.no_gradient}" if look.no_gradient else ""),
-        "no attack that follows a gradient can run",
-        "attack the model before it was quantised and transfer, look for detach(), no_grad(), "
-        "argmax or NumPy, or use an attack that needs no gradient, such as square",
-    )
-
-
-def _at_bounds(look: _Look) -> Finding | None:
-    """Compare gradients at pixels of exactly 0 or 1 with those a float inside."""
-    some = slice(0, 8)
-    images, inside = look.images[some], look.gradient[some]  # type: ignore[index]
-    bound = ((images == 0) | (images == 1)) & (inside != 0)
-    if not bound.any():
-        return None
-    there = look.slope(images, look.labels[some])
-    if there is None:
-        return None
-    lost, elsewhere = there[bound] == 0, there[~bound & (inside != 0)] == 0
-    if lost.double().mean() < 0.9 or (len(elsewhere) and elsewhere.double().mean() > 0.5):
-        return None
-    return Finding(
-        "zero gradient at 0 and 1",
-        f"the gradient is zero at {int(lost.sum())} of {len(lost)} pixels that are exactly 0 or 1, "
-        "and not just inside",
-        "attacks that differentiate there never move these pixels",
-        "leave out a clamp in front of the model; the library differentiates just inside",
-        doubtful=False,
-    )
-
-
-def _prediction(look: _Look) -> Finding | None:
-    """Compare the loss's rise along the gradient with what the gradient predicts."""
-    gradient, inside = look.gradient, look.inside
-    assert gradient is not None
-    length = gradient.double().flatten(1).norm(dim=1)
-    scale = look.logits.double().nan_to_num(0, 0, 0).abs().amax(dim=1)
-    # So short that few kinks lie between, so long that rounding is a hundredth of the rise.
-    step = 300 * torch.finfo(inside.dtype).eps * scale / length
-    reach = _reach(look)
-    judged = (length > 0) & (step <= reach)
-    if not judged.any():
-        return None
-    view = (-1, *[1] * (inside.ndim - 1))
-    direction = gradient.double() / length.clamp(min=1e-300).view(view)
-    delta = direction * step.clamp(max=1).nan_to_num(0).view(view)
-    ends = [(inside.double() + sign * delta).clamp(0, 1).to(inside) for sign in (1, -1)]
-    hits = judged & _apart(*look.rise(*ends), 2)
-    if 2 * hits.sum() <= judged.sum():
-        return None
-    region = look.ball.within(look.images)
-    far = region.clip(region.step(look.images, gradient, look.ball.epsilon / 2))
-    hits &= _apart(*look.rise(far, look.images), 4)
-    if 2 * hits.sum() <= judged.sum():
-        return None
-    predicted, risen = (part[hits].median().item() for part in look.rise(*ends))
-    return Finding(
-        "misleading gradient",
-        f"for {look.of(hits)} the loss does not rise along the gradient as that predicts: by "
-        f"{risen:.3g} in place of {predicted:.3g} (medians)",
-        "attacks that follow it go astray, and the robust accuracy is too high",
-        "look for a backward pass of one's own, shuffling or an inverted sign; try an attack "
-        "without gradients",
-    )
-
-
-def _reach(look: _Look) -> float:
-    """Return the Euclidean length of a change as large as the ball allows."""
-    pixels = look.images[0].numel()
-    return look.ball.epsilon * (pixels**0.5 if look.ball.norm == "linf" else 1)
-
-
-def _apart(predicted: Tensor, risen: Tensor, factor: float) -> Tensor:
-    """Tell where a rise is not what was predicted, up to a factor."""
-    ratio = risen / predicted
-    return ~((ratio >= 1 / factor) & (ratio <= factor))
-
-
-_CHECKS: tuple[Callable[[_Look], Finding | None], ...] = (
+_CHECKS: tuple[Callable[[Look], Finding | None], ...] = (
     _training,
     _probabilities,
     _random,
     _impossible,
     _loss,
-    _gradient,
+    check_gradient,
     _writes,
 )

@@ -3,17 +3,22 @@
 import functools
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks import count_evaluations, describe, settings, takes
-from within_epsilon.checks import check_images
+from within_epsilon.attacks import (
+    count_evaluations,
+    describe,
+    in_turn,
+    settings,
+    stages_of,
+    takes,
+)
+from within_epsilon.checks import BadExampleError, check_images
 from within_epsilon.evaluation.examples import Batch
-from within_epsilon.evaluation.standin import BadExampleError, in_turn, stages_of
 from within_epsilon.reports.outcomes import MOST_STAGES
 from within_epsilon.runtime import device_of, untouched
 from within_epsilon.threat import Ball, check_ball
@@ -54,8 +59,7 @@ def judge(model: nn.Module, batch: Batch, ball: Ball, stages: Sequence[Attack]) 
     check_images(images)
     allowed = ball_at(ball, indices)
     try:
-        with given_copies(model) if writes(model, images) else nullcontext():
-            return Judged(*in_turn(model, images, labels, allowed, stages, indices=indices), {})
+        return Judged(*in_turn(model, images, labels, allowed, stages, indices=indices), {})
     except BadExampleError as error:
         if len(images) == 1:
             return _bad(batch, str(error))
@@ -87,31 +91,9 @@ def _bad(batch: Batch, reason: str) -> Judged:
     return Judged(batch.images, torch.full((n,), -2), dict.fromkeys(range(n), reason))
 
 
-@torch.no_grad()
-def writes(model: nn.Module, images: Tensor) -> bool:
-    """Tell whether the model writes into the images that it is given."""
-    given = images[:1].clone()
-    model(given)
-    return not torch.equal(given, images[:1])
-
-
-@contextmanager
-def given_copies(model: nn.Module) -> Iterator[None]:
-    """Give the model copies, for it writes into its images; every call costs a little more."""
-
-    def copy(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(part.clone() if isinstance(part, Tensor) else part for part in inputs)
-
-    handle = model.register_forward_pre_hook(copy)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
 def ball_at(ball: Ball, indices: Tensor) -> Ball:
     """Return the ball of the examples at these positions; a mask of each image follows them."""
-    return ball if getattr(ball, "mask", None) is None else ball[indices]  # type: ignore[index]
+    return ball[indices]
 
 
 def on_device(batch: Batch, model: nn.Module) -> Batch:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.attacks import Loss, noise_control, settings
-from within_epsilon.attacks.description import function_of
+from within_epsilon.attacks.core.registry import function_of
 from within_epsilon.evaluation.diagnosis import diagnose, training
 from within_epsilon.evaluation.examples import Batch, Examples
 from within_epsilon.evaluation.judging import Guarded, ball_at, judge, on_device

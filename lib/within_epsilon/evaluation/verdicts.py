@@ -5,9 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks import describe
+from within_epsilon.attacks import check_admitted, describe
 from within_epsilon.checks import check_images, check_logits, check_model
-from within_epsilon.evaluation.standin import check_admitted
 from within_epsilon.runtime import untouched
 from within_epsilon.threat import Ball
 from within_epsilon.wording import percent

@@ -17,7 +17,7 @@ from within_epsilon.threat import Ball
 def content(report: Any) -> dict[str, Any]:
     """Return the report as what JSON can hold."""
     parts = asdict(replace(report, ball=None))  # type: ignore[arg-type]
-    ball, mask = report.ball, getattr(report.ball, "mask", None)
+    ball, mask = report.ball, report.ball.mask
     parts["ball"] = {"norm": ball.norm, "epsilon": ball.epsilon}
     if mask is not None:
         packed = zlib.compress(np.packbits(mask.cpu().numpy()).tobytes())
@@ -32,7 +32,7 @@ def ball_from(norm: Any, epsilon: float, mask: tuple[list[int], str] | None = No
     shape, text = mask
     bits = np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8)
     pixels = np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape).astype(bool)
-    return Ball(norm, epsilon, mask=torch.from_numpy(pixels))  # type: ignore[call-arg]
+    return Ball(norm, epsilon, mask=torch.from_numpy(pixels))
 
 
 def identity_of(report: Any) -> str:

@@ -1,15 +1,23 @@
 """DeepFool: walk to the nearest border of the model's linear approximation, again and again."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.common import Aim, check_call, check_counts, per_pixel, score
-from within_epsilon.attacks.gradient import Callback
-from within_epsilon.attacks.linearise import dual_norm, nearest_rival
-from within_epsilon.attacks.minimal import Minimal, begin, bisect, check_norm
-from within_epsilon.geometry import steepest_rows
+from within_epsilon.attacks.core.linear import dual_norm, nearest_rival
+from within_epsilon.attacks.core.minimal import Minimal, begin, bisect
+from within_epsilon.attacks.core.objective import (
+    Callback,
+    Objective,
+    logits_of,
+    per_pixel,
+    steepest_ascent,
+)
+from within_epsilon.attacks.core.registry import attack
+from within_epsilon.checks import check_counts
+from within_epsilon.geometry import Norm, steepest_rows
 from within_epsilon.losses import margin_loss
 
 # Halvings of the way back from where the walk ended.
@@ -18,15 +26,20 @@ _HALVINGS = 10
 _NUDGE = 1e-4
 
 
+@attack("DeepFool", "minimal norm", norms=("l2", "linf"))
 def deepfool(
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
-    *,
     norm: Literal["l2", "linf"] = "l2",
+    *,
     steps: int = 50,
     overshoot: float = 0.02,
     rivals: int = 9,
+    targeted: bool = False,
+    mask: Tensor | None = None,
+    seed: int = 0,  # noqa: ARG001 - all attacks are called alike
+    indices: Tensor | Sequence[int] | None = None,  # noqa: ARG001
     callback: Callback | None = None,
 ) -> Minimal:
     r"""Look for the nearest adversarial images with DeepFool.
@@ -45,7 +58,7 @@ def deepfool(
     images : Tensor of shape (N, ...)
         Clean pixels in [0, 1].
     labels : Tensor of shape (N,), int64
-        The true classes.
+        The true classes, or the target classes if `targeted`.
     norm : {"l2", "linf"}
         How distance is measured.
     steps : int
@@ -54,6 +67,13 @@ def deepfool(
         eta: by which share of its length the sum of all steps is stretched, >= 0.
     rivals : int
         How many other classes to consider, the likeliest at every step: a gradient each.
+    targeted : bool
+        Look for images that the model takes for the labels: each step heads for the border
+        between the label and the likeliest other class.
+    mask : Tensor of shape (N, ...) or (1, ...), bool, optional
+        Which pixels may change; all by default.
+    seed, indices
+        Without effect: nothing here is random. All attacks take them.
     callback : callable, optional
         ``callback(step, images_adv, distances)`` at every point visited: the clean images
         as step 0, then 1, 2, ...; with the shortest distances so far.
@@ -86,13 +106,11 @@ def deepfool(
     Moosavi-Dezfooli, Fawzi, Frossard, "DeepFool: a Simple and Accurate Method to Fool Deep
     Neural Networks", CVPR 2016, Algorithm 2; equations 10 and 11 for other norms.
     """
-    images = check_call(model, images, labels, margin_loss)
-    check_norm(norm, "l2", "linf")
     check_counts(steps=steps, rivals=rivals)
     if overshoot < 0:
         raise ValueError(f"overshoot: expected a share >= 0, received {overshoot}")
-    aim = Aim(labels, margin_loss)
-    closest, rows = begin(model, images, aim, norm)
+    everyone = Objective(labels, margin_loss, targeted, mask=mask)
+    closest, rows = begin(model, images, everyone, norm)
     # Wide enough that half-precision pixels do not round short steps away.
     nudge = max(_NUDGE, torch.finfo(images.dtype).eps)
     position = images.clone()
@@ -102,18 +120,31 @@ def deepfool(
     for step in range(1, steps + 1):
         if not len(rows):
             break
-        here = position[rows]
-        _, gaps, uphill = nearest_rival(model, here, labels[rows], norm, rivals, inside=False)
+        here, objective = position[rows], everyone[rows]
+        gaps, uphill = _border(model, here, objective, norm, rivals)
         lengths = (gaps.abs() / dual_norm(uphill, norm) + nudge).clamp(max=here[0].numel())
         direction = steepest_rows(uphill.flatten(1).to(total), norm).view_as(here)
         total[rows] += direction * per_pixel(lengths, here)
         stretched = images[rows].to(total) + (1 + overshoot) * total[rows]
         position[rows] = images_adv = stretched.clamp_(0, 1).to(images)
-        _, reached = score(model, images_adv, aim[rows])
-        closest.offer(rows, images_adv, reached)
+        achieved = objective.achieved(logits_of(model, images_adv))
+        closest.offer(rows, images_adv, achieved)
         if callback is not None:
             callback(step, position.clone(), closest.distances.clone())
-        rows = rows[~reached]
+        rows = rows[~achieved]
     rows = closest.movable
-    bisect(model, closest, rows, closest.images_adv[rows], aim, _HALVINGS)
-    return closest.result()
+    bisect(model, closest, rows, closest.images_adv[rows], everyone, _HALVINGS)
+    return closest.result(model, everyone)
+
+
+def _border(
+    model: nn.Module, images: Tensor, objective: Objective, norm: Norm, rivals: int
+) -> tuple[Tensor, Tensor]:
+    """Return how far the nearest border is in logits, (N,), and the way to it, (N, ...)."""
+    if objective.targeted:
+        logits, uphill = steepest_ascent(model, images, objective)
+        return objective.losses(logits), uphill
+    _, gaps, uphill = nearest_rival(
+        model, images, objective.labels, norm, rivals, mask=objective.mask, inside=False
+    )
+    return gaps, uphill

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.common import Aim, Loss, check_call, score
-from within_epsilon.attacks.gradient import Callback
-from within_epsilon.checks import check_indices
+from within_epsilon.attacks.core.objective import Callback, Loss, Objective, logits_of
+from within_epsilon.attacks.core.registry import attack
+from within_epsilon.checks import check_counts, check_indices
+from within_epsilon.geometry import norm_of_rows
 from within_epsilon.losses import margin_loss
+from within_epsilon.region import Region
 from within_epsilon.runtime import example_generators
-from within_epsilon.threat import Ball, check_ball
+from within_epsilon.threat import Ball
 
 # Of 10,000 queries, those after which the squares' share of the image halves.
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -21,6 +23,7 @@ _TILES = 5
 _BLOCK = 100
 
 
+@attack("Square", "black box")
 def square(
     model: nn.Module,
     images: Tensor,
@@ -29,6 +32,7 @@ def square(
     *,
     queries: int = 5000,
     p_init: float = 0.8,
+    rescale_schedule: bool = True,
     targeted: bool = False,
     loss: Loss = margin_loss,
     seed: int = 0,
@@ -57,8 +61,10 @@ def square(
         Most forward passes spent on an example, >= 1. An example that fools the model
         is asked about no more.
     p_init : float
-        Share of the pixels in the first square, in (0, 1]. It shrinks on a schedule that
-        stretches with `queries`.
+        Share of the pixels in the first square, in (0, 1].
+    rescale_schedule : bool
+        Let squares shrink on a schedule that stretches with `queries`; else it is that of
+        10,000 queries, whatever their number.
     targeted : bool
         Lower the loss of the target instead of raising that of the true class.
     loss : callable
@@ -98,58 +104,51 @@ def square(
     Adversarial Attack via Random Search", ECCV 2020, Algorithms 1 to 3; schedule of
     section 5.
     """
-    check_ball(ball)
-    images = check_call(model, images, labels, loss)
-    if queries < 1:
-        raise ValueError(f"queries: expected at least 1, received {queries}")
+    check_counts(queries=queries)
     if not 0 < p_init <= 1:
         raise ValueError(f"p_init: expected a share in (0, 1], received {p_init}")
     grid = _as_grid(images)
-    draws = _Draws(example_generators(check_indices(indices, len(images)), seed), grid.shape[1])
-    aim = Aim(labels, loss, targeted=targeted)
-    best, losses = _start(ball, grid, draws), torch.empty(0)
-    standing = torch.arange(len(images), device=images.device)
-    for count in range(queries):
-        candidates = best[standing]
-        if count > 0:
-            share = p_init * _shrinkage(count / queries)
-            numbers = draws.next(standing).to(images.device)
-            candidates = _move(ball, grid[standing], candidates, share, numbers)
-        proposed, reached = score(model, candidates.view(-1, *images.shape[1:]), aim[standing])
-        losses = losses if count else proposed.clone()
-        better = reached | (aim.gains(proposed) > aim.gains(losses[standing]))
-        best[standing[better]] = candidates[better]
-        losses[standing[better]] = proposed[better]
+    generators = example_generators(check_indices(indices, len(images)), seed)
+    region, objective = (
+        ball.within(grid, _grid_mask(ball, images)),
+        Objective(labels, loss, targeted),
+    )
+    rows = torch.arange(len(images), device=images.device)
+    best = _start(region, generators)
+    present, losses = best.clone(), torch.full_like(best[:, 0, 0, 0], torch.nan)
+    for query in range(queries):
+        candidates = present
+        if query > 0:
+            if query % _BLOCK == 1:
+                # Many at a time: a call per example and query would cost more than the model.
+                numbers = _draw(
+                    [generators[row] for row in rows.tolist()], _BLOCK, 5 + grid.shape[1]
+                )
+            progress = query / queries if rescale_schedule else query / 10_000
+            draws = numbers[:, (query - 1) % _BLOCK].to(images.device)
+            candidates = _move(region, present, p_init * _shrinkage(progress), draws)
+        logits = logits_of(model, candidates.view(-1, *images.shape[1:]))
+        proposed, achieved = objective.losses(logits).to(losses), objective.achieved(logits)
+        rise = objective.sign * (proposed - losses[rows])
+        better = achieved | (rise > 0) | (query == 0)
+        present = torch.where(better[:, None, None, None], candidates, present)
+        losses[rows] = torch.where(better, proposed, losses[rows])
         if callback is not None:
-            callback(count, best.view_as(images).clone(), losses.clone())
-        standing = standing[~reached]
-        if not len(standing):
-            break
+            callback(query, best.index_copy(0, rows, present).view_as(images), losses.clone())
+        if achieved.any():
+            best[rows[achieved]] = present[achieved]
+            rows, present, region = rows[~achieved], present[~achieved], region[~achieved]
+            objective = objective[~achieved]
+            numbers = numbers[~achieved.cpu()] if query > 0 else torch.empty(0)
+            if not len(rows):
+                break
+    best[rows] = present
     return best.view_as(images)
 
 
-class _Draws:
-    """Uniform numbers in [0, 1), each example's from its own generator."""
-
-    def __init__(self, generators: Sequence[torch.Generator], channels: int) -> None:
-        self.generators = generators
-        self.used = 0
-        # A square takes four numbers for places, one for its orientation, a sign per channel.
-        self.block = torch.empty(len(generators), _BLOCK, 5 + channels)
-
-    def once(self, *shape: int) -> Tensor:
-        """Draw a tensor of that shape for every example, (N, ...)."""
-        return torch.stack([torch.rand(shape, generator=g) for g in self.generators])
-
-    def next(self, standing: Tensor) -> Tensor:
-        """Draw what one square takes, for the examples that stand, (M, 5 + C)."""
-        rows = standing.tolist()
-        if self.used % _BLOCK == 0:
-            # Many at a time: one call per example and query would cost more than the model.
-            for row in rows:
-                self.block[row].uniform_(generator=self.generators[row])
-        self.used += 1
-        return self.block[rows, (self.used - 1) % _BLOCK]
+def _draw(generators: Sequence[torch.Generator], *shape: int) -> Tensor:
+    """Draw uniform numbers in [0, 1), a tensor for every example, (M, ...)."""
+    return torch.stack([torch.rand(shape, generator=g) for g in generators])
 
 
 def _as_grid(images: Tensor) -> Tensor:
@@ -176,45 +175,47 @@ def _sides(share: float, height: int, width: int, least: int) -> tuple[int, int]
     return rows, columns
 
 
-def _start(ball: Ball, images: Tensor, draws: _Draws) -> Tensor:
+def _grid_mask(ball: Ball, images: Tensor) -> Tensor | None:
+    if ball.mask is None:
+        return None
+    return _as_grid(ball.mask.expand(len(ball.mask), *images.shape[1:]))
+
+
+def _start(region: Region, generators: Sequence[torch.Generator]) -> Tensor:
     """Return where the search begins: vertical stripes for linf, else a chessboard."""
+    images = region.images
     _, channels, height, width = images.shape
-    if ball.norm == "linf":
-        signs = _signs(draws.once(channels, 1, width)).to(images)
-        return ball.perturb(images, (ball.epsilon * signs).expand_as(images))
+    if region.norm == "linf":
+        signs = _signs(_draw(generators, channels, 1, width)).to(images)
+        return torch.where(signs > 0, region.upper, region.lower)
     tiles = min(_TILES, height), min(_TILES, width)
     tile = _bump(height // tiles[0], width // tiles[1])
-    board = torch.kron(_signs(draws.once(channels, *tiles)), tile)
+    board = torch.kron(_signs(_draw(generators, channels, *tiles)), tile)
     top, left = (height - board.shape[2]) // 2, (width - board.shape[3]) // 2
     delta = torch.zeros(images.shape)
     delta[:, :, top : top + board.shape[2], left : left + board.shape[3]] = board
-    lengths = ball.length(delta).view(-1, 1, 1, 1)
-    return ball.perturb(images, (delta * (ball.epsilon / lengths)).to(images.device))
+    lengths = norm_of_rows(delta.double().flatten(1), region.norm).view(-1, 1, 1, 1)
+    return region.perturb((delta * (region.epsilon / lengths)).to(images.device))
 
 
-def _move(ball: Ball, images: Tensor, present: Tensor, share: float, numbers: Tensor) -> Tensor:
+def _move(region: Region, present: Tensor, share: float, numbers: Tensor) -> Tensor:
     """Propose a neighbour of each present point."""
-    height, width = images.shape[2:]
+    height, width = present.shape[2:]
     # A hill beside a hollow takes two pixels.
-    sides = _sides(share, height, width, least=1 if ball.norm == "linf" else 2)
+    sides = _sides(share, height, width, least=1 if region.norm == "linf" else 2)
     places, signs = numbers[:, :5], _signs(numbers[:, 5:])[:, :, None, None]
-    if ball.norm == "linf":
-        return _flip(ball, images, present, sides, places, signs)
-    return _gather(ball, images, present, sides, places, signs)
+    if region.norm == "linf":
+        return _flip(region, present, sides, places, signs)
+    return _gather(region, present, sides, places, signs)
 
 
 def _flip(
-    ball: Ball,
-    images: Tensor,
-    present: Tensor,
-    sides: tuple[int, int],
-    places: Tensor,
-    signs: Tensor,
+    region: Region, present: Tensor, sides: tuple[int, int], places: Tensor, signs: Tensor
 ) -> Tensor:
     """Move all pixels of a square by epsilon, a channel in one direction (linf)."""
-    inside, *_ = _window(places[:, :2], sides, images)
+    inside, *_ = _window(places[:, :2], sides, present)
     for _ in range(2):
-        moved = ball.perturb(images, (ball.epsilon * signs).to(images).expand_as(images))
+        moved = torch.where(signs > 0, region.upper, region.lower)
         candidates = torch.where(inside, moved, present)
         same = (candidates == present).flatten(1).all(dim=1).view(-1, 1, 1, 1)
         if not same.any():
@@ -224,22 +225,17 @@ def _flip(
 
 
 def _gather(
-    ball: Ball,
-    images: Tensor,
-    present: Tensor,
-    sides: tuple[int, int],
-    places: Tensor,
-    signs: Tensor,
+    region: Region, present: Tensor, sides: tuple[int, int], places: Tensor, signs: Tensor
 ) -> Tensor:
     """Take a square's share of the budget to another, as a bump and its opposite (l2, l1)."""
-    order = 2 if ball.norm == "l2" else 1
-    delta = (present - images).to(torch.promote_types(images.dtype, torch.float32))
-    inside, rows, columns = _window(places[:, :2], sides, images)
-    emptied, *_ = _window(places[:, 2:4], sides, images)
+    order = 2 if region.norm == "l2" else 1
+    delta = (present - region.images).to(torch.promote_types(present.dtype, torch.float32))
+    inside, rows, columns = _window(places[:, :2], sides, present)
+    emptied, *_ = _window(places[:, 2:4], sides, present)
     # What the two squares hold, and each channel's part of what nobody uses.
     held = (delta.abs() ** order * (inside | emptied)).sum(dim=(2, 3), keepdim=True)
     total = (delta.abs() ** order).sum(dim=(1, 2, 3), keepdim=True)
-    unused = (ball.epsilon**order - total).clamp_(min=0) / delta.shape[1]
+    unused = (region.epsilon**order - total).clamp_(min=0) / delta.shape[1]
     budget = (held + unused) ** (1 / order)
     examples = torch.arange(len(delta), device=delta.device)[:, None, None]
     here = (examples, slice(None), rows[:, :, None], columns[:, None, :])
@@ -250,7 +246,7 @@ def _gather(
     chosen = signs.to(delta) * _unit(pattern, order) + _unit(chosen, order)
     delta = delta.masked_fill(emptied, 0.0)
     delta[here] = (_unit(chosen, order) * budget).movedim(1, -1)
-    return ball.perturb(images, delta)
+    return region.perturb(delta)
 
 
 def _window(

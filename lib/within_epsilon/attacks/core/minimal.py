@@ -1,12 +1,16 @@
 """What minimal-norm attacks share: what they return, and the closest of several finds."""
 
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.common import Aim, per_pixel, score
+from within_epsilon.attacks.core.objective import Objective, logits_of, per_pixel
+from within_epsilon.checks import check_labels
 from within_epsilon.geometry import Norm, double, norm_of_rows
+
+# How much further a find is carried that fools the model only from just inside [0, 1].
+_STRETCHES = (1.001, 1.01, 1.1, 1.5)
 
 
 class Minimal(NamedTuple):
@@ -51,7 +55,7 @@ class Closest:
         dtype = torch.promote_types(images.dtype, torch.float32)
         self.distances = torch.full((len(images),), torch.inf, dtype=dtype, device=images.device)
 
-    def offer(self, rows: Tensor, images_adv: Tensor, reached: Tensor) -> None:
+    def offer(self, rows: Tensor, images_adv: Tensor, achieved: Tensor) -> None:
         """Take one candidate for each of the examples `rows`, where it is adversarial and closer.
 
         Parameters
@@ -60,11 +64,11 @@ class Closest:
             Which examples.
         images_adv : Tensor of shape (M, ...)
             Pixels in [0, 1].
-        reached : Tensor of shape (M,), bool
+        achieved : Tensor of shape (M,), bool
             Whether the model was seen to be fooled by them.
         """
         distances = self.measure(rows, images_adv)
-        closer = reached & (distances < self.distances[rows])
+        closer = achieved & (distances < self.distances[rows])
         self.images_adv[rows[closer]] = images_adv[closer]
         self.distances[rows[closer]] = distances[closer]
 
@@ -87,12 +91,27 @@ class Closest:
         """The examples whose adversarial image is not the clean one, (M,), int64."""
         return (self.found & (self.distances > 0)).nonzero().squeeze(1)
 
-    def result(self) -> Minimal:
-        """Return what was kept."""
+    def result(self, model: nn.Module, objective: Objective) -> Minimal:
+        """Return what was kept, after making sure that the model is fooled by the very images.
+
+        What was seen to fool it from just inside [0, 1] may need to go a little further.
+        """
+        rows = self.movable
+        if not len(rows):
+            return Minimal(self.images_adv, self.distances)
+        found = self.images_adv[rows]
+        lost = ~objective[rows].achieved(logits_of(model, found))
+        rows, found = rows[lost], found[lost]
+        self.images_adv[rows], self.distances[rows] = self.images[rows], torch.inf
+        for stretch in _STRETCHES if len(rows) else ():
+            points = torch.lerp(self.images[rows], found, stretch).clamp_(0, 1)
+            self.offer(rows, points, objective[rows].achieved(logits_of(model, points)))
         return Minimal(self.images_adv, self.distances)
 
 
-def begin(model: nn.Module, images: Tensor, aim: Aim, norm: Norm) -> tuple[Closest, Tensor]:
+def begin(
+    model: nn.Module, images: Tensor, objective: Objective, norm: Norm
+) -> tuple[Closest, Tensor]:
     """Score the clean images; return where to keep finds, and who is still to be fooled.
 
     Returns
@@ -104,28 +123,20 @@ def begin(model: nn.Module, images: Tensor, aim: Aim, norm: Norm) -> tuple[Close
     """
     closest = Closest(images, norm)
     everyone = torch.arange(len(images), device=images.device)
-    _, reached = score(model, images, aim)
-    closest.offer(everyone, images, reached)
-    return closest, everyone[~reached]
-
-
-def check_norm(norm: str, *known: str) -> None:
-    """Require one of the norms that an attack knows.
-
-    Raises
-    ------
-    ValueError
-        If it is another.
-    """
-    if norm not in known:
-        raise ValueError(
-            f"norm: expected {' or '.join(known)}, received {norm!r}"
-            + ("; use attacks.fmn for other norms" if norm in get_args(Norm) else "")
-        )
+    logits = logits_of(model, images)
+    check_labels(objective.labels, *logits.shape)
+    achieved = objective.achieved(logits)
+    closest.offer(everyone, images, achieved)
+    return closest, everyone[~achieved]
 
 
 def bisect(
-    model: nn.Module, closest: Closest, rows: Tensor, images_adv: Tensor, aim: Aim, steps: int
+    model: nn.Module,
+    closest: Closest,
+    rows: Tensor,
+    images_adv: Tensor,
+    objective: Objective,
+    steps: int,
 ) -> None:
     """Halve the straight way from adversarial images back to the clean ones.
 
@@ -142,20 +153,20 @@ def bisect(
         Which examples.
     images_adv : Tensor of shape (M, ...)
         Where the ways begin: adversarial images.
-    aim : Aim
+    objective : Objective
         What the attack wants of all examples.
     steps : int
         Halvings, a forward pass each; what is left to gain halves with every one.
     """
     if not len(rows):
         return
-    clean, aim = closest.images[rows], aim[rows]
+    clean, objective = closest.images[rows], objective[rows]
     lower = torch.zeros_like(closest.distances[rows])
     upper = torch.ones_like(lower)
     for _ in range(steps):
         middle = (lower + upper) / 2
         point = torch.lerp(clean, images_adv, per_pixel(middle, clean).to(clean)).clamp_(0, 1)
-        _, reached = score(model, point, aim)
-        closest.offer(rows, point, reached)
-        upper = torch.where(reached, middle, upper)
-        lower = torch.where(reached, lower, middle)
+        achieved = objective.achieved(logits_of(model, point))
+        closest.offer(rows, point, achieved)
+        upper = torch.where(achieved, middle, upper)
+        lower = torch.where(achieved, lower, middle)

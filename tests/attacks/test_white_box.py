@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from within_epsilon.attacks import fgsm, fmn, input_gradient, pgd, random_noise, starting_points
-from within_epsilon.attacks.common import Aim, Worst, score
+from within_epsilon.attacks.core.objective import Objective, Strongest, logits_of
 from within_epsilon.data import digits
 from within_epsilon.losses import cross_entropy, margin_loss
 from within_epsilon.models import digits_classifier
@@ -198,19 +198,20 @@ def test_fooling_comes_before_loss():
     fooled = torch.tensor([0.30, 0.31, 0.0])
     unfooled = torch.tensor([0.9, 0.89, 0.89])  # of larger loss, nevertheless
     more = torch.tensor([0.30, 0.40, 0.0])
-    aim, worst = Aim(labels, cross_entropy), Worst(torch.zeros(2, 3))
+    objective, strongest = Objective(labels, cross_entropy), Strongest(torch.zeros(2, 3))
 
     def offer(*rows):
-        losses, reached = score(model, torch.stack(rows), aim)
-        worst.offer(torch.arange(2), torch.stack(rows), reached, losses)
+        logits = logits_of(model, torch.stack(rows))
+        losses, achieved = objective.losses(logits), objective.achieved(logits)
+        strongest.offer(torch.arange(2), torch.stack(rows), achieved, losses)
         return losses
 
     losses = offer(fooled, unfooled)
     assert losses[0] < losses[1]
     offer(unfooled, fooled)
-    assert torch.equal(worst.images_adv, torch.stack([fooled, fooled]))
+    assert torch.equal(strongest.images_adv, torch.stack([fooled, fooled]))
     offer(more, unfooled)
-    assert torch.equal(worst.images_adv, torch.stack([more, fooled]))
+    assert torch.equal(strongest.images_adv, torch.stack([more, fooled]))
 
 
 def test_more_restarts_fool_more():

@@ -1,14 +1,15 @@
-"""A boundary attack: along the decision boundary, knowing the decisions alone."""
+"""HopSkipJump: along the decision boundary, knowing the decisions alone."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.common import Aim, check_call, check_counts, per_pixel, score
-from within_epsilon.attacks.gradient import Callback
-from within_epsilon.attacks.minimal import Closest, Minimal, begin, bisect
-from within_epsilon.checks import check_images, check_indices
+from within_epsilon.attacks.core.minimal import Closest, Minimal, begin, bisect
+from within_epsilon.attacks.core.objective import Callback, Objective, logits_of, per_pixel
+from within_epsilon.attacks.core.registry import attack
+from within_epsilon.checks import check_counts, check_images, check_indices
 from within_epsilon.geometry import steepest_rows
 from within_epsilon.losses import margin_loss
 from within_epsilon.runtime import example_generators
@@ -21,23 +22,26 @@ _PROBE = 0.01
 _BLOCK, _PIXELS = 8, 2**22
 
 
-def boundary(
+@attack("HopSkipJump", "black box", norms=("l2",))
+def hop_skip_jump(
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
+    norm: Literal["l2"] = "l2",
     *,
     steps: int = 25,
     samples: int = 100,
     starts: Tensor | None = None,
     targeted: bool = False,
+    mask: Tensor | None = None,
     seed: int = 0,
     indices: Tensor | Sequence[int] | None = None,
     callback: Callback | None = None,
 ) -> Minimal:
     r"""Look for the nearest adversarial images (l2), asking for nothing but decisions.
 
-    This is HopSkipJump, the boundary attack that estimates the boundary's normal. From a
-    point on it, each step asks about random neighbours,
+    The attack walks along the boundary between the model's decisions, estimating its normal.
+    From a point on it, each step asks about random neighbours,
 
     .. math:: v = \sum_i (\varphi_i - \bar\varphi)\, u_i, \quad
               \varphi_i = \pm 1 \text{ as } x' + r u_i \text{ is adversarial or not,}
@@ -53,6 +57,8 @@ def boundary(
         Clean pixels in [0, 1].
     labels : Tensor of shape (N,), int64
         The true classes, or the target classes if `targeted`.
+    norm : {"l2"}
+        How distance is measured.
     steps : int
         Rounds, >= 1.
     samples : int
@@ -64,6 +70,8 @@ def boundary(
         noise.
     targeted : bool
         Look for images that the model takes for the labels; needs `starts`.
+    mask : Tensor of shape (N, ...) or (1, ...), bool, optional
+        Which pixels may change; all by default. Starts are the clean image elsewhere.
     seed : int
         Seed of the experiment.
     indices : Tensor or sequence of int, shape (N,), optional
@@ -97,7 +105,6 @@ def boundary(
     IEEE S&P 2020, Algorithms 1 and 2. It needs far fewer queries than the random walk of
     Brendel, Rauber, Bethge, "Decision-Based Adversarial Attacks", ICLR 2018.
     """
-    images = check_call(model, images, labels, margin_loss)
     check_counts(steps=steps, samples=samples)
     if starts is None and targeted:
         raise ValueError("starts: expected images of the targets, received none; noise is of none")
@@ -109,26 +116,26 @@ def boundary(
                 f"{tuple(starts.shape)}"
             )
     generators = example_generators(check_indices(indices, len(images)), seed)
-    aim = Aim(labels, margin_loss, targeted=targeted)
-    closest, rows = begin(model, images, aim, "l2")
-    _start(model, closest, rows, aim, starts, generators)
+    objective = Objective(labels, margin_loss, targeted, mask=mask)
+    closest, rows = begin(model, images, objective, norm)
+    _start(model, closest, rows, objective, starts, generators)
     rows = closest.movable
-    bisect(model, closest, rows, closest.images_adv[rows], aim, _HALVINGS)
+    bisect(model, closest, rows, closest.images_adv[rows], objective, _HALVINGS)
     for step in range(steps + 1):
         if step > 0 and len(rows):
             count = round(samples * step**0.5)
-            direction = _normal(model, closest, rows, aim, count, generators)
-            _leap(model, closest, rows, aim, direction, step)
+            direction = _normal(model, closest, rows, objective, count, generators)
+            _leap(model, closest, rows, objective, direction, step)
         if callback is not None:
             callback(step, closest.images_adv.clone(), closest.distances.clone())
-    return closest.result()
+    return closest.result(model, objective)
 
 
 def _start(
     model: nn.Module,
     closest: Closest,
     rows: Tensor,
-    aim: Aim,
+    objective: Objective,
     starts: Tensor | None,
     generators: Sequence[torch.Generator],
 ) -> None:
@@ -144,16 +151,19 @@ def _start(
             candidates = candidates.round() if attempt % 2 else candidates
         else:
             candidates = starts.to(closest.images)[rows]
-        _, reached = score(model, candidates, aim[rows])
-        closest.offer(rows, candidates, reached)
-        rows = rows[~reached]
+        mask = objective[rows].mask
+        if mask is not None:
+            candidates = torch.where(mask, candidates, closest.images[rows])
+        achieved = objective[rows].achieved(logits_of(model, candidates))
+        closest.offer(rows, candidates, achieved)
+        rows = rows[~achieved]
 
 
 def _normal(
     model: nn.Module,
     closest: Closest,
     rows: Tensor,
-    aim: Aim,
+    objective: Objective,
     count: int,
     generators: Sequence[torch.Generator],
 ) -> Tensor:
@@ -165,10 +175,13 @@ def _normal(
     chosen = [generators[row] for row in rows.tolist()]
     blocks = range(0, count, _BLOCK)
     for units in (part for _ in blocks for part in _directions(chosen, here).split(at_a_time)):
+        if objective.mask is not None:
+            units = units * objective[rows].mask
         points = (here + units * per_pixel(radii, here)).clamp_(0, 1).to(here)
         moves = points.to(radii) - here.to(radii)
-        _, reached = score(model, points.flatten(0, 1), aim[rows.repeat(len(units))])
-        signs = (2.0 * reached - 1).to(radii).view(len(units), len(rows))
+        logits = logits_of(model, points.flatten(0, 1))
+        achieved = objective[rows.repeat(len(units))].achieved(logits)
+        signs = (2.0 * achieved - 1).to(radii).view(len(units), len(rows))
         signed += (moves * signs.view(*signs.shape, *[1] * (here.ndim - 1))).sum(dim=0)
         plain += moves.sum(dim=0)
         votes += signs.sum(dim=0)
@@ -188,15 +201,20 @@ def _directions(generators: Sequence[torch.Generator], like: Tensor) -> Tensor:
 
 
 def _leap(
-    model: nn.Module, closest: Closest, rows: Tensor, aim: Aim, direction: Tensor, step: int
+    model: nn.Module,
+    closest: Closest,
+    rows: Tensor,
+    objective: Objective,
+    direction: Tensor,
+    step: int,
 ) -> None:
     """Leap into the adversarial region, less far until it is met, then walk back."""
     here, lengths = closest.images_adv[rows], closest.distances[rows] / step**0.5
     for _ in range(_LEAPS):
         points = (here + direction * per_pixel(lengths, here)).clamp_(0, 1).to(here)
-        _, reached = score(model, points, aim[rows])
-        bisect(model, closest, rows[reached], points[reached], aim, _HALVINGS)
-        rows, here, direction = rows[~reached], here[~reached], direction[~reached]
-        lengths = lengths[~reached] / 2
+        achieved = objective[rows].achieved(logits_of(model, points))
+        bisect(model, closest, rows[achieved], points[achieved], objective, _HALVINGS)
+        rows, here, direction = rows[~achieved], here[~achieved], direction[~achieved]
+        lengths = lengths[~achieved] / 2
         if not len(rows):
             return

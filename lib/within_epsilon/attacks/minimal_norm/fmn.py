@@ -1,29 +1,42 @@
 """FMN: a PGD whose ball breathes until it just reaches the decision boundary."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.common import Aim, check_call, check_counts, differentiate, score
-from within_epsilon.attacks.gradient import Callback
-from within_epsilon.attacks.linearise import dual_norm, free, nearest_rival
-from within_epsilon.attacks.minimal import Minimal, begin, check_norm
-from within_epsilon.geometry import Norm, double, norm_of_rows, project_rows_l1, project_rows_l2
+from within_epsilon.attacks.core.linear import dual_norm, movable, nearest_rival
+from within_epsilon.attacks.core.minimal import Minimal, begin
+from within_epsilon.attacks.core.objective import (
+    Callback,
+    Objective,
+    logits_of,
+    per_pixel,
+    steepest_ascent,
+)
+from within_epsilon.attacks.core.registry import attack
+from within_epsilon.checks import check_counts
+from within_epsilon.geometry import Norm, double, steepest_rows
 from within_epsilon.losses import margin_loss
+from within_epsilon.region import Region
 
 
+@attack("FMN", "minimal norm")
 def fmn(
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
+    norm: Norm = "l2",
     *,
-    norm: Norm,
     steps: int = 100,
     step_size: float = 1.0,
     gamma: float = 0.05,
     rivals: int = 10,
     targeted: bool = False,
+    mask: Tensor | None = None,
+    seed: int = 0,  # noqa: ARG001 - all attacks are called alike
+    indices: Tensor | Sequence[int] | None = None,  # noqa: ARG001
     callback: Callback | None = None,
 ) -> Minimal:
     r"""Look for the nearest adversarial images with the fast minimum-norm attack.
@@ -57,6 +70,10 @@ def fmn(
         How many of the likeliest other classes the first step chooses among: a gradient each.
     targeted : bool
         Look for images that the model takes for the labels.
+    mask : Tensor of shape (N, ...) or (1, ...), bool, optional
+        Which pixels may change; all by default.
+    seed, indices
+        Without effect: nothing here is random. All attacks take them.
     callback : callable, optional
         ``callback(step, images_adv, distances)`` at every point visited: the clean images
         as step 0, then 1 ... steps; with the shortest distances so far.
@@ -88,64 +105,50 @@ def fmn(
     Pintor, Roli, Brendel, Biggio, "Fast Minimum-norm Adversarial Attacks through Adaptive Norm
     Constraints", NeurIPS 2021, Algorithm 1.
     """
-    images = check_call(model, images, labels, margin_loss)
-    check_norm(norm, "linf", "l2", "l1")
     check_counts(steps=steps, rivals=rivals)
     if step_size <= 0 or not 0 < gamma < 1:
         raise ValueError(
             f"step_size, gamma: expected step_size > 0 and gamma in (0, 1), received "
             f"{step_size} and {gamma}"
         )
-    everyone = Aim(labels, margin_loss, targeted=targeted)
+    everyone = Objective(labels, margin_loss, targeted, mask=mask)
     closest, rows = begin(model, images, everyone, norm)
-    clean, aim = images[rows], everyone[rows]
+    clean, objective = images[rows], everyone[rows]
     images_adv, radii = clean, torch.full_like(closest.distances[rows], torch.inf)
     for step in range(steps if len(rows) else 0):
         share = (1 + math.cos(math.pi * step / steps)) / 2
         if step == 0 and not targeted:
             # Set out for the class that is nearest, which need not be the second likeliest.
-            logits, losses, uphill = nearest_rival(model, images_adv, aim.labels, norm, rivals)
+            logits, gaps, uphill = nearest_rival(
+                model, images_adv, objective.labels, norm, rivals, mask=objective.mask
+            )
         else:
-            logits, losses, gradient = differentiate(model, images_adv, aim)
-            uphill = free(-gradient if targeted else gradient, images_adv)
-        reached, found = aim.reached(logits), closest.found[rows]
-        closest.offer(rows, images_adv, reached)
+            logits, uphill = steepest_ascent(model, images_adv, objective)
+            gaps, uphill = objective.losses(logits), movable(uphill, images_adv)
+        achieved, found = objective.achieved(logits), closest.found[rows]
+        closest.offer(rows, images_adv, achieved)
         if callback is not None:
             callback(step, closest.visit(rows, images_adv), closest.distances.clone())
-        estimate = closest.measure(rows, images_adv) + losses.abs() / dual_norm(uphill, norm)
-        breath = gamma * (0.02 + 0.98 * share)
-        shrunk = torch.minimum(radii * (1 - breath), closest.distances[rows])
-        grown = torch.where(found, radii, estimate) * (1 + breath)
-        radii = torch.where(reached, shrunk, grown).clamp(max=_widest(norm, clean))
+        estimate = closest.measure(rows, images_adv) + gaps.abs() / dual_norm(uphill, norm)
+        swing = gamma * (0.02 + 0.98 * share)
+        shrunk = torch.minimum(radii * (1 - swing), closest.distances[rows])
+        grown = torch.where(found, radii, estimate) * (1 + swing)
+        radii = torch.where(achieved, shrunk, grown).clamp(max=_widest(norm, clean))
         length = step_size * (0.01 + 0.99 * share)
-        images_adv = _step(clean, images_adv, uphill, length, radii, norm)
+        # A step of length 1 would wipe out all that was found in a much smaller l2 ball.
+        lengths = length * radii if norm == "l2" else torch.full_like(radii, length)
+        direction = steepest_rows(double(uphill).flatten(1), "l2").view_as(uphill)
+        stride = direction * per_pixel(double(lengths), direction)
+        delta = double(images_adv) - double(clean) + stride
+        images_adv = Region(clean, norm, radii, objective.mask).perturb(delta)
     if len(rows):
-        closest.offer(rows, images_adv, score(model, images_adv, aim)[1])
+        closest.offer(rows, images_adv, objective.achieved(logits_of(model, images_adv)))
     if callback is not None:
         callback(steps, closest.visit(rows, images_adv), closest.distances.clone())
-    return closest.result()
+    return closest.result(model, everyone)
 
 
 def _widest(norm: Norm, images: Tensor) -> float:
     """Return the norm of the largest change that [0, 1] allows."""
     pixels = images[:1].numel()
     return {"linf": 1.0, "l2": math.sqrt(pixels), "l1": float(pixels)}[norm]
-
-
-def _step(
-    images: Tensor, images_adv: Tensor, uphill: Tensor, length: float, radii: Tensor, norm: Norm
-) -> Tensor:
-    """Move uphill, then back into each example's own ball and [0, 1]."""
-    clean, slopes = double(images).flatten(1), double(uphill).flatten(1)
-    wide = double(radii).unsqueeze(1)
-    slopes /= norm_of_rows(slopes, "l2").clamp_(min=torch.finfo(slopes.dtype).tiny).unsqueeze(1)
-    # A step of length 1 would wipe out all that was found in a much smaller ball.
-    delta = double(images_adv).flatten(1) - clean + slopes * length * (wide if norm == "l2" else 1)
-    if norm == "linf":
-        delta = delta.clamp(-wide, wide)
-    else:
-        # Measured in units of its radius, every ball is the unit ball.
-        wide = wide.clamp(min=torch.finfo(wide.dtype).tiny)
-        project = project_rows_l2 if norm == "l2" else project_rows_l1
-        delta = project(delta / wide, 1.0) * wide
-    return (clean + delta).clamp_(0, 1).view_as(images).to(images)

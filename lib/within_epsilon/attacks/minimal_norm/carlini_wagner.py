@@ -1,11 +1,15 @@
 """Carlini and Wagner's l2 attack: distance and misclassification in one smooth objective."""
 
+from collections.abc import Sequence
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.common import Aim, check_call, check_counts, differentiate, per_pixel
-from within_epsilon.attacks.gradient import Callback
-from within_epsilon.attacks.minimal import Minimal, begin
+from within_epsilon.attacks.core.minimal import Minimal, begin
+from within_epsilon.attacks.core.objective import Callback, Objective, per_pixel, steepest_ascent
+from within_epsilon.attacks.core.registry import attack
+from within_epsilon.checks import check_counts
 from within_epsilon.losses import margin_loss
 
 # The constant grows by this factor until it suffices.
@@ -17,10 +21,12 @@ _EDGE = 1e-3
 _LANDING = 0.25
 
 
+@attack("Carlini and Wagner", "minimal norm", norms=("l2",))
 def carlini_wagner(
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
+    norm: Literal["l2"] = "l2",
     *,
     steps: int = 1000,
     binary_search_steps: int = 9,
@@ -28,6 +34,9 @@ def carlini_wagner(
     confidence: float = 0.0,
     initial_constant: float = 1e-3,
     targeted: bool = False,
+    mask: Tensor | None = None,
+    seed: int = 0,  # noqa: ARG001 - all attacks are called alike
+    indices: Tensor | Sequence[int] | None = None,  # noqa: ARG001
     callback: Callback | None = None,
 ) -> Minimal:
     r"""Look for the nearest adversarial images (l2) with the attack of Carlini and Wagner.
@@ -48,6 +57,8 @@ def carlini_wagner(
         Clean pixels in [0, 1].
     labels : Tensor of shape (N,), int64
         The true classes, or the target classes if `targeted`.
+    norm : {"l2"}
+        How distance is measured.
     steps : int
         Adam's steps for each constant, >= 1.
     binary_search_steps : int
@@ -61,6 +72,10 @@ def carlini_wagner(
         The first c; ten times as much until an example is fooled.
     targeted : bool
         Look for images that the model takes for the labels.
+    mask : Tensor of shape (N, ...) or (1, ...), bool, optional
+        Which pixels may change; all by default.
+    seed, indices
+        Without effect: nothing here is random. All attacks take them.
     callback : callable, optional
         ``callback(step, images_adv, distances)`` at every point visited, counted from 0
         through all constants, with the shortest distances so far.
@@ -91,35 +106,35 @@ def carlini_wagner(
     Carlini, Wagner, "Towards Evaluating the Robustness of Neural Networks", IEEE S&P 2017,
     section V (f_6, change of variables) and VI-A.
     """
-    images = check_call(model, images, labels, margin_loss)
     check_counts(steps=steps, binary_search_steps=binary_search_steps)
     for name, number in (("step_size", step_size), ("initial_constant", initial_constant)):
         if number <= 0:
             raise ValueError(f"{name}: expected a number > 0, received {number}")
     if confidence < 0:
         raise ValueError(f"confidence: expected a margin >= 0, received {confidence}")
-    aim = Aim(labels, margin_loss, targeted=targeted)
-    closest, rows = begin(model, images, aim, "l2")
+    everyone = Objective(labels, margin_loss, targeted, mask=mask)
+    closest, rows = begin(model, images, everyone, norm)
     if not len(rows):
-        return closest.result()
+        return closest.result(model, everyone)
+    objective = everyone[rows]
     lower = torch.zeros_like(closest.distances[rows])
     upper = torch.full_like(lower, torch.inf)
     constants = torch.full_like(lower, initial_constant)
     for search in range(binary_search_steps):
-        run = _Run(images[rows], constants)
+        run = _Run(images[rows], constants, objective.mask)
         fooled = torch.zeros_like(rows, dtype=torch.bool)
         for step in range(steps):
             length = step_size * min(1.0, (1 - step / steps) / _LANDING)
-            reached = run.advance(model, aim[rows], confidence, length)
-            closest.offer(rows, run.visited, reached)
-            fooled |= reached
+            achieved = run.advance(model, objective, confidence, length)
+            closest.offer(rows, run.visited, achieved)
+            fooled |= achieved
             if callback is not None:
                 here = closest.visit(rows, run.visited)
                 callback(search * steps + step, here, closest.distances.clone())
         upper = torch.where(fooled, constants, upper)
         lower = torch.where(fooled, lower, constants)
         constants = torch.where(upper.isfinite(), (lower + upper) / 2, _GROWTH * constants)
-    return closest.result()
+    return closest.result(model, everyone)
 
 
 class _Run:
@@ -131,24 +146,28 @@ class _Run:
         The pixels that were last scored.
     """
 
-    def __init__(self, images: Tensor, constants: Tensor) -> None:
-        self.images, self.visited = images, images
+    def __init__(self, images: Tensor, constants: Tensor, mask: Tensor | None) -> None:
+        self.images, self.visited, self.mask = images, images, mask
         self.constants = per_pixel(constants, images)
         inner = images.to(constants).clamp(_EDGE, 1 - _EDGE)
         self.w = torch.atanh(2 * inner - 1)
         self.optimizer = torch.optim.Adam([self.w])
 
-    def advance(self, model: nn.Module, aim: Aim, confidence: float, length: float) -> Tensor:
+    def advance(
+        self, model: nn.Module, objective: Objective, confidence: float, length: float
+    ) -> Tensor:
         """Score the present point, then take a step of that length; return who is fooled, (N,)."""
         tanh = torch.tanh(self.w)
         self.visited = ((tanh + 1) / 2).clamp(0, 1).to(self.images)
-        logits, losses, gradient = differentiate(model, self.visited, aim)
-        gains = aim.gains(losses)
+        if self.mask is not None:
+            self.visited = torch.where(self.mask, self.visited, self.images)
+        logits, uphill = steepest_ascent(model, self.visited, objective)
+        gaps = objective.values(logits)
         # The hinge pulls only on those that do not fool the model by enough.
-        pull = per_pixel(gains < confidence, gradient) * aim.gains(gradient).to(self.w)
+        pull = per_pixel(gaps < confidence, uphill) * uphill.to(self.w)
         slope = 2 * (self.visited - self.images).to(self.w) - self.constants * pull
         # The chain rule through pixels = (tanh w + 1) / 2.
         self.w.grad = slope * (1 - tanh**2) / 2
         self.optimizer.param_groups[0]["lr"] = length
         self.optimizer.step()
-        return aim.reached(logits) & (gains >= confidence)
+        return objective.achieved(logits) & (gaps >= confidence)

@@ -3,13 +3,15 @@
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.common import Loss, check_call, check_counts, input_gradient, per_pixel
-from within_epsilon.attacks.gradient import Callback
+from within_epsilon.attacks.core.objective import Callback, Loss, input_gradient, per_pixel
+from within_epsilon.attacks.core.registry import attack
+from within_epsilon.checks import check_counts
 from within_epsilon.losses import margin_loss
 from within_epsilon.runtime import example_generators
-from within_epsilon.threat import Ball, check_ball
+from within_epsilon.threat import Ball
 
 
+@attack("universal perturbation", "universal")
 def universal_perturbation(
     model: nn.Module,
     images: Tensor,
@@ -89,8 +91,8 @@ def universal_perturbation(
     Shafahi, Najibi, Xu, Dickerson, Davis, Goldstein, "Universal Adversarial Training", AAAI
     2020, Algorithm 2 and equation 4.
     """
-    check_ball(ball)
-    images = check_call(model, images, labels, loss)
+    if ball.mask is not None and len(ball.mask) > 1:
+        raise ValueError("mask: expected one for all images, for there is one perturbation")
     check_counts(epochs=epochs, batch_size=batch_size)
     if step_size is None:
         step_size = ball.epsilon / 2

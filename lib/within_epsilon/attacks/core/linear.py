@@ -1,12 +1,12 @@
 """The model taken for linear: how far away the borders of its classes would be."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.common import per_pixel, stuck
-from within_epsilon.checks import check_finite_gradient, check_logits
+from within_epsilon.attacks.core.objective import differentiate, forward, per_pixel
 from within_epsilon.geometry import Norm, double, norm_of_rows
 
 
@@ -17,6 +17,7 @@ def nearest_rival(
     norm: Norm,
     rivals: int,
     *,
+    mask: Tensor | None = None,
     inside: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:
     r"""Find the class whose border with the label's would be nearest, were the model linear.
@@ -36,6 +37,8 @@ def nearest_rival(
         How distance is measured.
     rivals : int
         How many classes to consider, those of the largest logits: a gradient each.
+    mask : Tensor of shape (N, ...) or (1, ...), bool, optional
+        Which pixels may change.
     inside : bool
         Leave out of the gradients what points out of [0, 1].
 
@@ -48,7 +51,7 @@ def nearest_rival(
     uphill : Tensor of shape (N, ...)
         The gap's gradient.
     """
-    logits, _, borders = _linearise(model, images, labels, norm, rivals, inside=inside)
+    logits, _, borders = _linearise(model, images, labels, norm, rivals, mask, inside)
     chosen, uphill, nearest = next(borders)
     for gap, slope, distances in borders:
         closer = distances < nearest
@@ -73,55 +76,63 @@ def nearest_first(
     Tensor of shape (N, R), int64
         Classes; R is `rivals`, or K - 1 if there are no more.
     """
-    _, ranking, borders = _linearise(model, images, labels, norm, rivals, inside=True)
+    _, ranking, borders = _linearise(model, images, labels, norm, rivals, None, inside=True)
     distances = torch.stack([distance for _, _, distance in borders], dim=1)
     return ranking.gather(1, distances.argsort(dim=1, stable=True))
 
 
+def likeliest_others(logits: Tensor, labels: Tensor) -> Tensor:
+    """Order the classes by their logits, the largest first and the label last, (N, K)."""
+    # An impossible class, minus infinity, comes before the label all the same.
+    possible = logits.clamp(min=torch.finfo(logits.dtype).min)
+    return possible.scatter(1, labels.unsqueeze(1), -torch.inf).argsort(dim=1, descending=True)
+
+
 def _linearise(
-    model: nn.Module, images: Tensor, labels: Tensor, norm: Norm, rivals: int, *, inside: bool
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    norm: Norm,
+    rivals: int,
+    mask: Tensor | None,
+    inside: bool,
 ) -> tuple[Tensor, Tensor, Iterator[tuple[Tensor, Tensor, Tensor]]]:
     """Return logits, the likeliest other classes, (N, R), and what the model is like at each.
 
     That is, one class after the other: by how much its logit exceeds the label's, (N,), the
     gradient of this gap, (N, ...), and the distance at which it would vanish, (N,).
     """
-    images = images.detach()
+    with eagerly():
+        pixels, logits = forward(model, images)
+    number = min(rivals, logits.shape[1] - 1)
+    ranking = likeliest_others(logits.detach(), labels)[:, :number]
     with torch.enable_grad():
-        pixels = images.clone().requires_grad_()
-        logits = check_logits(model(pixels), len(images))
-        others = logits.detach().scatter(1, labels.unsqueeze(1), -torch.inf)
-        ranking = others.argsort(dim=1, descending=True)[:, : min(rivals, logits.shape[1] - 1)]
         gaps = (logits.gather(1, ranking) - logits.gather(1, labels.unsqueeze(1))).unbind(dim=1)
 
     def borders() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         for rank, gap in enumerate(gaps):
-            slope = _slope(gap, pixels, more=rank + 1 < len(gaps))
-            slope = free(slope, images) if inside else slope
+            again = rank + 1 < number
+            slope = differentiate(gap, pixels, torch.ones_like(gap), again=again)
+            slope = slope if mask is None else slope * mask
+            slope = movable(slope, images) if inside else slope
             yield gap.detach(), slope, gap.detach().abs() / dual_norm(slope, norm)
 
     return logits.detach(), ranking, borders()
 
 
-def _slope(values: Tensor, images: Tensor, *, more: bool) -> Tensor:
-    """Differentiate one value per example in its pixels; keep the graph if more are to come."""
-    gradient = None
-    if values.requires_grad:
-        ones = torch.ones_like(values)
-        (gradient,) = torch.autograd.grad(
-            values, images, ones, retain_graph=more, allow_unused=True
-        )
-    if gradient is None:
-        raise ValueError(
-            "model: expected logits that depend on the pixels, received some without gradient in "
-            "them; look for inference_mode() around the attack, and for detach(), no_grad(), "
-            "argmax or NumPy in the model, or use an attack that needs no gradient"
-        )
-    check_finite_gradient(gradient)
-    return gradient
+def eagerly() -> AbstractContextManager[object]:
+    """Run compiled models uncompiled: they free what a second gradient needs."""
+    # Known since torch 2.6; before, compiled models keep what they have.
+    stance = getattr(torch.compiler, "set_stance", None)
+    return nullcontext() if stance is None else stance("force_eager")
 
 
-def free(gradient: Tensor, images_adv: Tensor) -> Tensor:
+def stuck(images: Tensor, uphill: Tensor) -> Tensor:
+    """Tell which pixels cannot move uphill, being 0 or 1 already, (N, ...)."""
+    return torch.where(uphill < 0, images, 1 - images) <= 0
+
+
+def movable(gradient: Tensor, images_adv: Tensor) -> Tensor:
     """Set to zero what points out of [0, 1] at a pixel that is at its edge already.
 
     What remains is the steepest direction of those that can be taken. Half of a digit's

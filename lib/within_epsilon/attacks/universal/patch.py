@@ -1,21 +1,20 @@
 """Adversarial patches: a small picture that fools a model wherever it is pasted."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from within_epsilon.attacks.common import Loss, check_call, check_counts, input_gradient
-from within_epsilon.checks import check_images
+from within_epsilon.attacks.core.objective import Callback, Loss, input_gradient
+from within_epsilon.attacks.core.registry import attack
+from within_epsilon.checks import check_counts, check_images
 from within_epsilon.losses import cross_entropy
 from within_epsilon.runtime import example_generators
 
-# (step, patch, losses), called at every step.
-PatchCallback = Callable[[int, Tensor, Tensor], None]
 
-
+@attack("adversarial patch", "universal", norms=())
 def adversarial_patch(
     model: nn.Module,
     images: Tensor,
@@ -30,7 +29,7 @@ def adversarial_patch(
     targeted: bool = False,
     loss: Loss = cross_entropy,
     seed: int = 0,
-    callback: PatchCallback | None = None,
+    callback: Callback | None = None,
 ) -> Tensor:
     r"""Train a patch that fools the model wherever it is pasted, on whatever image.
 
@@ -90,7 +89,6 @@ def adversarial_patch(
     Athalye, Engstrom, Ilyas, Kwok, "Synthesizing Robust Adversarial Examples", ICML 2018:
     the expectation over transformations.
     """
-    images = check_call(model, images, labels, loss)
     check_counts(size=size, epochs=epochs, batch_size=batch_size)
     if step_size <= 0:
         raise ValueError(f"step_size: expected a length > 0, received {step_size}")
@@ -161,7 +159,7 @@ def apply_patch(
             f"for {tuple(images.shape)}"
         )
     _check_fit(images, patch.shape[1], patch.shape[2], max_angle, scales)
-    return _paste(images, patch, generators, max_angle, scales)
+    return _paste(images, patch, generators, max_angle, scales).clamp(0, 1)
 
 
 def _check_fit(
@@ -191,7 +189,8 @@ def _paste(
     max_angle: float,
     scales: tuple[float, float],
 ) -> Tensor:
-    """Paste without checks; differentiable in the patch."""
+    """Paste without checks; linear in the patch, so interpolation may leave [0, 1] by rounding."""
+    # No clamp: where it acts it has no gradient, and pixels at 0 and 1 would never move again.
     wide = torch.promote_types(images.dtype, torch.float32)
     draws = torch.stack([torch.rand(4, generator=g) for g in generators]).to(images.device, wide)
     angle = (2 * draws[:, 0] - 1) * math.radians(max_angle)
@@ -214,4 +213,4 @@ def _paste(
     grid = torch.stack([across, along], dim=3)
     many = patch.to(wide).expand(len(images), *patch.shape)
     shown = F.grid_sample(many, grid, padding_mode="border", align_corners=False)
-    return torch.where(covered, shown.clamp(0, 1).to(images), images)
+    return torch.where(covered, shown.to(images), images)

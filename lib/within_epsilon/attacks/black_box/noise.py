@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.checks import check_images, check_indices
-from within_epsilon.runtime import in_turn
+from within_epsilon.runtime import streams
 from within_epsilon.threat import Ball, check_ball
 
 
@@ -40,7 +40,7 @@ def random_noise(
     """
     check_images(images)
     check_ball(ball)
-    generators = in_turn(check_indices(indices, len(images)), seed)
+    generators = streams(check_indices(indices, len(images)), seed)
     return ball.perturb(images, ball.random(images, generators, boundary=True))
 
 
@@ -77,7 +77,7 @@ def starting_points(
     Tensor of shape (N, ...)
         Images within ball and [0, 1].
     """
-    generators = in_turn(check_indices(indices, len(images)), seed, restart)
+    generators = streams(check_indices(indices, len(images)), seed, restart)
     delta = ball.random(images, generators, shortened=ball.norm != "linf")
     return ball.perturb(images, delta)
 

@@ -1,0 +1,1 @@
+"""The machinery that attacks share; a reader begins with `objective`."""

@@ -1,0 +1,262 @@
+"""The attacks by name: how they are marked, guarded, called and described."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, ParamSpec, TypeVar
+
+from torch import Tensor, nn
+
+from within_epsilon.checks import check_images, check_labels, check_model, warn_if_training
+from within_epsilon.geometry import Norm
+from within_epsilon.losses import cross_entropy, margin
+from within_epsilon.runtime import untouched
+from within_epsilon.threat import Ball, check_ball
+from within_epsilon.wording import radius
+
+Kind = Literal["white box", "minimal norm", "black box", "universal", "ensemble"]
+Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the library knows of an attack.
+
+    Parameters
+    ----------
+    name : str
+        What reports and tables call it.
+    kind : str
+        The folder that it stands in, or "ensemble".
+    norms : tuple of str
+        The norms that it takes.
+    function : callable
+        The attack itself.
+    stages : callable, optional
+        Of an ensemble: ``stages(ball, **settings)`` returns its attacks, in order.
+    """
+
+    name: str
+    kind: Kind
+    norms: tuple[str, ...]
+    function: Callable[..., Any]
+    stages: Callable[..., tuple[Callable[..., Tensor], ...]] | None = None
+
+
+REGISTRY: dict[str, Entry] = {}
+
+
+def attack(
+    name: str,
+    kind: Kind,
+    norms: tuple[Norm | Literal["l0"], ...] = ("linf", "l2", "l1"),
+    stages: Callable[..., tuple[Callable[..., Tensor], ...]] | None = None,
+) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
+    """Mark a function as an attack: put it into the registry, and guard what it is given.
+
+    The function is called with checked arguments and images detached, inside
+    `runtime.untouched`: whatever it or the model does, buffers, modes and global random
+    states are afterwards what they were.
+
+    Parameters
+    ----------
+    name, kind, norms, stages
+        See `Entry`.
+
+    Returns
+    -------
+    callable
+        The decorator.
+    """
+
+    def mark(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def guarded(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+            call = signature.bind(*args, **kwargs)
+            call.apply_defaults()
+            given = call.arguments
+            _check_arguments(given, norms)
+            warn_if_training(given["model"], stacklevel=3)
+            given["images"] = given["images"].detach()
+            with untouched(given["model"], given.get("seed", 0)):
+                return function(*call.args, **call.kwargs)
+
+        key = function.__name__
+        REGISTRY[key] = Entry(name, kind, norms, guarded, stages)
+        return guarded
+
+    return mark
+
+
+def _check_arguments(given: Mapping[str, Any], norms: tuple[str, ...]) -> None:
+    check_model(given["model"])
+    check_images(given["images"])
+    check_labels(given["labels"], len(given["images"]))
+    if "ball" in given:
+        check_ball(given["ball"])
+    if "norm" in given and given["norm"] not in norms:
+        raise ValueError(f"norm: expected {' or '.join(norms)}, received {given['norm']!r}")
+    loss = given.get("loss", cross_entropy)
+    if not callable(loss):
+        raise TypeError(f"loss: expected a function such as losses.dlr, received {loss!r}")
+    if loss is margin:
+        raise ValueError(
+            "loss: expected a loss for the attack to raise, received margin, which falls "
+            "as the attack succeeds; use losses.margin_loss"
+        )
+
+
+def entry_of(attack: Callable[..., Any]) -> Entry | None:
+    """Return what the registry knows of an attack or a `functools.partial` of one."""
+    function = function_of(attack)
+    entry = REGISTRY.get(getattr(function, "__name__", ""))
+    return entry if entry is not None and entry.function is function else None
+
+
+def stages_of(attack: Callable[..., Tensor], ball: object) -> tuple[Callable[..., Tensor], ...]:
+    """Return the attacks of an ensemble, in order; any other attack alone.
+
+    Parameters
+    ----------
+    attack : callable
+        A function or a `functools.partial` of one.
+    ball : Ball
+        The threat model, on which the choice may depend.
+    """
+    entry = entry_of(attack)
+    if entry is None or entry.stages is None:
+        return (attack,)
+    accepted = inspect.signature(entry.stages).parameters
+    return entry.stages(ball, **{k: v for k, v in settings(attack).items() if k in accepted})
+
+
+def settings(attack: Callable[..., Any]) -> dict[str, Any]:
+    """Return the attack's optional arguments with their values, partial's included.
+
+    Parameters
+    ----------
+    attack : callable
+        A function or a `functools.partial` of one.
+
+    Returns
+    -------
+    dict
+        Argument name to value.
+    """
+    attack = attack.search if isinstance(attack, WithinBall) else attack
+    parameters = inspect.signature(attack).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def takes(attack: Callable[..., Any], name: str) -> bool:
+    """Tell whether an attack can be called with a keyword argument of that name."""
+    parameters = inspect.signature(attack).parameters
+    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def function_of(attack: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what an attack calls in the end: itself, unless it is a partial or `WithinBall`."""
+    while isinstance(attack, functools.partial | WithinBall):
+        attack = attack.search if isinstance(attack, WithinBall) else attack.func
+    return attack
+
+
+@dataclass(frozen=True)
+class WithinBall:
+    """A minimal-norm attack, to be called like those that take a ball.
+
+    It fools whom the search fools within the ball; what lies further away is brought back.
+
+    Parameters
+    ----------
+    search : callable
+        Such as `attacks.fmn` or ``functools.partial(fmn, steps=50)``.
+    """
+
+    search: Callable[..., Any]
+
+    def __call__(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        ball: Ball,
+        *,
+        indices: Tensor | Sequence[int] | None = None,
+    ) -> Tensor:
+        """Return adversarial images of the same shape, within ball and [0, 1]."""
+        found = self.search(model, images, labels, ball.norm, mask=ball.mask, indices=indices)
+        return ball.within(images).clip(found.images_adv)
+
+
+# Said whatever their value, in this order; all other settings where they are not the default.
+_ALWAYS = ("targets", "steps", "binary_search_steps", "queries", "samples")
+_NEVER = ("indices", "callback", "norm", "seed")
+_VERSIONS = {"fast": "fast ensemble", "standard": "AutoAttack, standard version"}
+
+
+def name_of(attack: Callable[..., Any]) -> str:
+    """Return what reports call an attack, without its settings."""
+    entry, function = entry_of(attack), function_of(attack)
+    name = str(getattr(function, "__name__", type(function).__name__))
+    return entry.name if entry else name.replace("_", " ")
+
+
+def describe(attack: Callable[..., Any]) -> str:
+    """Name an attack and the settings that decide how strong it is.
+
+    Parameters
+    ----------
+    attack : callable
+        A function or a `functools.partial` of one.
+
+    Returns
+    -------
+    str
+        Such as "PGD, 40 steps, 5 restarts": the number of steps, queries and the like, and
+        every other setting that differs from the function's default, but for the seed.
+    """
+    entry, function = entry_of(attack), function_of(attack)
+    values, defaults = settings(attack), settings(function)
+    words = [name_of(attack)]
+    if entry is not None and entry.stages is not None:
+        names = ", ".join(map(name_of, stages_of(attack, Ball("linf", 0.0))))
+        words = [f"{_VERSIONS.get(values.pop('version', ''), entry.name)} ({names})"]
+    for key in _ALWAYS:
+        if isinstance(values.get(key), int):
+            words.append(_count(values[key], key.replace("_", " ").removesuffix("s")))
+    for key, value in values.items():
+        same = value is defaults.get(key) or _equal(value, defaults.get(key))
+        if key not in (*_ALWAYS, *_NEVER) and not same:
+            words.append(_phrase(key, value))
+    return ", ".join(words)
+
+
+def _phrase(key: str, value: Any) -> str:
+    if key == "restarts":
+        return _count(value, "restart")
+    if key == "random_start" and value is False:
+        return "clean start"
+    if isinstance(value, bool):
+        return key.replace("_", " ") if value else f"no {key.replace('_', ' ')}"
+    if callable(value):
+        return str(getattr(function_of(value), "__name__", value)).replace("_", " ")
+    if isinstance(value, Tensor):
+        return f"{key.replace('_', ' ')} given"
+    number = radius(value) if isinstance(value, float) else str(value)
+    return f"{key.replace('_', ' ')} {number}"
+
+
+def _equal(one: Any, other: Any) -> bool:
+    plain = (bool, int, float, str, tuple, type(None))
+    return isinstance(one, plain) and isinstance(other, plain) and one == other
+
+
+def _count(number: int, noun: str) -> str:
+    if noun == "querie":
+        noun = "query" if number == 1 else "querie"
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

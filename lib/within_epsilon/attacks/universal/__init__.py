@@ -1,0 +1,1 @@
+"""One change for many images: a perturbation, or a patch to paste."""

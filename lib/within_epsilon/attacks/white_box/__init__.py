@@ -1,0 +1,1 @@
+"""Attacks within a ball that follow the model's gradient."""

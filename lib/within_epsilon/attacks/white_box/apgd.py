@@ -1,0 +1,204 @@
+"""APGD, the PGD that chooses its own step size."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from within_epsilon.attacks.core.objective import (
+    Callback,
+    Loss,
+    Objective,
+    Strongest,
+    Visit,
+    logits_of,
+    steepest_ascent,
+    whole_batch,
+)
+from within_epsilon.attacks.core.registry import attack
+from within_epsilon.attacks.white_box.apgd_steps import Run, begin, dense_step, sparse_step
+from within_epsilon.checks import check_counts, check_indices
+from within_epsilon.losses import cross_entropy
+from within_epsilon.runtime import streams
+from within_epsilon.threat import Ball
+
+# Where l1 runs begin: (radius in units of epsilon, share of the steps).
+_WIDER = ((3, 0.3), (2, 0.3))
+
+
+@attack("APGD", "white box")
+def apgd(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    ball: Ball,
+    *,
+    steps: int = 100,
+    restarts: int = 1,
+    early_stop: bool = False,
+    targeted: bool = False,
+    loss: Loss = cross_entropy,
+    seed: int = 0,
+    indices: Tensor | Sequence[int] | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    r"""Attack with Auto-PGD: momentum, and a step size halved where progress stalls.
+
+    .. math:: z = \Pi\bigl(x_t + \eta_t\, d_t\bigr), \quad
+              x_{t+1} = \Pi\bigl(x_t + \alpha (z - x_t) + (1 - \alpha)(x_t - x_{t-1})\bigr)
+
+    with d_t the steepest direction as in `pgd` and alpha = 0.75. The step size eta starts
+    at 2 epsilon. At checkpoints it is halved, and the run goes back to its best point, if
+    fewer than 3 of 4 steps have raised the loss, or if none has raised its maximum since
+    the last checkpoint and the step size was not halved there.
+
+    For l1, steps have no momentum and move few pixels: a fifth of them at first, then 1.5
+    times fewer than the best point so far has changed. The first 30% of the steps are
+    spent in a ball of three times the radius, the next 30% in one of twice the radius.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Takes images in [0, 1], returns logits (N, K).
+    images : Tensor of shape (N, ...)
+        Clean pixels in [0, 1].
+    labels : Tensor of shape (N,), int64
+        The true classes, or the target classes if `targeted`.
+    ball : Ball
+        The threat model.
+    steps : int
+        Gradients that each run spends on an example, >= 1.
+    restarts : int
+        Independent runs from random points of the ball, >= 1.
+    early_stop : bool
+        Spend nothing more on an example once it fools the model; what is returned for
+        it is then the first such point and not the one of the largest loss.
+    targeted : bool
+        Descend the loss of the target instead of ascending that of the true class.
+    loss : callable
+        (logits, labels) -> (N,), for the attack to raise: `cross_entropy`, `dlr` or
+        `margin_loss`.
+    seed : int
+        Seed of the experiment.
+    indices : Tensor or sequence of int, shape (N,), optional
+        Positions in the data set, which key the randomness; 0 ... N - 1 by default.
+    callback : callable, optional
+        ``callback(step, images_adv, losses)`` at every point visited, as in `pgd`. Examples
+        that have stopped early repeat their last point; those of l1 may lie outside the
+        ball during the first 60% of the steps.
+
+    Returns
+    -------
+    Tensor of shape (N, ...)
+        Adversarial images within ball and [0, 1], detached: of all points visited, one
+        that fools the model if there is any, then the one of the largest loss (smallest,
+        if targeted). A heuristic: a lower bound on the worst loss.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If images, labels, logits or gradient are unusable (see `checks`), or steps or
+        restarts not positive.
+
+    Notes
+    -----
+    Deviations from the papers. Starts are uniform in the ball. For l2, projecting onto
+    ball and pixel range is that of `Ball.perturb`; for l1 it is exact, as in the paper.
+    An l1 step passes over pixels that are stuck at 0 or 1.
+
+    References
+    ----------
+    Croce, Hein, "Reliable Evaluation of Adversarial Robustness with an Ensemble of
+    Diverse Parameter-free Attacks", ICML 2020, Algorithm 1. l1: Croce, Hein, "Mind the
+    Box: l1-APGD for Sparse Adversarial Attacks on Image Classifiers", ICML 2021, in the
+    form that starts from wider balls.
+    """
+    check_counts(steps=steps, restarts=restarts)
+    strongest, objective = Strongest(images), Objective(labels, loss, targeted)
+    visit = None if callback is None else whole_batch(callback, images)
+    positions = torch.as_tensor(check_indices(indices, len(images)))
+    for restart in range(restarts):
+        rows = torch.arange(len(images), device=images.device)
+        rows = rows[~strongest.achieved] if early_stop else rows
+        draws = streams(positions[rows.cpu()], seed, restart)
+        some = images[rows], ball[rows], objective[rows], strongest, rows, draws
+        run_apgd(model, *some, steps=steps, early_stop=early_stop, visit=visit)
+    return strongest.images_adv
+
+
+def run_apgd(
+    model: nn.Module,
+    images: Tensor,
+    ball: Ball,
+    objective: Objective,
+    strongest: Strongest,
+    rows: Tensor,
+    draws: Iterator[torch.Generator],
+    *,
+    steps: int,
+    early_stop: bool,
+    visit: Visit | None = None,
+) -> None:
+    """Climb once, from a random point.
+
+    Parameters
+    ----------
+    images, ball, objective : Tensor of shape (M, ...), Ball, Objective
+        The examples to attack, `rows` of the batch.
+    strongest : Strongest
+        Is offered every point visited in the ball.
+    rows : Tensor of shape (M,), int64
+        Their places in the batch.
+    draws : iterator of torch.Generator
+        One for each of them.
+    steps : int
+        Gradients to spend on an example.
+    early_stop : bool
+        Let examples go as soon as they achieve the objective.
+    visit : callable, optional
+        Is told of every point visited.
+    """
+    if not len(rows):
+        return
+    shares = _WIDER if ball.norm == "l1" else ()
+    radii = [(factor * ball.epsilon, int(share * steps)) for factor, share in shares]
+    radii = [(radius, number) for radius, number in radii if number > 0]
+    radii.append((ball.epsilon, steps - sum(number for _, number in radii)))
+    widest, done = replace(ball, epsilon=radii[0][0]), 0
+    points = widest.perturb(images, widest.random(images, draws))
+    for radius, number in radii:
+        region, final = replace(ball, epsilon=radius).within(images), done + number == steps
+        step_in = sparse_step if ball.norm == "l1" else dense_step
+        run, wanted = begin(region, points, rows), objective
+        for step in range(number):
+            logits, uphill = steepest_ascent(model, run.points, wanted)
+            achieved = _report(
+                run, wanted, logits, strongest if final else None, visit, done + step
+            )
+            run = run.arrive(wanted.values(logits), uphill)
+            if early_stop and final and achieved.any():
+                run = Run(*(part[~achieved] for part in run))
+                region, wanted = region[~achieved], wanted[~achieved]
+                if not len(run.rows):
+                    return
+            run = step_in(run, region, step, number)
+        points, done = run.best, done + number
+    _report(run, wanted, logits_of(model, run.points), strongest, visit, steps)
+
+
+def _report(
+    run: Run,
+    objective: Objective,
+    logits: Tensor,
+    strongest: Strongest | None,
+    visit: Visit | None,
+    step: int,
+) -> Tensor:
+    """Offer the present points, tell the callback; return who has achieved the aim, (M,)."""
+    losses, achieved = objective.losses(logits), objective.achieved(logits)
+    if strongest is not None:
+        strongest.offer(run.rows, run.points, achieved, objective.sign * losses)
+    if visit is not None:
+        visit(step, run.rows, run.points, losses)
+    return achieved

@@ -1,0 +1,65 @@
+"""FGSM: one step, as long as the ball is wide."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from within_epsilon.attacks.core.objective import Loss, Objective, steepest_ascent
+from within_epsilon.attacks.core.registry import attack
+from within_epsilon.losses import cross_entropy
+from within_epsilon.threat import Ball
+
+
+@attack("FGSM", "white box")
+def fgsm(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    ball: Ball,
+    *,
+    targeted: bool = False,
+    loss: Loss = cross_entropy,
+    seed: int = 0,  # noqa: ARG001 - all attacks are called alike
+    indices: Tensor | Sequence[int] | None = None,  # noqa: ARG001
+) -> Tensor:
+    r"""Attack with the fast gradient sign method: one step, as long as the ball is wide.
+
+    .. math:: x' = \mathrm{clip}_{[0, 1]}\bigl(x + \epsilon\, d\bigr), \quad
+              d = \arg\max_{\|d\| \le 1} \langle \nabla_x \ell(h(x), y), d \rangle
+
+    Parameters
+    ----------
+    model : nn.Module
+        Takes images in [0, 1], returns logits (N, K).
+    images : Tensor of shape (N, ...)
+        Clean pixels in [0, 1].
+    labels : Tensor of shape (N,), int64
+        The true classes, or the target classes if `targeted`.
+    ball : Ball
+        The threat model. For linf, d is the gradient's sign, as in the paper. For l1 the
+        step moves the steepest pixels, each as far as [0, 1] lets it.
+    targeted : bool
+        Descend the loss of the target instead of ascending that of the true class.
+    loss : callable
+        (logits, labels) -> (N,), for the attack to raise.
+    seed, indices
+        Without effect: nothing here is random. All attacks take them.
+
+    Returns
+    -------
+    Tensor of shape (N, ...)
+        Adversarial images within ball and [0, 1], detached. A heuristic: a lower bound
+        on the worst loss.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If images, labels, logits or gradient are unusable; see `checks`.
+
+    References
+    ----------
+    Goodfellow, Shlens, Szegedy, "Explaining and Harnessing Adversarial Examples", ICLR
+    2015, section 4. l2 and l1 are the same step by another norm.
+    """
+    _, uphill = steepest_ascent(model, images, Objective(labels, loss, targeted))
+    return ball.within(images).step(images, uphill, ball.epsilon)
