@@ -19,7 +19,7 @@ from within_epsilon.evaluation import (
     verdict,
     wilson_interval,
 )
-from within_epsilon.evaluation.batches import Batches
+from within_epsilon.evaluation.examples import Examples
 from within_epsilon.losses import margin_loss
 from within_epsilon.models import Classifier, digits_classifier
 from within_epsilon.threat import Ball
@@ -52,7 +52,10 @@ def test_accuracy_counts():
 @pytest.mark.parametrize("batch_size", [1, 4, 256])
 def test_robust_accuracy_counts(attack, batch_size):
     report = robust_accuracy(Threshold().eval(), examples(), attack, BALL, batch_size=batch_size)
-    assert report == RobustReport(0.8, 0.4, BALL, describe(attack), 10)
+    assert (report.clean, report.robust, report.n) == (8, 4, 10)
+    assert (report.clean_accuracy, report.robust_accuracy) == (0.8, 0.4)
+    assert (report.ball, report.attack) == (BALL, describe(attack))
+    assert report.outcomes == "++aaaa++--"
 
 
 def test_every_kind_of_data_gives_the_same_report():
@@ -197,10 +200,10 @@ def test_a_batch_of_no_size_is_refused():
 
 def test_the_progress_bar_gets_the_number_of_batches_where_there_is_one():
     images, labels = examples()
-    assert len(Batches((images, labels), 4)) == 3
-    assert len(Batches(DataLoader(TensorDataset(images, labels), batch_size=4), 1)) == 3
+    assert len(Examples((images, labels), 4)) == 3
+    assert len(Examples(DataLoader(TensorDataset(images, labels), batch_size=4))) == 3
     with pytest.raises(TypeError):
-        len(Batches(((images, labels) for _ in range(2)), 4))
+        len(Examples(((images, labels) for _ in range(2)), 4))
 
 
 def test_data_without_examples_is_refused():
