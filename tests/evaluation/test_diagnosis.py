@@ -1,7 +1,9 @@
-"""Every warning about a doubtful evaluation: it fires where it should, and only there."""
+"""Every finding about a doubtful evaluation: it is made where it should be, and only there."""
 
+import re
 import warnings
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,12 +16,14 @@ from within_epsilon.attacks import (
     fgsm,
     noise_control,
     pgd,
+    square,
 )
 from within_epsilon.data import digits
-from within_epsilon.evaluation import DoubtfulEvaluationWarning, robust_accuracy
-from within_epsilon.losses import margin_loss
-from within_epsilon.models import digits_classifier
+from within_epsilon.evaluation import DoubtfulEvaluationWarning, diagnose, robust_accuracy
+from within_epsilon.losses import cross_entropy, margin_loss
+from within_epsilon.models import digits_classifier, mlp, small_cnn
 from within_epsilon.threat import Ball
+from within_epsilon.training import fit
 
 BALL = Ball("linf", 0.1)
 TEST = digits().test
@@ -29,11 +33,10 @@ EXAMPLES = TEST.images[:100], TEST.labels[:100]
 class Changed(nn.Module):
     """The digits network behind something that changes pixels or logits."""
 
-    def __init__(self, before=None, after=None):
+    def __init__(self, before=None, after=None, network=None):
         super().__init__()
-        self.network = digits_classifier()
+        self.network = network or digits_classifier().eval()
         self.before, self.after = before or nn.Identity(), after or nn.Identity()
-        self.eval()
 
     def forward(self, images):
         return self.after(self.network(self.before(images)))
@@ -57,35 +60,95 @@ class Reversed(torch.autograd.Function):
         return -gradient
 
 
+class Shuffled(torch.autograd.Function):
+    """The identity, with the pixels of its gradient in another order."""
+
+    @staticmethod
+    def forward(context, images):
+        return images.clone()
+
+    @staticmethod
+    def backward(context, gradient):
+        order = torch.randperm(gradient[0].numel(), generator=torch.Generator().manual_seed(0))
+        return gradient.flatten(1)[:, order].view_as(gradient)
+
+
 def noisy(images):
     return images + 0.2 * torch.rand_like(images)
 
 
+def coarse(images):
+    return (images * 16).round() / 16
+
+
+def minus_infinity(logits):
+    return torch.cat((logits, torch.full_like(logits[:, :1], -torch.inf)), dim=1)
+
+
+def falling(logits, labels):
+    return -cross_entropy(logits, labels)
+
+
+def batch_norm():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, 10)).eval()
+    network[1].train()
+    return Changed(before=nn.Identity(), after=nn.Identity(), network=network)
+
+
+def quantised():
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that quantisation moves elsewhere
+        return torch.ao.quantization.quantize_dynamic(mlp(64, 10).eval(), {nn.Linear})
+
+
 SHORT = partial(pgd, steps=1, step_size=1e-4, random_start=False)
-FLAT = "the gradient in the pixels is zero for 64 of the first 64 attacked examples"
+SQUARE = partial(square, queries=100)
+# Model, attack, and the names of what is found, with the evidence of the first.
 DOUBTFUL = {
-    "probabilities": (Changed(after=nn.Softmax(dim=1)), fgsm, ["return the logits"]),
-    "probabilities, coarse": (
+    "softmax": (Changed(after=nn.Softmax(dim=1)), fgsm, "probabilities", "sum to 1"),
+    "sigmoids": (Changed(after=nn.Sigmoid()), fgsm, "probabilities", "as after sigmoids"),
+    "softmax, coarse": (
         nn.Sequential(
             Does(lambda x: x.bfloat16()), digits_classifier().bfloat16(), nn.Softmax(1)
         ).eval(),
         noise_control,
-        ["return the logits"],
+        "probabilities",
+        "sum to 1",
     ),
-    "random": (Changed(before=Does(noisy)), fgsm, ["differ for 64 of the first 64.*average"]),
-    "detached": (Changed(before=Does(torch.detach)), noise_control, ["no usable gradient.*detach"]),
-    "flat": (
-        Changed(before=Does(lambda images: (images * 16).round() / 16)),
+    "random": (Changed(before=Does(noisy)), fgsm, "randomness", "64 of 64"),
+    "one submodule": (batch_norm(), fgsm, "train mode", r"network\.1 \(BatchNorm1d\)"),
+    "detached": (Changed(before=Does(torch.detach)), SQUARE, "no gradient", ""),
+    "quantised": (quantised(), SQUARE, "no gradient", "quantised: "),
+    "zero": (Changed(before=Does(coarse)), fgsm, "zero gradient", "64 of 64"),
+    "saturated": (
+        Changed(after=Does(lambda logits: 1e3 * logits)),
         fgsm,
-        [FLAT + ".*margin_loss"],
+        "flat loss",
+        "of 64 examples, which are",
     ),
-    "saturated": (Changed(after=Does(lambda logits: 1e6 * logits)), fgsm, [FLAT]),
-    "weak": (digits_classifier(), SHORT, [r"FGSM\) fools \d+ of the first 64.*only 0.*more steps"]),
-    "falling": (
-        Changed(before=Does(Reversed.apply)),
-        pgd,
-        ["^the loss fell.* in 64 of 64 runs.*step_size"],
+    "wrong sign": (
+        digits_classifier(),
+        partial(pgd, loss=falling),
+        "loss of the wrong sign",
+        "64 of 64",
     ),
+    "weak": (digits_classifier(), SHORT, "FGSM is better", r"fools \d+ of 63 .* only 0"),
+    "reversed": (Changed(before=Does(Reversed.apply)), pgd, "misleading gradient", "64 of 64"),
+    "climbing down": (Changed(before=Does(Reversed.apply)), pgd, "falling loss", "63 of 63"),
+    "shuffled": (Changed(before=Does(Shuffled.apply)), pgd, "misleading gradient", "of 64 examples"),
+    "shuffled, Square": (
+        Changed(before=Does(Shuffled.apply)),
+        partial(autoattack, steps=6, targets=2, queries=300),
+        "gradient-free attack finds more",
+        "Square",
+    ),
+}
+HARMLESS = {
+    "clamp": (Changed(before=Does(lambda x: x.clamp(0, 1))), "zero gradient at 0 and 1"),
+    "in place": (Changed(before=Does(lambda x: 2 * x.mul_(0.5))), "in-place writes"),
+    "impossible": (Changed(after=Does(minus_infinity)), "impossible classes"),
 }
 
 
@@ -97,14 +160,58 @@ def warnings_of(model, attack, examples=EXAMPLES, ball=BALL, **options):
     return [str(warning.message) for warning in caught]
 
 
-@pytest.mark.parametrize(("model", "attack", "patterns"), DOUBTFUL.values(), ids=DOUBTFUL)
-def test_what_only_looks_robust_is_warned_about_once(model, attack, patterns):
-    with pytest.warns(DoubtfulEvaluationWarning) as caught:
-        robust_accuracy(model, EXAMPLES, attack, BALL)
-    assert len({str(warning.message) for warning in caught}) == len(caught)
-    for pattern in patterns:
-        with pytest.warns(DoubtfulEvaluationWarning, match=pattern):
-            robust_accuracy(model, EXAMPLES, attack, BALL)
+@pytest.mark.parametrize("batch_size", [30, 256])
+@pytest.mark.parametrize("what", DOUBTFUL)
+def test_what_only_looks_robust_is_found_and_warned_of_once(what, batch_size):
+    model, attack, name, evidence = DOUBTFUL[what]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        report = robust_accuracy(model, EXAMPLES, attack, BALL, batch_size=batch_size)
+    (finding,) = [finding for finding in report.findings if finding.name == name]
+    assert re.search(evidence, finding.evidence)
+    assert finding.doubtful
+    said = [str(warning.message) for warning in caught if warning.filename == __file__]
+    assert said.count(str(finding)) == 1
+    assert name in str(report)
+
+
+@pytest.mark.parametrize("what", HARMLESS)
+def test_what_is_harmless_for_the_library_is_a_note_and_changes_nothing(what):
+    def own(model, images, labels, ball):
+        return pgd(model, images, labels, ball)
+
+    model, name = HARMLESS[what]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = robust_accuracy(model, EXAMPLES, pgd, BALL)
+    assert [(finding.name, finding.doubtful) for finding in report.findings] == [(name, False)]
+    assert report.outcomes == robust_accuracy(digits_classifier(), EXAMPLES, pgd, BALL).outcomes
+    if what == "impossible":
+        return
+    with pytest.warns(DoubtfulEvaluationWarning, match=name):
+        robust_accuracy(model, EXAMPLES, own, BALL)
+
+
+def test_diagnose_alone_returns_findings_and_leaves_all_as_it_was():
+    model = Changed(before=Does(lambda x: 2 * x.mul_(0.5)), after=nn.Softmax(dim=1))
+    images, state = TEST.images[:20].clone(), torch.get_rng_state()
+    found = diagnose(model, images, TEST.labels[:20], BALL)
+    assert [finding.name for finding in found] == ["probabilities", "in-place writes"]
+    assert all(finding.evidence and finding.meaning and finding.remedy for finding in found)
+    assert torch.equal(images, TEST.images[:20])
+    assert torch.equal(state, torch.get_rng_state())
+    assert diagnose(digits_classifier(), images, TEST.labels[:20], BALL) == []
+
+
+def test_a_gradient_that_overflows_is_found():
+    class Sharp(nn.Module):
+        def forward(self, images):
+            logits = images.flatten(1)[:, :2]
+            return logits + 0 * (images.flatten(1).sum(dim=1, keepdim=True) - 1).abs().sqrt()
+
+    images = torch.tensor([[0.2, 0.3, 0.3], [0.2, 0.4, 0.4]])  # the root's slope at 0
+    (finding,) = diagnose(Sharp(), images, torch.ones(2, dtype=torch.int64), BALL)
+    assert finding.name == "gradient not finite"
 
 
 @pytest.mark.parametrize("ball", [BALL, Ball("l2", 0.5), Ball("l1", 2.0), Ball("linf", 0)], ids=str)
@@ -126,24 +233,66 @@ def test_an_honest_model_gets_no_warning(attack, ball, batch_size):
     assert warnings_of(digits_classifier(), attack, ball=ball, batch_size=batch_size) == []
 
 
-@pytest.mark.parametrize(("model", "attack", "patterns"), DOUBTFUL.values(), ids=DOUBTFUL)
-def test_warnings_do_not_depend_on_batches_and_can_be_switched_off(model, attack, patterns):
-    found = {}
-    for batch_size in (11, 64, 256):
-        torch.manual_seed(0)
-        found[batch_size] = warnings_of(model, attack, batch_size=batch_size)
-    assert found[11] == found[64] == found[256] != []
-    assert warnings_of(model, attack, diagnose=False) == []
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kind", ["linear", "two classes", "trained against PGD"])
+def test_honest_models_of_other_kinds_get_no_warning(kind, seed):
+    torch.manual_seed(seed)
+    train, labels = digits().train, TEST.labels[:100]
+    if kind == "trained against PGD":
+        model = small_cnn()
+        optimiser = torch.optim.Adam(model.parameters(), 3e-3)
+        for rows in [*torch.randperm(len(train)).split(64)] * 4:
+            images, answers = train[rows]
+            images = pgd(model.eval(), images, answers, Ball("linf", 0.2), steps=3)
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(model(images), answers).backward()
+            optimiser.step()
+    else:
+        classes = 2 if kind == "two classes" else 10
+        model = mlp(64, *([16] if kind == "two classes" else []), classes)
+        data = SimpleNamespace(images=train.images, labels=train.labels % classes)
+        fit(model, data, epochs=4, batch_size=32, step_size=0.1, progress=False)
+        labels = labels % classes
+    quick = partial(autoattack, steps=5, targets=2, queries=50)
+    for attack in (pgd, quick):
+        assert warnings_of(model.eval(), attack, (TEST.images[:100], labels)) == []
 
 
-def test_an_attack_that_leaves_the_model_in_train_mode_is_warned_about():
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.DataParallel(digits_classifier().eval()),
+        torch.compile(digits_classifier(), backend="eager"),
+        digits_classifier().train(),  # where nothing asks for the mode
+    ],
+    ids=["DataParallel", "compiled", "train mode without effect"],
+)
+def test_wrapped_models_get_no_warning(model):
+    assert warnings_of(model, pgd) == []
+
+
+def test_doubts_can_be_switched_off_but_for_the_mode():
+    model = Changed(after=nn.Softmax(dim=1))
+    assert warnings_of(model, fgsm, diagnose=False) == []
+    assert "train mode" in "".join(warnings_of(batch_norm(), fgsm, diagnose=False))
+
+
+def test_what_an_attack_does_to_the_model_is_put_back_before_it_is_judged():
     def own(model, images, labels, ball):
         images_adv = fgsm(model, images, labels, ball)
+        nn.functional.cross_entropy(model(images_adv), labels).backward()
         model.train()
+        model.std.mul_(2)
+        torch.manual_seed(0)
         return images_adv
 
-    (message,) = warnings_of(digits_classifier(), own)
-    assert message.startswith("the model is in train mode")
+    model, state = digits_classifier(), torch.get_rng_state()
+    report = robust_accuracy(model, EXAMPLES, own, BALL, diagnose=False)
+    assert report.outcomes == robust_accuracy(model, EXAMPLES, fgsm, BALL).outcomes
+    assert not any(module.training for module in model.modules())
+    assert torch.equal(model.std, digits_classifier().std)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert torch.equal(state, torch.get_rng_state())
 
 
 def passes_on(model, images, labels, ball, **options):
@@ -170,30 +319,21 @@ def test_an_attack_of_ones_own_may_mean_something_else_by_options_and_losses(att
     assert warnings_of(digits_classifier(), attack) == []
 
 
-def test_a_model_in_train_mode_is_warned_about_once_though_the_attack_would_too():
-    model = digits_classifier().train()
-    for batch_size in (10, 100):
-        (message,) = warnings_of(model, pgd, batch_size=batch_size)
-        assert message.startswith("the model is in train mode")
-
-
 def test_a_saturated_loss_is_no_doubt_when_the_attack_has_a_better_one():
     model = Changed(after=Does(lambda logits: 1e6 * logits))
     assert warnings_of(model, partial(pgd, steps=5, loss=margin_loss)) == []
 
 
-@pytest.mark.parametrize("attack", [fgsm, partial(pgd, steps=3)], ids=["fgsm", "pgd"])
 @pytest.mark.parametrize("batch_size", [10, 400])
-def test_looking_for_doubts_costs_what_it_says(attack, batch_size):
+def test_looking_for_doubts_costs_what_it_says(batch_size):
     model, data = digits_classifier(), (TEST.images, TEST.labels)
     spent = {}
-    for diagnose in (True, False):
-        with count_evaluations(model) as spent[diagnose]:
-            robust_accuracy(model, data, attack, BALL, batch_size=batch_size, diagnose=diagnose)
-    # The callback's own scoring of the last step is for whole batches.
-    scored = 0 if attack is fgsm else 400 if batch_size == 400 else 70
-    assert spent[True].gradients - spent[False].gradients == 64
-    assert spent[True].forwards - spent[False].forwards <= 2 * 64 + scored
+    for looks in (True, False):
+        with count_evaluations(model) as spent[looks]:
+            robust_accuracy(model, data, pgd, BALL, batch_size=batch_size, diagnose=looks)
+    gradients = spent[True].gradients - spent[False].gradients
+    assert gradients <= 3 * 64
+    assert spent[True].forwards - spent[False].forwards - gradients <= 7 * 64
 
 
 def test_a_callback_of_the_readers_own_is_left_alone():
