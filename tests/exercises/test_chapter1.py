@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from within_epsilon.attacks import fgsm
-from within_epsilon.attacks.gradient import input_gradient
+from within_epsilon.attacks import input_gradient
 from within_epsilon.exercises import verdict
 from within_epsilon.threat import Ball
 

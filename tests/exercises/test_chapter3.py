@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from within_epsilon.attacks import fgsm, pgd
-from within_epsilon.attacks.gradient import input_gradient
+from within_epsilon.attacks import input_gradient
 from within_epsilon.exercises import verdict
 from within_epsilon.losses import cross_entropy, margin_loss
 from within_epsilon.threat import Ball
