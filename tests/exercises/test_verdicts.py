@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from within_epsilon.exercises import check, verdict
 
@@ -17,10 +21,6 @@ def _raises_not_implemented(*_arguments):
     raise NotImplementedError
 
 
-def _breaks(*_arguments):
-    raise ZeroDivisionError("oh")
-
-
 @pytest.mark.parametrize(
     "stub", [None, ..., lambda *_: None, lambda *_: ..., _raises_not_implemented]
 )
@@ -28,8 +28,81 @@ def test_a_stub_is_not_attempted_yet(stub):
     assert verdict("1.1", stub) == "not attempted yet"
 
 
-def test_an_attempt_that_breaks_is_wrong_and_says_how():
-    assert verdict("1.1", _breaks) == "wrong, because it stopped with ZeroDivisionError: oh"
+def test_an_attempt_that_breaks_is_wrong_and_shows_its_line_and_its_input():
+    def divide(logits, temperature, dim):
+        return [row / 0 for row in logits.tolist()]
+
+    first, line, given = verdict("3.1", divide).split("\n")
+    assert first == "wrong, because it stopped with ZeroDivisionError: float division by zero" or (
+        "unsupported operand" in first
+    )
+    assert line.endswith("return [row / 0 for row in logits.tolist()]")
+    assert given == (
+        "  called with logits = float32 of shape (3, 3), -2 to 3; temperature = 1.0; dim = 1"
+    )
+
+
+def test_an_error_inside_a_library_is_shown_at_the_readers_line():
+    def add(logits, labels):
+        return logits + torch.zeros(99)
+
+    said = verdict("0.1", add)
+    assert "must match the size" in said or "do not line up" in said
+    said = verdict("3.5", lambda p, temperature: p @ torch.zeros(99))
+    assert "RuntimeError" in said
+    assert "p @ torch.zeros(99)" in said
+    assert "p = float32 [0.7, 0.2, 0.1]; temperature = 1.0" in said
+
+
+def test_what_cannot_be_converted_is_named():
+    assert verdict("3.5", lambda *_: "hot").endswith("got str ('hot')")
+    assert verdict("3.3", lambda *_: torch.ones(2, 2)).endswith("got shape (2, 2)")
+    assert verdict("3.5", lambda *_: [[1, 2], [3]]).startswith("wrong, because it must return")
+
+
+def test_only_the_stubs_own_error_counts_as_not_attempted():
+    class Unfinished(nn.Module):
+        pass
+
+    said = verdict("3.5", lambda p, temperature: Unfinished()(p))
+    assert "NotImplementedError" in said
+
+
+def test_nothing_is_left_behind():
+    def careless(clean, changed, epsilon):
+        torch.manual_seed(1)
+        np.random.seed(1)  # noqa: NPY002
+        random.seed(1)
+        torch.set_grad_enabled(False)
+        torch.set_default_dtype(torch.float64)
+        clean += 1
+        return True
+
+    before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
+    assert "changed the `clean`" in verdict("1.1", careless)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (np.random.get_state()[1] == before[1]).all()  # noqa: NPY002
+    assert random.getstate() == before[2]
+    assert torch.is_grad_enabled()
+    assert torch.get_default_dtype() == torch.float32
+
+
+def test_a_verdict_does_not_depend_on_the_state_that_it_finds():
+    def unseeded(images, epsilon, seed):
+        return (images + epsilon * torch.randn(images.shape).sign()).clamp(0, 1)
+
+    torch.manual_seed(5)
+    with torch.no_grad():
+        first = verdict("1.2", unseeded)
+    torch.manual_seed(6)
+    assert verdict("1.2", unseeded) == first
+    with torch.no_grad():  # an answer that needs gradients has them
+        assert verdict("0.2", _slopes) == "correct"
+
+
+def _slopes(function, images):
+    images.requires_grad_()
+    return torch.autograd.grad(function(images).sum(), images)[0]
 
 
 @pytest.mark.parametrize("number", ["1.99", "99.1", "", "nonsense", 99.1, 7, None])

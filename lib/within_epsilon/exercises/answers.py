@@ -39,8 +39,8 @@ def describe(value: Any) -> str:
         if value.numel() == 0:
             return f"{dtype} of shape {tuple(value.shape)}, empty"
         if value.numel() <= _SHORT and value.ndim <= 2:
-            entries = value.detach().double()
-            return f"{dtype} {np.array2string(entries.numpy(), precision=4, separator=', ')}"
+            entries = np.array(value.tolist())
+            return f"{dtype} {np.array2string(entries, precision=4, separator=', ')}"
         lowest, highest = value.min().item(), value.max().item()
         return f"{dtype} of shape {tuple(value.shape)}, {lowest:.4g} to {highest:.4g}"
     if isinstance(value, nn.Module):

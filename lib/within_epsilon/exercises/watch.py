@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from within_epsilon.attacks import input_gradient
 from within_epsilon.exercises.registry import Wrong
+from within_epsilon.losses import cross_entropy
 
 
 class Watched(nn.Module):
@@ -44,6 +48,55 @@ def one_gradient(watched: Watched, images: Tensor) -> str | None:
                 "gradient, at the clean images"
             )
     return None
+
+
+def sign_path(
+    model: nn.Module, path: list[Tensor], labels: Tensor, epsilon: float, steps: int
+) -> str | None:
+    """Complain unless a path is that of sign steps of 2.5 epsilon / steps, clipped every time.
+
+    Parameters
+    ----------
+    path : the points at which gradients were taken, then what the attack returned
+    """
+    images, step_size = path[0], 2.5 * epsilon / steps
+    if len(path) - 1 not in (steps, steps + 1):  # one gradient more at the end does no harm
+        return f"it takes {len(path) - 1} gradients where steps = {steps}; each step needs one"
+    for step, (before, after) in enumerate(itertools.pairwise(path[: steps + 1]), start=1):
+        if after.min() < -1e-6 or after.max() > 1 + 1e-6:
+            return f"after step {step} some pixels are outside [0, 1]: clip after *every* step"
+        if (after - images).abs().max() > epsilon + 2e-6:
+            return f"after step {step} some pixels are further than ε away: clip after *every* step"
+        if _is_sign_step(model, before, after, images, labels, epsilon, step_size):
+            continue
+        if _is_sign_step(model, before, after, images, labels, epsilon, -step_size):
+            return f"step {step} goes down the loss; an attack climbs it"
+        return (
+            f"step {step} is no sign step of 2.5 ε / steps = {step_size:g} along the gradient of "
+            "the point where it stands"
+            + (": are old gradients still in .grad? They add up" if step > 1 else "")
+        )
+    return None
+
+
+def _is_sign_step(
+    model: nn.Module,
+    before: Tensor,
+    after: Tensor,
+    images: Tensor,
+    labels: Tensor,
+    epsilon: float,
+    step_size: float,
+) -> bool:
+    """Whether one step follows the sign of the gradient, by torch's loss or the library's."""
+    for loss in (cross_entropy, partial(nn.functional.cross_entropy, reduction="none")):
+        _, gradient = input_gradient(model, before, labels, loss)
+        moved = before + step_size * gradient.sign()
+        asked = moved.clamp(images - epsilon, images + epsilon).clamp(0, 1)
+        # The sign of a slope next to zero depends on rounding.
+        if ((after - asked).abs() > 1e-4).float().mean() < 0.02:
+            return True
+    return False
 
 
 class Hidden(nn.Module):
