@@ -118,7 +118,7 @@ WRONG = [
     ("1.3", lambda m, x, t, e: x - e * _signs(m, x, t), "[0, 1]"),
     ("1.3", lambda m, x, t, e: (x - e * _signs(m, x, (t - 1) % 10)).clamp(0, 1), "target"),
     ("1.3", lambda m, x, t, e: (x - 2 * e * _signs(m, x, t)).clamp(0, 1), "more than ε"),
-    ("1.3", lambda m, x, t, e: (x - e / 2 * _signs(m, x, t)).clamp(0, 1), "one full step"),
+    ("1.3", lambda m, x, t, e: (x - e / 2 * _signs(m, x, t)).clamp(0, 1), "one full sign step"),
     ("1.3", lambda m, x, t, e: pgd(m, x, t, Ball("linf", e), targeted=True), "one gradient"),
     (
         "1.3",

@@ -178,7 +178,9 @@ RIGHT = [
     (
         "4.5",
         lambda z, y: (
-            z.double().softmax(1) - np.eye(z.shape[1])[y] if z.max() < 20 else _gradient(z, y)
+            z.double().softmax(1).numpy() - np.eye(z.shape[1])[y.numpy()]
+            if z.max() < 20
+            else _gradient(z, y)
         ),
     ),
     ("4.4", _climb(pgd, losses.margin_loss)),
