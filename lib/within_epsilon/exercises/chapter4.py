@@ -93,13 +93,9 @@ def overconfident(attempt: Callable[[], tuple[Tensor, Tensor]]) -> str | None:
     return None
 
 
-@exercise("4.3")
-def repair(attempt: Callable[[nn.Sequential], nn.Module]) -> str | None:
-    """`repair(model)` returns logits where the model returned probabilities."""
-    generator = torch.Generator().manual_seed(0)
-    inputs = torch.rand(40, 64, generator=generator)
-    labels = torch.randint(0, K, (40,), generator=generator)
-    cases: list[tuple[list[nn.Module], str]] = [
+def _endings() -> list[tuple[list[nn.Module], str]]:
+    """Return what may follow a model's linear layer, and what to say if that is mishandled."""
+    return [
         ([], "a model that returned logits gives another loss after the repair"),
         ([nn.Softmax(dim=1)], "for a model that ends in a softmax the loss is still wrong"),
         (
@@ -121,7 +117,15 @@ def repair(attempt: Callable[[nn.Sequential], nn.Module]) -> str | None:
             "a softmax inside the last part, not at its end, is no fault either",
         ),
     ]
-    for ending, complaint in cases:
+
+
+@exercise("4.3")
+def repair(attempt: Callable[[nn.Sequential], nn.Module]) -> str | None:
+    """`repair(model)` returns logits where the model returned probabilities."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.rand(40, 64, generator=generator)
+    labels = torch.randint(0, K, (40,), generator=generator)
+    for ending, complaint in _endings():
         for size in (1.0, 300.0):
             with torch.no_grad():
                 torch.manual_seed(0)  # within the sandbox

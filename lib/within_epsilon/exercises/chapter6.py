@@ -278,15 +278,18 @@ def report(attempt: Callable[..., Any]) -> str | None:
         value = number(found[key], f"for {key} a number")
         if not abs(value - right) < 1e-3:
             return f"{key} is {value:.4g} where {right:.4g} is right: {reason}"
-    low, high = tensor(
-        found["interval"], (2,), "for interval a pair (low, high), a tensor"
-    ).tolist()
-    share, z2 = 13 / n, 1.959964**2
+    return _judge_interval(found["interval"], 13, n)
+
+
+def _judge_interval(found: object, lost: int, n: int) -> str | None:
+    """Compare with Wilson's interval."""
+    low, high = tensor(found, (2,), "for interval a pair (low, high), a tensor").tolist()
+    share, z2 = lost / n, 1.959964**2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = (z2 / n * (share * (1 - share) + z2 / (4 * n))) ** 0.5 / (1 + z2 / n)
     if abs(low - centre + half) + abs(high - centre - half) > 0.01:
         return (
-            f"the interval runs from {low:.3f} to {high:.3f}; Wilson's 95% interval for 13 of 40 "
+            f"the interval runs from {low:.3f} to {high:.3f}; Wilson's 95% interval for {lost} of {n} "
             f"runs from {centre - half:.3f} to {centre + half:.3f}"
         )
     return None
