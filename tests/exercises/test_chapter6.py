@@ -211,10 +211,10 @@ WRONG = [
     ("6.7", lambda *a: _report(*a, keep=False), "stays wrong"),
     ("6.7", lambda *a: _report(*a, noise=_smaller_noise), "smaller noise does not"),
     ("6.7", lambda *a: _report(*a, interval=lambda k, n: (0.179, 0.471)), "Wilson"),
-    ("6.7", _without("control"), "no control"),
+    ("6.7", _without("control"), "nothing yet for control"),
     ("6.7", lambda *a: _report(*a) | {"threat": "0.1"}, "norm and ε"),
     ("6.7", lambda *a: _report(*a) | {"attack": 32.5}, "attack is 32.5"),
-    ("6.7", lambda *a: 0.325, "must return a dictionary"),
+    ("6.7", lambda *a: 0.325, "must be a dictionary with threat, n,"),
 ]
 
 

@@ -6,7 +6,7 @@ is the one place that makes them so. What cannot be converted is `Wrong`, in a s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.exercises.registry import Wrong
+from within_epsilon.exercises.registry import NotAttempted, Wrong
 
 _SHORT = 6  # tensors up to this many entries are shown whole
 
@@ -120,6 +120,18 @@ def truth(found: Any) -> bool:
     if isinstance(found, bool) or (isinstance(found, int | float) and found in (0, 1)):
         return bool(found)
     raise Wrong(f"it must return one answer, True or False, got {_kind(found)}")
+
+
+def entries(found: Any, names: Sequence[str]) -> list[Any]:
+    """Return what a dictionary says under these names; if nothing yet, it is the stub."""
+    if not isinstance(found, Mapping):
+        raise Wrong(f"it must be a dictionary with {', '.join(names)}, not {describe(found)}")
+    missing = [name for name in names if found.get(name) is None or found[name] is ...]
+    if len(missing) == len(names):
+        raise NotAttempted
+    if missing:
+        raise Wrong(f"there is nothing yet for {', '.join(missing)}")
+    return [found[name] for name in names]
 
 
 def pictures(found: Any, images: Tensor, epsilon: float | None = None) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.data import digits
-from within_epsilon.exercises.answers import number, tensor_like
-from within_epsilon.exercises.registry import NotAttempted, exercise
+from within_epsilon.exercises.answers import entries, number, tensor_like
+from within_epsilon.exercises.registry import exercise
 from within_epsilon.geometry import Norm
 from within_epsilon.losses import cross_entropy
 from within_epsilon.models import digits_classifier
@@ -33,14 +33,7 @@ PARAMETERS = 200 * 512 + 200
 @exercise("2.1")
 def shapes(attempt: Mapping[str, object]) -> str | None:
     """`shapes` gives every name in the exercise its shape, and counts the last layer."""
-    if not isinstance(attempt, Mapping):
-        return f"it must be a dictionary from names to shapes, not a {type(attempt).__name__}"
-    wanted = [*SHAPES, "parameters"]
-    missing = [name for name in wanted if attempt.get(name) in (None, ...)]
-    if len(missing) == len(wanted):
-        raise NotAttempted
-    if missing:
-        return f"there is nothing yet for {', '.join(missing)}"
+    entries(attempt, [*SHAPES, "parameters"])
     for name, (shape, reason) in SHAPES.items():
         if _axes(attempt[name]) != shape:
             return f"{name} is not {attempt[name]}: {reason}"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from within_epsilon.attacks import input_gradient, pgd
 from within_epsilon.data import digits
-from within_epsilon.exercises.answers import describe, number, pictures, tensor, tensor_like
+from within_epsilon.exercises.answers import entries, number, pictures, tensor, tensor_like
 from within_epsilon.exercises.registry import Wrong, exercise
 from within_epsilon.exercises.watch import Watched, sign_path
 from within_epsilon.losses import cross_entropy
@@ -258,12 +258,7 @@ def report(attempt: Callable[..., Any]) -> str | None:
         return changed
 
     found = attempt(model, attack, images, labels, ball)
-    keys = ("threat", "n", "clean", "control", "attack", "interval")
-    if not isinstance(found, Mapping):
-        raise Wrong(f"it must return a dictionary with {', '.join(keys)}, got {describe(found)}")
-    missing = [key for key in keys if key not in found]
-    if missing:
-        return f"the report has no {' and no '.join(missing)}"
+    entries(found, ["threat", "n", "clean", "control", "attack", "interval"])
     if str(ball) not in str(found["threat"]):
         return f"its threat model is {found['threat']!r}: norm and ε belong in it, str(ball)"
     wanted = {
