@@ -14,7 +14,6 @@ from within_epsilon.geometry import Norm
 from within_epsilon.threat import Ball
 
 NORMS: tuple[Norm, ...] = ("l2", "linf", "l1")
-
 Project = Callable[[Tensor], Tensor]
 
 # What a pixel may move, in levels, and ε; the last two are written with ten decimals.
@@ -240,8 +239,7 @@ def nearest_allowed(attempt: Callable[[Tensor, Tensor, str, float], Tensor]) -> 
         longest = float(ball.length(found).max())
         if not longest <= epsilon * (1 + 1e-4):
             return f"for {ball} it returns a δ of norm {longest:.3f}"
-        reached = images + found
-        if reached.min() < -1e-5 or reached.max() > 1 + 1e-5:
+        if (images + found).min() < -1e-5 or (images + found).max() > 1 + 1e-5:
             return "x + δ leaves [0, 1]"
         ours = (found.double() - delta.double()).flatten(1).norm(dim=1)
         best = _nearest(delta, images, norm, epsilon)
