@@ -98,14 +98,15 @@ def _by_backward(model, images, labels):
 
 
 def _within_pixels(model, images, labels):
-    """Walk along the line in small steps of ε, every pixel only as far as black or white."""
+    """Walk down the line until the margin is used up, every pixel only as far as 0 or 1."""
     margins, slopes = input_gradient(model, images, labels, loss=margin)
-    radii = torch.zeros(len(images))
-    for k in range(1, 4001):
-        moved = (images - k / 4000 * slopes.sign()).clamp(0, 1)
-        left = margins + ((moved - images) * slopes).flatten(1).sum(1)
-        radii = torch.where((radii == 0) & (left <= 0) & (margins > 0), k / 4000, radii)
-    return radii
+    low, high = torch.zeros(len(images)), torch.ones(len(images))
+    for _ in range(40):
+        middle = (low + high) / 2
+        moved = (images - middle.view(-1, 1, 1, 1) * slopes.sign()).clamp(0, 1)
+        left = margins + ((moved - images) * slopes).flatten(1).sum(dim=1)
+        low, high = torch.where(left > 0, middle, low), torch.where(left > 0, high, middle)
+    return torch.where(margins > 0, high, 0.0)
 
 
 def _of_the_loss(model, images, labels):
