@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
 from within_epsilon.attacks import input_gradient
 from within_epsilon.exercises.registry import Wrong
@@ -132,17 +132,18 @@ def without_autograd() -> Iterator[None]:
         raise Wrong("it uses autograd, and the task asks for an answer without it") from None
 
 
-class Forbid(TorchDispatchMode):
-    """Be `Wrong` when torch computes a softmax, or builds a square matrix of a given side."""
+class Forbid(TorchFunctionMode):
+    """Be `Wrong` when torch computes a softmax, or makes a square matrix of a given side."""
 
     def __init__(self, *, softmax: bool = False, side: int | None = None) -> None:
         super().__init__()
         self._softmax, self._side = softmax, side
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Look at every operation of torch, whatever name it was called by."""
-        if self._softmax and "softmax" in str(func):
-            raise Wrong("it calls torch's own softmax (or log_softmax), which is forbidden here")
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Look at every call of torch's own functions, methods included."""
+        name = getattr(func, "__name__", "")
+        if self._softmax and ("softm" in name or "cross_entropy" in name):
+            raise Wrong(f"it calls torch's own {name}, which is forbidden here")
         result = func(*args, **(kwargs or {}))
         k = self._side
         if k and isinstance(result, Tensor) and list(result.shape).count(k) >= 2:
