@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import random
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import torch
 from torch import nn
 
 from within_epsilon.exercises import check, verdict
+from within_epsilon.exercises.registry import CHECKS
 
 CHAPTERS = Path(__file__).resolve().parents[2] / "chapters"
 
@@ -98,6 +101,52 @@ def test_a_verdict_does_not_depend_on_the_state_that_it_finds():
     assert verdict("1.2", unseeded) == first
     with torch.no_grad():  # an answer that needs gradients has them
         assert verdict("0.2", _slopes) == "correct"
+
+
+EXERCISES = [
+    name
+    for chapter in range(10)
+    if importlib.import_module(f"within_epsilon.exercises.chapter{chapter}")
+    for name in CHECKS
+    if name.startswith(f"{chapter}.")
+]
+GARBAGE = ["hot", {"x": 1}, object(), torch.ones(3), np.array(["a"]), float("nan")]
+
+
+@pytest.mark.parametrize("number", EXERCISES)
+def test_garbage_is_wrong_in_a_sentence_whatever_is_asked(number):
+    for thing in GARBAGE:
+        said = verdict(number, lambda *_, thing=thing, **__: thing)
+        assert said.startswith("wrong, because "), (thing, said)
+        assert "could not be judged" not in said, (thing, said)
+        assert "stopped with" not in said, (thing, said)
+
+
+def test_a_value_where_a_function_belongs_is_told_so():
+    said = verdict("1.1", True)
+    assert said == "wrong, because the check wants the function itself, not True"
+    assert "must be a dictionary" in verdict("2.1", lambda: 3)
+
+
+@pytest.mark.parametrize("number", EXERCISES)
+def test_numbers_that_are_none_are_never_correct(number):
+    """Whatever shape is asked for, NaN does not fill it."""
+
+    def poison(value):
+        if isinstance(value, torch.Tensor):
+            return torch.full(value.shape, torch.nan)
+        return float("nan")
+
+    for place in range(5):  # the argument whose shape the answer takes
+
+        def attempt(*given, place=place, **_):
+            return poison(given[place]) if place < len(given) else None
+
+        assert verdict(number, attempt) != "correct"
+
+
+def test_a_reader_who_quits_does_not_end_the_notebook():
+    assert "SystemExit" in verdict("1.1", lambda *_: sys.exit(1))
 
 
 def _slopes(function, images):

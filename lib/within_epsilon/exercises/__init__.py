@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from within_epsilon.exercises.answers import plain
+from within_epsilon.exercises.answers import describe, plain
 from within_epsilon.exercises.calls import Calls, sandbox
 from within_epsilon.exercises.registry import CHECKS, Check, NotAttempted, Wrong
 
@@ -51,7 +51,9 @@ def verdict(exercise: str, attempt: Any) -> str:
         return NOT_ATTEMPTED
     except Wrong as wrong:
         return WRONG + str(wrong) if wrong.attempted or not calls.empty else NOT_ATTEMPTED
-    except Exception as error:  # whatever a reader's code does, the notebook goes on
+    except (Exception, SystemExit) as error:  # whatever a reader's code does, the notebook goes on
+        if not callable(attempt):
+            return f"{WRONG}the check wants the function itself, not {describe(attempt)}"
         return NOT_ATTEMPTED if calls.empty or calls.is_stub(error) else WRONG + calls.story(error)
     if complaint is None:
         return CORRECT

@@ -127,7 +127,7 @@ def entries(found: Any, names: Sequence[str]) -> list[Any]:
     if not isinstance(found, Mapping):
         raise Wrong(f"it must be a dictionary with {', '.join(names)}, not {describe(found)}")
     missing = [name for name in names if found.get(name) is None or found[name] is ...]
-    if len(missing) == len(names):
+    if all(value is None or value is ... for value in found.values()):
         raise NotAttempted
     if missing:
         raise Wrong(f"there is nothing yet for {', '.join(missing)}")

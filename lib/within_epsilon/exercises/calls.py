@@ -71,7 +71,7 @@ class Calls:
     def _named(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
         """Give every argument the reader's name for it, in order."""
         try:
-            names = list(inspect.signature(self._function).bind(*arguments).arguments)
+            names = list(inspect.signature(self._function).bind_partial(*arguments).arguments)
         except (TypeError, ValueError):
             names = []
         if len(names) != len(arguments):
@@ -83,14 +83,14 @@ class Calls:
         """Whether all that it ever returned was nothing: an unfilled stub."""
         return self._called and not self._returned_something
 
-    def is_stub(self, error: Exception) -> bool:
+    def is_stub(self, error: BaseException) -> bool:
         """Whether the error is a stub's own `raise NotImplementedError`."""
         if not isinstance(error, NotImplementedError) or self._returned_something:
             return False
         innermost = traceback.extract_tb(error.__traceback__)[-1]
         return not innermost.filename.startswith(_LIBRARIES)
 
-    def story(self, error: Exception) -> str:
+    def story(self, error: BaseException) -> str:
         """Say what the reader's code stopped with: the error, the line, and its input."""
         message = str(error).strip().splitlines()
         what = f"{type(error).__name__}: {message[0][:160]}" if message else type(error).__name__
@@ -106,7 +106,7 @@ class Calls:
             lines.append(f"  called with {given}")
         return "\n".join(lines)
 
-    def _line(self, error: Exception) -> traceback.FrameSummary | None:
+    def _line(self, error: BaseException) -> traceback.FrameSummary | None:
         """Return the innermost line of the reader's own code."""
         frames = traceback.extract_tb(error.__traceback__)
         linecache.checkcache()

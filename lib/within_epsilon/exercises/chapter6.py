@@ -282,7 +282,7 @@ def _judge_interval(found: object, lost: int, n: int) -> str | None:
     share, z2 = lost / n, 1.959964**2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = (z2 / n * (share * (1 - share) + z2 / (4 * n))) ** 0.5 / (1 + z2 / n)
-    if abs(low - centre + half) + abs(high - centre - half) > 0.01:
+    if not abs(low - centre + half) + abs(high - centre - half) <= 0.01:
         return (
             f"the interval runs from {low:.3f} to {high:.3f}; Wilson's 95% interval for {lost} of "
             f"{n} runs from {centre - half:.3f} to {centre + half:.3f}"

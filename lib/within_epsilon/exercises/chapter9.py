@@ -213,7 +213,7 @@ def next_step_size(attempt: Callable[[float, list[float], bool, float], float]) 
     for losses, just_halved, best_before, halve, reason in cases:
         found = number(attempt(0.08, losses, just_halved, best_before))
         wanted = 0.04 if halve else 0.08
-        if abs(found - wanted) > 1e-6:
+        if not abs(found - wanted) <= 1e-6:
             return (
                 f"for losses {losses}, just_halved={just_halved} and best_before={best_before} "
                 f"0.08 becomes {wanted:g}, not {found:g}: {reason}"
@@ -247,6 +247,6 @@ def in_turn(attempt: Callable[[Tensor, Tensor], Mapping[str, object]]) -> str | 
         wanted.items(), entries(found, list(wanted)), strict=True
     ):
         value = number(given, f"for {name} a number")
-        if abs(value - right) > 0.02 * abs(right) + 1e-6:
+        if not abs(value - right) <= 0.02 * abs(right) + 1e-6:
             return f"{name} is {right:.4g}, and you say {value:.4g}: {reason}"
     return None

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.exercises.answers import tensor_like
+from within_epsilon.exercises.registry import Wrong
 from within_epsilon.threat import Ball
 
 Attack = Callable[..., Tensor]
@@ -49,8 +50,11 @@ class Summit(nn.Module):
 def run(
     attempt: Attack, model: nn.Module, images: Tensor, labels: Tensor, **options: object
 ) -> Tensor:
-    """Return where an attack takes the images."""
-    return tensor_like(attempt(model, images, labels, BALL, **options), images, "pictures")
+    """Return where an attack takes the images, pictures or not."""
+    changed = tensor_like(attempt(model, images, labels, BALL, **options), images, "pictures")
+    if not changed.isfinite().all():
+        raise Wrong("some of its pixels are no numbers (NaN or infinite)")
+    return changed
 
 
 def reach(attempt: Attack, scale: float, **options: object) -> float:

@@ -105,7 +105,8 @@ class Hidden(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.shown = 0
-        self._ask = lambda images: model(images)  # a closure: nothing to find on the object
+        # A closure: there is nothing to find on the object, and no gradient in what it returns.
+        self._ask = torch.no_grad()(lambda images: model(images))
         self.eval()
 
     @torch.no_grad()
