@@ -67,7 +67,7 @@ def _reference(factor: float, *, clear: str = "before") -> list[Tensor]:
         with torch.no_grad():
             for theta in model.parameters():
                 if theta.grad is not None:
-                    theta -= 0.1 * theta.grad
+                    theta.sub_(0.1 * theta.grad)
         if clear == "after":
             model.zero_grad()
     return [theta.detach() for theta in model.parameters()]
