@@ -176,6 +176,12 @@ WRONG = [
     ("7.5", lambda d, x, n, e: _clip(x, d), "of norm"),
     ("7.5", lambda d, x, n, e: _exact(d, x, n, e, per_image=False), "only"),
     ("7.3", lambda p, b: p(_points(b)), "True or False"),
+    (
+        "7.3",
+        lambda p, b: torch.allclose(p(_points(b)), b.project(_points(b))),
+        "asks for `.project`",
+    ),
+    ("7.3", lambda p, b: b.norm == "l2", "asks for `.norm`"),
     ("7.6", {**ALLOWED, "every pixel 8/255 up or down": False}, "border belongs"),
     ("7.6", {**ALLOWED, "one black pixel made white": True}, "255/255"),
     ("7.6", dict.fromkeys(CLAIMS, True), "4 more are wrong"),

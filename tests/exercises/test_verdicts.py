@@ -14,8 +14,10 @@ import pytest
 import torch
 from torch import nn
 
+from within_epsilon.attacks import fgsm, pgd
 from within_epsilon.exercises import check, verdict
 from within_epsilon.exercises.registry import CHECKS
+from within_epsilon.threat import Ball
 
 CHAPTERS = Path(__file__).resolve().parents[2] / "chapters"
 
@@ -143,6 +145,23 @@ def test_numbers_that_are_none_are_never_correct(number):
             return poison(given[place]) if place < len(given) else None
 
         assert verdict(number, attempt) != "correct"
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_checks_own_models_give_the_library_nothing_to_warn_of():
+    def least(model, image, label):
+        for k in range(1, 1601):
+            ball = Ball("linf", k / 100 / 255)
+            if model(fgsm(model, image, label, ball)).argmax(dim=1) != label:
+                return ball.epsilon
+        return float("inf")
+
+    def towards(model, images, targets, epsilon):
+        return fgsm(model, images, targets, Ball("linf", epsilon), targeted=True)
+
+    assert verdict("1.3", towards) == "correct"
+    assert verdict("1.4", least) == "correct"
+    assert verdict("9.3", pgd) == "correct"
 
 
 def test_a_reader_who_quits_does_not_end_the_notebook():

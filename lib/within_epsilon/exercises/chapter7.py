@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from within_epsilon.exercises.answers import entries, tensor_like, truth
 from within_epsilon.exercises.registry import exercise
+from within_epsilon.exercises.watch import Window
 from within_epsilon.geometry import Norm
 from within_epsilon.threat import Ball
 
@@ -58,10 +60,7 @@ def fgsm_normalised(attempt: Callable[..., Tensor]) -> str | None:
     uphill = signs.sign() * epsilon / std
     clamped = [(normalised + step).clamp(0, 1) for step in (uphill, epsilon * signs.sign())]
     if any(torch.allclose(changed, wrong, atol=1e-5) for wrong in clamped):
-        return (
-            "it clips *normalised* values to [0, 1], where 0 is the mean and not black: what are "
-            "black and white after normalising?"
-        )
+        return "it clips *normalised* values to [0, 1], and 0 is not black there, but the mean"
     back = changed * std + mean
     if torch.allclose(back, (pixels - epsilon * signs).clamp(0, 1), atol=1e-5):
         return "it walks down the loss"
@@ -181,10 +180,11 @@ def is_projection(attempt: Callable[[Project, Ball], bool]) -> str | None:
     """`is_projection(project, ball)` tells projections of the plane from impostors."""
     for norm, epsilon in zip(NORMS, (0.5, 0.3, 1.0), strict=True):
         ball = Ball(norm, epsilon)
-        if not truth(attempt(ball.project, ball)):
+        seen = cast(Ball, Window(ball, "contains", "length", "epsilon"))
+        if not truth(attempt(ball.project, seen)):
             return f"it says that the projection onto {ball} is none"
         for fake, description in _impostors(ball):
-            if truth(attempt(fake, ball)):
+            if truth(attempt(fake, seen)):
                 return f"for {ball} it accepts {description}"
     return None
 

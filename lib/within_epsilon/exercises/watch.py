@@ -117,6 +117,23 @@ class Hidden(nn.Module):
         return logits
 
 
+class Window:
+    """An object seen through a few of its attributes; whoever asks for another is `Wrong`."""
+
+    def __init__(self, thing: object, *names: str) -> None:
+        self._values = {name: getattr(thing, name) for name in names}
+        self._text = str(thing)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name not in self._values:
+            allowed = ", ".join(f"`{known}`" for known in self._values)
+            raise Wrong(f"it asks for `.{name}`, and may only use {allowed}")
+        return self._values[name]
+
+    def __repr__(self) -> str:
+        return self._text
+
+
 @contextmanager
 def without_autograd() -> Iterator[None]:
     """Be `Wrong` as soon as anything is recorded for differentiation."""
