@@ -23,6 +23,14 @@ UNUSED = (
     r'<link[^>]*href="[^"]*sphinx-thebe\.css[^"]*"[^>]*/>',
     r"<script>const THEBE_JS_URL[^<]*</script>",
 )
+# What the notebooks' tags call a fold, and what it holds.
+FOLD = re.compile(
+    r"""<summary aria-label="Toggle hidden content">
+<p class="collapsed admonition-title">(.*)</p>
+<p class="expanded admonition-title">(.*)</p>
+</summary>"""
+)
+FOLDS = {"Show code cell content": "Solution", "Show code cell source": "Code of this figure"}
 # A browser may break a line on either side of a formula, even before a full stop.
 PUNCTUATED = re.compile(
     r"""([(\[“‘]*)(<span class="math [^"]*">\\\([^<]*</span>)([)\]”’.,;:!?]+|-th)?"""
@@ -67,15 +75,21 @@ def place_explorers(target: Path) -> None:
 
 
 def finish() -> None:
-    """Drop from the built pages what none of them uses, and tie formulas to their full stops."""
+    """Drop from the built pages what none of them uses, name folds, tie formulas to full stops."""
     unused = re.compile("|".join(UNUSED))
     for page in (ROOT / "_build" / "html").rglob("*.html"):
         built = page.read_text(encoding="utf-8")
-        text = unused.sub("", built)
+        text = FOLD.sub(name_fold, unused.sub("", built))
         if 'class="tied"' not in text:  # else an earlier build has left the page behind
             text = PUNCTUATED.sub(keep_together, text)
         if text != built:
             page.write_text(text, encoding="utf-8")
+
+
+def name_fold(found: re.Match[str]) -> str:
+    """Call a fold by what it holds, open or not; a cell may have named it already."""
+    name = FOLDS.get(found[1], found[1])
+    return f'<summary><p class="admonition-title">{name}</p></summary>'
 
 
 def keep_together(found: re.Match[str]) -> str:
