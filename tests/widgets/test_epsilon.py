@@ -168,7 +168,7 @@ def assert_shows(page: Any, explorer: EpsilonExplorer, place: int, direction: st
     rows = page.locator(".bars li")
     for row in range(rows.count()):
         name = rows.nth(row).locator(".name").inner_text().split("  ")[0]
-        name = re.sub(r"\s*(true class|target)$", "", name)
+        name = re.sub(r"\s*(clean answer|target)$", "", name)
         value = rows.nth(row).locator(".value").inner_text()
         percent = 100 * float(probabilities[NAMES.index(name)])
         shown_percent = 0.0 if value == "<0.1%" else float(value.removesuffix("%"))

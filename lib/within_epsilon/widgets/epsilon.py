@@ -31,7 +31,7 @@ from within_epsilon.wording import percent
 class EpsilonExplorer(Explorer):
     """See one image perturbed by ±ε in every pixel, and what the model then sees in it.
 
-    Three directions: against the true class (FGSM), towards a target class if one is named, and
+    Three directions: away from the true class (FGSM), towards a target class if one is named, and
     random signs, the control of the same size. Every stop of the slider is recorded: picture and
     probabilities are exact, nothing is interpolated.
 
@@ -43,7 +43,8 @@ class EpsilonExplorer(Explorer):
     images : Tensor of shape (1, C, H, W)
         One image, C = 1 or 3, pixels in [0, 1]. Shown in 8 bits, computed in float32.
     label : int or str, optional
-        The true class, by index or name; what the model sees in the clean image by default.
+        The true class, by index or name; by default the clean answer, what the model sees in the
+        clean image.
     target : int or str, optional
         A class to go towards.
     epsilon : float
@@ -79,6 +80,7 @@ class EpsilonExplorer(Explorer):
     directions = state(traitlets.List(traitlets.Dict()))
     categories = state(traitlets.Dict())
     label = state(traitlets.Int())
+    answer = state(traitlets.Unicode())  # what that class is called
     target = state(traitlets.Int(None, allow_none=True))
     epsilons = state(traitlets.List(traitlets.Float()))
     balls = state(traitlets.List(traitlets.Unicode()))
@@ -132,6 +134,7 @@ class EpsilonExplorer(Explorer):
             directions=list(map(_direction_state, self._ways.values(), curves)),
             categories=_mentioned(curves, names),
             label=true,
+            answer="clean answer" if label is None else "true class",
             target=goal,
             epsilons=stops,
             balls=balls,

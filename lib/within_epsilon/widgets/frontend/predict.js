@@ -76,7 +76,8 @@ function scale(code, right, say) {
   const truth = number(NUMBER.exec(right)[0]);
   return {
     show(said) {
-      if (said) slider.value = field.value = said;
+      field.value = said ?? "";
+      slider.value = said || (min + max) / 2;
       for (const input of [field, slider, enter]) input.disabled = said !== undefined;
     },
     judge(said) {
@@ -84,7 +85,7 @@ function scale(code, right, say) {
       const close = Math.abs(off) <= CLOSE * (max - min);
       const item = off < 0 ? "too low" : "too high";
       const how = close ? (off ? "close" : "just so") : item;
-      return { item: !close && item, sentence: `You said ${said}${unit}. It is ${right}: ${how}.` };
+      return { item: !close && item, sentence: `You said ${said}${unit}: ${how}. It is ${right}.` };
     },
   };
 }

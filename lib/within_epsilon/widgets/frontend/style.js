@@ -54,6 +54,7 @@ input[type="range"]::-moz-range-thumb { width: var(--size); height: var(--size);
   box-shadow: 0 0 0 1px var(--control); box-sizing: border-box; }
 .ticks { position: relative; height: 20px; margin: -8px 14px 0; }
 .ticks span { position: absolute; transform: translateX(-50%); white-space: nowrap; }
+.ticks .last { left: auto !important; right: -14px; transform: none; }
 
 legend { padding: 0; margin: 0 0 4px; }
 .choice { display: flex; flex-wrap: wrap; gap: 6px; }
