@@ -33,8 +33,10 @@ FOLD = re.compile(
 )
 # A page's title, and the first paragraph under its lead line.
 LEAD = re.compile(
-    r"</head>(?=.*?<p class=\"lead-line\">.*?</p>\s*<p>(?P<text>(?:(?!</p>|\\\().)*)</p>)", re.DOTALL
+    r"</head>(?=.*?<p class=\"lead-line\">.*?</p>\s*<p>(?P<text>(?:(?!</p>|\\\().)*)</p>)",
+    re.DOTALL,
 )
+MISSED = re.compile(r'"missing":"(?:[^"\\]|\\.)*",(?="shipped")')  # said by an earlier build
 FOLDS = {"Show code cell content": "Solution", "Show code cell source": "Code of this figure"}
 # A browser may break a line on either side of a formula, even before a full stop.
 PUNCTUATED = re.compile(
@@ -93,10 +95,11 @@ def finish(missing: dict[str, str]) -> None:
     for page in (ROOT / "_build" / "html").rglob("*.html"):
         built = page.read_text(encoding="utf-8")
         text = FOLD.sub(name_fold, unused.sub("", built))
+        text = MISSED.sub("", text)
         for network, sentence in missing.items():
             shipped = f'"shipped":"{network}"'
             text = text.replace(shipped, f'"missing":{json.dumps(sentence)},{shipped}')
-        if "<meta name=\"description\"" not in text:
+        if '<meta name="description"' not in text:
             text = LEAD.sub(describe, text, count=1)
         if 'class="tied"' not in text:  # else an earlier build has left the page behind
             text = PUNCTUATED.sub(keep_together, text)

@@ -79,7 +79,7 @@ def place_weights(network: str, target: Path) -> dict[str, Any]:
 
 
 def place(target: Path) -> dict[str, str]:
-    """Fill a folder with all that a page loads to run a network; say what is missing, by network."""
+    """Fill a folder with all that a page loads to run a network; return what is missing."""
     shutil.rmtree(target, ignore_errors=True)
     for pattern in MODULES:
         for source in ENGINE.glob(pattern):

@@ -115,7 +115,9 @@ def test_labels_can_be_read_on_white_and_keep_their_hue():
     figure = plots.lines([0, 1], series, xlabel="x", ylabel="y")
     labels = figure.axes[0].texts
     assert len(labels) == 6
-    for label, colour in zip(sorted(labels, key=lambda t: t.get_text()), plots.style.PALETTE):
+    for label, colour in zip(
+        sorted(labels, key=lambda t: t.get_text()), plots.style.PALETTE, strict=True
+    ):
         assert 4.5 <= contrast(label.get_color()) < 5.2
         hues = [rgb_to_hsv(to_rgb(c))[0] for c in (label.get_color(), colour)]
         assert abs(hues[0] - hues[1]) < 0.01

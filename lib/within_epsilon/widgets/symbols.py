@@ -81,7 +81,8 @@ SYMBOLS = (
     ),
     Symbol(
         "h_θ", "hypothesis", "model", "(C, H, W) → (k,)", "a function",
-        "The network with its parameters: it turns an image into logits; in code, N at a time.", "network",
+        "The network with its parameters: it turns an image into logits; in code, N at a time.",
+        "network",
     ),
     Symbol(
         "θ", "parameters", "model.parameters()", "a list of tensors", "float32, any sign",

@@ -2,7 +2,7 @@
 // near the screen. Only the modules that a page uses are loaded; without them the still picture
 // inside the element stands. And makes predictions and quizzes wait for the reader.
 
-import "./reading.js";
+if (document.querySelector(".predict, .quiz, .exercise, table.chapters")) import("./reading.js");
 
 /** The state that the notebook wrote into the element, with the interface of a widget's model. */
 export function pageModel(element) {
