@@ -113,7 +113,7 @@ export async function render({ model, el }) {
     const k = amplification(epsilon);
     pictures[0].paint(image, "clean");
     pictures[1].paint(image.map((pixel, i) => 0.5 + k * (adversarial[i] - pixel)),
-      epsilon ? `perturbation\u00a0×\u00a0${k}` : "no perturbation");
+      epsilon ? `perturbation ×\u00a0${k}` : "no perturbation");
     pictures[2].paint(adversarial, !epsilon ? "unchanged" : attack === "noise" ? "noisy" : "adversarial");
   }
 
@@ -205,14 +205,15 @@ figcaption { padding: 4px 0 0; line-height: 1.3; }
 .gradient rect { fill: var(--gradient); }
 .gradient rect.hollow { fill: none; stroke: var(--gradient); stroke-width: 0.07; }
 .tables { display: grid; grid-template-columns: repeat(auto-fit, minmax(250px, 1fr)); gap: 12px 24px; }
-.tables .bars li { grid-template-columns: 7em minmax(0, 1fr) 4em; }
+.tables .bars li { grid-template-columns: 7em minmax(0, 1fr) 4.4em; }
 @container (max-width: 520px) {
   .tables .bars li { min-height: 26px; }
   .tables .bars .bar { grid-row: auto; grid-column: auto; }
-  .source { grid-template-columns: 150px minmax(0, 1fr); gap: 12px; }
-  .shelf { grid-template-columns: repeat(3, minmax(44px, 1fr)); gap: 4px; }
+  .source { grid-template-columns: minmax(0, 1fr) 140px; gap: 12px; }
+  .shelf { grid-template-columns: repeat(3, 44px); gap: 4px; }
   .four { gap: 8px 6px; padding: 0 12px; }
   .four figure { font-size: 12px; }
+  .four figcaption { white-space: normal; }
   .tables .bars li { min-height: 22px; }
 }
 `;

@@ -129,8 +129,9 @@ function panel(what, { width, top, bottom, view, margins, classes, margin }) {
     svg("path", { class: `line ${what === "own" ? "gradient" : ""}`, d: pathThrough(margins.map((m) => point(m))) }),
     textAt(nameX + name[1], nameY + name[2], what === "loss" ? "loss ℓ" : "weight of the label, 1 − p_y",
       { class: `named ${what === "own" ? "gradient" : ""}` }),
-    ...(what === "loss" ? broken.map(({ text, from, to }, i) => textAt(at.x((from + to) / 2),
-      bottom - 12 - 18 * i, text, { class: "named broken", "text-anchor": "middle" })) : []), mark);
+    ...(what === "loss" ? broken.map(({ text, from, to }, i) => textAt(
+      to === margins.at(-1) ? at.x(to) : at.x((from + to) / 2), bottom - 12 - 18 * i, text,
+      { class: "named broken", "text-anchor": to === margins.at(-1) ? "end" : "middle" })) : []), mark);
 }
 
 /** Both panels over one axis. */
