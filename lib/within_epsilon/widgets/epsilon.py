@@ -32,7 +32,7 @@ from within_epsilon.wording import percent
 class EpsilonExplorer(Explorer):
     """See one image perturbed by ±ε in every pixel, and what the model then sees in it.
 
-    Three directions: against the true class (FGSM), towards a target class if one is named, and
+    Three directions: away from the true class (FGSM), towards a target class if one is named, and
     random signs, the control of the same size. Every stop of the slider is recorded: picture and
     probabilities are exact, nothing is interpolated.
 
@@ -45,7 +45,8 @@ class EpsilonExplorer(Explorer):
         One image, C = 1 or 3, pixels in [0, 1]. Shown in 8 bits, computed in float32; a model of
         another precision gets them rounded to its own.
     label : int or str, optional
-        The true class, by index or name; what the model sees in the clean image by default.
+        The true class, by index or name; by default the clean answer, what the model sees in the
+        clean image.
     target : int or str, optional
         A class to go towards.
     epsilon : float
@@ -81,6 +82,7 @@ class EpsilonExplorer(Explorer):
     directions = state(traitlets.List(traitlets.Dict()))
     categories = state(traitlets.Dict())
     label = state(traitlets.Int())
+    answer = state(traitlets.Unicode())  # what that class is called
     target = state(traitlets.Int(None, allow_none=True))
     epsilons = state(traitlets.List(traitlets.Float()))
     balls = state(traitlets.List(traitlets.Unicode()))
@@ -135,6 +137,7 @@ class EpsilonExplorer(Explorer):
             directions=list(map(_direction_state, self._ways.values(), curves)),
             categories=_mentioned(curves, names),
             label=true,
+            answer="clean answer" if label is None else "true class",
             target=goal,
             epsilons=stops,
             balls=balls,

@@ -47,7 +47,8 @@ class PhotoLab(Lab):
         One image, C = 1 or 3, pixels in [0, 1]. Shown in 8 bits, computed in float32; a model of
         another precision gets them rounded to its own.
     label : int or str, optional
-        The true class, by index or name; what the model sees in the clean image by default.
+        The true class, by index or name. Without one the lab leads away from the clean answer,
+        what the model sees in the clean image.
     targets : sequence of int or str
         Classes towards which FGSM is recorded too.
     epsilons : sequence of float, optional
@@ -115,7 +116,7 @@ class PhotoLab(Lab):
             epsilons=epsilons or (scale.DIGIT_EPSILONS if small else scale.LAB_EPSILONS),
             shape=list(images.shape[1:]),
             clean=pictures.encode_pixels(images),
-            label=true,
+            label=None if label is None else true,
             **settings,
         )
         if record:
@@ -170,9 +171,9 @@ class PhotoLab(Lab):
         return guess(model, self.image.to(device_of(model))) if self.label is None else self.label
 
     def summary(self) -> str:
-        """Return the true class, the threat model and the attack."""
-        name = "own image" if self.label is None else repr(self.categories[self.label])
-        return f"{name}, {Ball('linf', self.epsilon)}, {self.words()}"
+        """Return the class to lead away from, the threat model and the attack."""
+        name = self.categories[self.true_class()]
+        return f"{name!r}, {Ball('linf', self.epsilon)}, {self.words()}"
 
     def still(self) -> str:
         """Return clean | perturbation | adversarial, with the verdict below."""

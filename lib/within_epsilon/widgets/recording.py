@@ -153,7 +153,7 @@ def directions_from(
 ) -> list[Direction]:
     """Return the directions to choose from: away, towards the goal if there is one, random."""
     away = gradient_signs(model, images, true)
-    ways = [Direction("away", "against true class", "FGSM", away)]
+    ways = [Direction("away", "anything else", "FGSM", away)]
     if goal is not None:
         signs = gradient_signs(model, images, goal, targeted=True)
         towards = f"towards {names[goal]}"
