@@ -116,6 +116,8 @@ def stage(attack: Callable[..., Tensor], unnamed: list[str]) -> Stage:
     """Describe an attack with all its settings, positional ones too."""
     function: Any = attack.search if isinstance(attack, WithinBall) else attack
     values, arguments = settings(function), list[Any]()
+    if function is not attack:  # what the ball decides, which the report has
+        values = {name: value for name, value in values.items() if name not in ("norm", "mask")}
     while isinstance(function, functools.partial):
         values = {**function.keywords, **values}
         arguments = [*function.args, *arguments]
