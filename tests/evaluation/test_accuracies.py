@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from within_epsilon.attacks import describe, fgsm, fmn, noise_control, pgd, square
-from within_epsilon.checks import check_finite_gradient
+from within_epsilon.checks import check_finite
 from within_epsilon.data import Split, digits
 from within_epsilon.evaluation import (
     DoubtfulEvaluationWarning,
@@ -144,8 +144,9 @@ def test_an_example_that_cannot_be_judged_is_recorded_and_counts_as_lost(batch_s
 def square_free(model, images, labels, ball, *, indices):
     """Step as FGSM does, from where the gradient is asked for exactly."""
     leaf = images.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(cross_entropy(model(leaf), labels).sum(), leaf)
-    check_finite_gradient(gradient)
+    losses = cross_entropy(model(leaf), labels)
+    (gradient,) = torch.autograd.grad(losses.sum(), leaf)
+    check_finite(gradient, losses.detach())
     return ball.perturb(images, ball.epsilon * gradient.sign())
 
 

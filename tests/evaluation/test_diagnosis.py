@@ -136,7 +136,12 @@ DOUBTFUL = {
     "weak": (digits_classifier(), SHORT, "FGSM is better", r"fools \d+ of 63 .* only 0"),
     "reversed": (Changed(before=Does(Reversed.apply)), pgd, "misleading gradient", "64 of 64"),
     "climbing down": (Changed(before=Does(Reversed.apply)), pgd, "falling loss", "63 of 63"),
-    "shuffled": (Changed(before=Does(Shuffled.apply)), pgd, "misleading gradient", "of 64 examples"),
+    "shuffled": (
+        Changed(before=Does(Shuffled.apply)),
+        pgd,
+        "misleading gradient",
+        "of 64 examples",
+    ),
     "shuffled, Square": (
         Changed(before=Does(Shuffled.apply)),
         partial(autoattack, steps=6, targets=2, queries=300),

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from within_epsilon.attacks import Loss
 from within_epsilon.checks import check_images, check_labels, check_model
 from within_epsilon.evaluation.looking import Look
-from within_epsilon.evaluation.modes import training_modules
 from within_epsilon.evaluation.slopes import check_gradient
 from within_epsilon.losses import cross_entropy
+from within_epsilon.modes import training_modules
 from within_epsilon.reports import Finding
 from within_epsilon.runtime import untouched
 from within_epsilon.threat import Ball, check_ball
