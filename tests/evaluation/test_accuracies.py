@@ -356,7 +356,7 @@ class Detached(Threshold):
         (nn.Sequential(Threshold(), nn.Softmax(dim=1)).eval(), fgsm, "return the logits"),
         (Steps().eval(), noise_control, "zero for 10 of 10 examples"),
         (Detached().eval(), noise_control, "no gradient"),
-        (nn.Sequential(Threshold(), nn.Dropout(0.0)), noise_control, "train mode"),
+        (Threshold().train(), noise_control, "train mode"),
     ],
 )
 def test_what_only_looks_robust_is_warned_about(model, attack, message):
@@ -420,7 +420,7 @@ def test_half_precision_changes_the_result_little(dtype):
 
 def test_accuracy_warns_of_train_mode_where_it_is_called():
     with pytest.warns(UserWarning, match="train mode") as caught:
-        accuracy(nn.Sequential(Threshold(), nn.Dropout(0.0)), *examples())
+        accuracy(Threshold().train(), *examples())
     assert [warning.filename for warning in caught] == [__file__]
 
 
