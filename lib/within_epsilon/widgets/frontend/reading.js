@@ -78,7 +78,8 @@ function readChapter(article) {
   openForPrint();
   goTo(tasks);
   addEventListener("hashchange", () => goTo(tasks));
-  addEventListener("load", () => showHits(tasks));
+  if (document.readyState === "complete") showHits(tasks);
+  else addEventListener("load", () => showHits(tasks)); // when the theme has marked them
 }
 
 /** Say in the book's table of chapters how far one has come in each, and offer to forget it. */
@@ -103,3 +104,4 @@ function showProgress(table) {
 
 for (const article of document.querySelectorAll(".bd-article")) readChapter(article);
 for (const table of document.querySelectorAll(".bd-article table.chapters")) showProgress(table);
+document.documentElement.dataset.reading = ""; // for whoever waits for it
