@@ -21,7 +21,8 @@ function goTo(tasks) {
 
 /** A search whose words stand in folds alone has opened them. */
 function showHits(tasks) {
-  const hits = [...document.querySelectorAll(".bd-article .highlighted")];
+  const hits = [...document.querySelectorAll(".bd-article .highlighted")]
+    .filter((hit) => !hit.closest("script")); // an explorer's data are no text
   const folds = tasks.filter(({ folded }) => hits.some((hit) => folded?.contains(hit)));
   if (hits.every((hit) => folds.some(({ folded }) => folded.contains(hit)))) {
     for (const task of folds) task.open();
