@@ -112,7 +112,9 @@ def test_links_and_searches_open_what_hides_their_target(visit):
     page.evaluate("id => { location.hash = id }", inside)
     page.locator(f"[id='{inside}']").wait_for()
     page.evaluate("localStorage.removeItem('within-epsilon')")
-    visit.open(f"{CHAPTER}?highlight=hamster").locator(".highlighted").first.wait_for()
+    visit.open(f"{CHAPTER}?highlight=hamster").locator(".highlighted").first.wait_for(
+        state="attached"
+    )
     assert page.locator(".folded:not([hidden])").count() == 0  # it stands elsewhere, too
     visit.open(f"{CHAPTER}?highlight=cardigan")
     page.locator(".folded:not([hidden]) .highlighted").first.wait_for()
