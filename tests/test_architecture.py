@@ -13,6 +13,7 @@ LIBRARY = Path(__file__).resolve().parent.parent / "lib" / "within_epsilon"
 ANYTHING = None
 MAY_IMPORT = {
     "checks": set(),
+    "modes": set(),
     "runtime": set(),
     "wording": set(),
     "geometry": set(),
@@ -23,13 +24,17 @@ MAY_IMPORT = {
     "draws": {"geometry"},
     "threat": {"checks", "draws", "geometry", "region", "wording"},
     "data": {"runtime", "checks"},
-    "models": {"runtime", "checks", "wording", "data", "deep_compression"},
-    "attacks": {"runtime", "checks", "wording", "geometry", "region", "threat", "losses"},
+    "models": {"runtime", "checks", "modes", "wording", "data", "deep_compression"},
+    "attacks": {
+        *("runtime", "checks", "modes", "wording", "draws", "geometry", "region", "threat"),
+        "losses",
+    },
     "reports": {"wording", "threat"},
     "evaluation": {
-        *("runtime", "checks", "wording", "losses", "threat", "models", "attacks", "reports"),
+        *("runtime", "checks", "modes", "wording", "geometry", "losses", "threat", "data"),
+        *("attacks", "reports"),
     },
-    "training": {"runtime", "checks", "losses", "models", "attacks", "evaluation"},
+    "training": {"runtime", "checks", "data", "losses", "models", "attacks", "evaluation"},
     "widgets": ANYTHING,
     "exercises": ANYTHING,
 }
