@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from within_epsilon.attacks import count_evaluations, fab, fmn
+from within_epsilon.attacks import autoattack, count_evaluations, fab, fmn, settings, stages_of
 from within_epsilon.data import digits
 from within_epsilon.models import digits_classifier
 from within_epsilon.threat import Ball
@@ -85,7 +85,7 @@ def test_impossible_settings_are_refused(some_digits):
 def test_it_is_the_third_attack_of_the_standard_version(some_digits, norm):
     model, images, labels = some_digits
     found = fab(model, images, labels, norm=norm, steps=20)
-    ball = Ball(norm, found.distances.median().item())
+    ball = Ball(norm, 1.001 * found.distances.median().item())
     attack = stages_of(partial(autoattack, version="standard", steps=20), ball)[2]
     assert settings(attack)["near_enough"] == ball.epsilon
     images_adv = attack(model, images, labels, ball)
