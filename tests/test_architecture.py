@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "exercises": ANYTHING,
 }
 FORBIDDEN_NAMES = {"eps", "nb_iter", "n_iter", "num_steps", "adv_images", "x_adv"}
-LONGEST_MODULE, LONGEST_FUNCTION = 300, 45
+LONGEST_MODULE, LONGEST_FUNCTION = 300, {"attacks": 40, "evaluation": 40}
 
 FILES = sorted(path for path in LIBRARY.rglob("*.py") if "_shipped" not in path.parts)
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
@@ -147,4 +147,5 @@ def test_modules_and_functions_are_short(path):
             # The docstring does not count, nor does the signature.
             body = node.body[ast.get_docstring(node) is not None :]
             length = node.end_lineno - body[0].lineno + 1 if body else 0
-            assert length <= LONGEST_FUNCTION, f"{node.name} has {length} lines"
+            longest = LONGEST_FUNCTION.get(module_name(path).split(".")[0], 45)
+            assert length <= longest, f"{node.name} has {length} lines"

@@ -73,7 +73,6 @@ TRAIN = [
     torch.jit.script(nn.Dropout()),
     Noisy(),
     Noisier(),
-    Leaf(),
     with_hook(),
 ]
 STEADY = [
@@ -90,6 +89,7 @@ STEADY = [
     StochasticDepth(0.0, "row"),
     Normalize([0.5], [0.5]),
     Calm(),
+    Leaf(),
     torch.jit.script(nn.Linear(3, 3)),
     torch.jit.freeze(torch.jit.script(nn.Dropout().eval())),
 ]

@@ -356,7 +356,7 @@ class Detached(Threshold):
         (nn.Sequential(Threshold(), nn.Softmax(dim=1)).eval(), fgsm, "return the logits"),
         (Steps().eval(), noise_control, "zero for 10 of 10 examples"),
         (Detached().eval(), noise_control, "no gradient"),
-        (nn.Sequential(Threshold(), nn.Dropout(0.0)), noise_control, "train mode"),
+        (Threshold().train(), noise_control, "train mode"),
     ],
 )
 def test_what_only_looks_robust_is_warned_about(model, attack, message):
@@ -420,7 +420,7 @@ def test_half_precision_changes_the_result_little(dtype):
 
 def test_accuracy_warns_of_train_mode_where_it_is_called():
     with pytest.warns(UserWarning, match="train mode") as caught:
-        accuracy(nn.Sequential(Threshold(), nn.Dropout(0.0)), *examples())
+        accuracy(Threshold().train(), *examples())
     assert [warning.filename for warning in caught] == [__file__]
 
 
@@ -466,3 +466,22 @@ def test_a_verdict_is_a_sentence():
         verdict(model, image, image_adv, Ball("linf", 1 / 255))
     with pytest.raises(ValueError, match="one image each"):
         verdict(model, image.expand(2, 3, 2, 2), image_adv, ball)
+
+
+def test_a_default_batch_is_bounded_by_pixels_and_larger_ones_are_cut():
+    seen = []
+
+    def spy(model, images, labels, ball):
+        seen.append(len(images))
+        return images
+
+    photos = torch.rand(30, 3, 224, 224), torch.zeros(30, dtype=torch.int64)
+    model = nn.Sequential(nn.AvgPool2d(224), nn.Flatten(), nn.Linear(3, 2), Biased()).eval()
+    for data in (photos, [photos]):
+        robust_accuracy(model, data, spy, BALL, diagnose=False)
+    assert seen == [27, 3] * 2
+
+
+class Biased(nn.Module):
+    def forward(self, logits):
+        return logits + torch.tensor([9.0, 0.0])

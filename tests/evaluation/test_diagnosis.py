@@ -35,8 +35,9 @@ class Changed(nn.Module):
 
     def __init__(self, before=None, after=None, network=None):
         super().__init__()
-        self.network = network or digits_classifier().eval()
+        self.network = network or digits_classifier()
         self.before, self.after = before or nn.Identity(), after or nn.Identity()
+        self.eval()
 
     def forward(self, images):
         return self.after(self.network(self.before(images)))
@@ -90,9 +91,9 @@ def falling(logits, labels):
 
 
 def one_training():
-    network = nn.Sequential(nn.Dropout(0.2), digits_classifier()).eval()
-    network[0].train()
-    return Changed(network=network)
+    model = Changed(network=nn.Sequential(nn.Dropout(0.2), digits_classifier()))
+    model.network[0].train()
+    return model
 
 
 def quantised():
@@ -117,7 +118,7 @@ DOUBTFUL = {
         "sum to 1",
     ),
     "random": (Changed(before=Does(noisy)), fgsm, "randomness", "64 of 64"),
-    "one submodule": (one_training(), fgsm, "train mode", r"network\.0 \(Dropout\)"),
+    "one submodule": (one_training(), fgsm, "train mode", r"network\.0"),
     "detached": (Changed(before=Does(torch.detach)), SQUARE, "no gradient", ""),
     "quantised": (quantised(), SQUARE, "no gradient", "quantised: "),
     "zero": (Changed(before=Does(coarse)), fgsm, "zero gradient", "64 of 64"),

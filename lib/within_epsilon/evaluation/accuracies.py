@@ -142,8 +142,8 @@ def robust_accuracy(
         PNG files, whose ``norms.csv`` says how large each change is in the file. Examples
         that were not fooled have the best attempt; those wrong already, the clean image.
     diagnose : bool
-        Look for what makes the result doubtful, on the first 64 examples (three photos of
-        224 x 224); see `diagnose` for its cost. FGSM and noise run there for comparison.
+        Look for what makes the result doubtful, on the first 64 examples, or one photo of
+        224 x 224; see `diagnose` for its cost. FGSM and noise run there for comparison.
     progress : bool
         Show a progress bar on a terminal.
 

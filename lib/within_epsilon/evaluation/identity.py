@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon import __version__
-from within_epsilon.attacks import describe, settings
+from within_epsilon.attacks import WithinBall, describe, settings
 from within_epsilon.checks import check_logits
 from within_epsilon.reports import Stage
 
@@ -114,8 +114,10 @@ def model_hash(model: nn.Module, unnamed: list[str]) -> str:
 
 def stage(attack: Callable[..., Tensor], unnamed: list[str]) -> Stage:
     """Describe an attack with all its settings, positional ones too."""
-    values, function = settings(attack), attack
-    arguments: list[Any] = []
+    function: Any = attack.search if isinstance(attack, WithinBall) else attack
+    values, arguments = settings(function), list[Any]()
+    if function is not attack:  # what the ball decides, which the report has
+        values = {name: value for name, value in values.items() if name not in ("norm", "mask")}
     while isinstance(function, functools.partial):
         values = {**function.keywords, **values}
         arguments = [*function.args, *arguments]

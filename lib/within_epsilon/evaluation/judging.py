@@ -4,12 +4,14 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from within_epsilon.attacks import (
+    WithinBall,
     count_evaluations,
     describe,
     in_turn,
@@ -17,6 +19,7 @@ from within_epsilon.attacks import (
     stages_of,
     takes,
 )
+from within_epsilon.attacks.core.registry import entry_of
 from within_epsilon.checks import BadExampleError, check_images
 from within_epsilon.evaluation.examples import Batch
 from within_epsilon.reports.outcomes import MOST_STAGES
@@ -116,6 +119,8 @@ class Guarded:
     ----------
     attack : callable
         The attack itself.
+    own : bool
+        Whether it is not one of the library's.
     forwards, gradients : int
         Examples classified and differentiated so far.
     """
@@ -123,12 +128,14 @@ class Guarded:
     def __init__(self, attack: Attack, seed: int = 0) -> None:
         functools.update_wrapper(self, attack)  # its signature, for those who ask
         self.attack, self.seed = attack, seed
+        self.own = entry_of(attack.search if isinstance(attack, WithinBall) else attack) is None
         self.forwards = self.gradients = 0
 
     def __call__(self, model: nn.Module, *args: Any, **named: Any) -> Tensor:
         """Call the attack."""
         with (
-            untouched(model, self.seed),
+            # The library's attacks see to that themselves.
+            untouched(model, self.seed) if self.own else nullcontext(),
             count_evaluations(model) as spent,
             warnings.catch_warnings(),
         ):

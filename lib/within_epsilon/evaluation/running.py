@@ -19,8 +19,8 @@ from within_epsilon.runtime import untouched
 from within_epsilon.threat import Ball
 
 # How many examples the diagnosis looks at: so many, and of large ones no more than have this
-# many pixel values, three photos of 224 x 224.
-_ENOUGH, _ENOUGH_NUMBERS = 64, 2**19
+# many pixel values: one photo of 224 x 224. Controls are worth their time from so many on.
+_ENOUGH, _ENOUGH_NUMBERS, _COMPARED = 64, 2**17, 8
 
 # What is harmless for the library's attacks alone.
 _HARMLESS_HERE = {"zero gradient at 0 and 1", "in-place writes"}
@@ -60,7 +60,8 @@ class Run:
         ball = ball_at(self.ball, sample.indices)
         losses = _losses(self.stages)
         record.note(diagnose(self.model, sample.images, sample.labels, ball, losses=losses))
-        self._controls = Controls(self.model, sample, self.ball, self.stages)
+        if len(sample.labels) >= _COMPARED:
+            self._controls = Controls(self.model, sample, self.ball, self.stages)
 
     def _sample(self, examples: Examples, record: Record) -> Batch | None:
         """Return the first examples of one shape that are not on record and have no NaN."""
@@ -96,7 +97,7 @@ class Run:
         if self._controls is not None:
             record.note(self._controls.findings())
         record.note(check_stages(report))
-        own = any(_is_own(stage) for stage in self.stages)
+        own = any(stage.own for stage in self.stages)
         found = []
         for finding in record.findings:
             doubtful = finding.doubtful or (own and finding.name in _HARMLESS_HERE)
@@ -105,16 +106,11 @@ class Run:
         return tuple(found)
 
 
-def _is_own(stage: Guarded) -> bool:
-    module = str(getattr(function_of(stage.attack), "__module__", ""))
-    return not module.startswith("within_epsilon.")
-
-
 def _losses(stages: Sequence[Guarded]) -> list[Loss]:
     """Return what the attacks raise; those of the library that do not say raise margins."""
     losses: list[Loss] = []
     for stage in stages:
-        loss = settings(stage.attack).get("loss", cross_entropy if _is_own(stage) else margin_loss)
+        loss = settings(stage.attack).get("loss", cross_entropy if stage.own else margin_loss)
         if callable(loss) and function_of(stage.attack) is not noise_control:
             losses.append(loss)
     return losses

@@ -50,7 +50,9 @@ class Normalize(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalise images (N, C, ...), whose dtype stays."""
-        mean, std = (b.view(-1, *[1] * (images.ndim - 2)) for b in (self.mean, self.std))
+        mean, std = self.mean, self.std
+        if images.ndim != 4:  # of tables and volumes: constants along the channels all the same
+            mean, std = (b.view(-1, *[1] * (images.ndim - 2)) for b in (mean, std))
         return ((images - mean) / std).to(images.dtype)
 
     def extra_repr(self) -> str:
