@@ -3,8 +3,8 @@
     PYTHONPATH=benchmarks .venv-benchmark/bin/python benchmarks/autoattack/compare.py CHECKOUT
 
 where CHECKOUT is a copy of github.com/fra31/auto-attack, of which nothing is kept here. Both
-attack the same examples; after every stage it is noted which of them still stand. The original
-runs with several seeds: by how much it differs from itself is what a comparison can tell.
+attack the same examples; after every stage it is noted which of them still stand. Where the
+original runs with several seeds, by how much it differs from itself is what a comparison can tell.
 """
 
 import argparse
@@ -102,7 +102,9 @@ def compare(
             "ours": [int(one[stage].sum()) for one in ours],
             "only_original": int((first & ~own).sum()),
             "only_ours": int((~first & own).sum()),
-            "original_with_itself": max(int((first != one[stage]).sum()) for one in theirs),
+            "original_with_itself": max(
+                (int((first != one[stage]).sum()) for one in theirs[1:]), default=None
+            ),
             "time": round((end - middle) / (middle - begin), 2) if stage == STAGES[-1] else None,
         }
 
@@ -117,20 +119,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkout", type=Path, help="a copy of the original's repository")
     parser.add_argument("subjects", nargs="*", choices=[*SUBJECTS, []], help="all by default")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON file")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON files")
     arguments = parser.parse_args()
     sys.path.append(str(arguments.checkout))
     import autoattack as package
 
     torch.set_num_threads(1)
-    rows = []
     for name in arguments.subjects or SUBJECTS:
         subject, options = SUBJECTS[name]()
+        rows = []
         for ball in subject.balls():
             print(f"{subject.name}, {ball}", file=sys.stderr, flush=True)
             rows += compare(package, subject, ball, **options)
-    print(text(rows))
-    write("standard", rows, versions({}), arguments.results)
+        print(text(rows), flush=True)
+        write(name.replace(" ", "_"), rows, versions({}), arguments.results)
 
 
 if __name__ == "__main__":
