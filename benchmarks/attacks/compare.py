@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import behaviour
 import ensemble
 import minimal
 import speed
@@ -24,6 +25,8 @@ from tables import text, versions, write
 
 # How many test digits are attacked; half of them by minimal-norm attacks.
 DIGITS = 200
+# How many are enough to see how an attack behaves.
+BEHAVIOUR = 20
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -48,6 +51,7 @@ TABLES: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
     "robust_minimal": lambda: minimal.rows([robust_digits(DIGITS // 2)]),
     "photos_minimal": lambda: minimal.rows(_photos()),
     "ensemble": lambda: ensemble.rows([standard_digits(DIGITS), robust_digits(DIGITS)]),
+    "behaviour": lambda: behaviour.rows(standard_digits(BEHAVIOUR)),
     "speed": lambda: speed.rows([standard_digits(), standard_digits(32)]),
     "photos_speed": lambda: speed.rows(_one(_photos(pixels=224)), rounds=3),
 }
