@@ -12,21 +12,23 @@ from torch import Tensor
 Norm = Literal["linf", "l2", "l1"]
 
 
-def norm_of_rows(rows: Tensor, norm: Norm) -> Tensor:
+def norm_of_rows(rows: Tensor, norm: Norm | Literal["l0"]) -> Tensor:
     """Measure each row.
 
     Parameters
     ----------
     rows : Tensor of shape (N, D), float64
         Vectors.
-    norm : {"linf", "l2", "l1"}
-        The norm.
+    norm : {"linf", "l2", "l1", "l0"}
+        The norm; l0 counts the coordinates that are not 0.
 
     Returns
     -------
     Tensor of shape (N,), float64
         Norms; l2 neither overflows nor underflows on its squares.
     """
+    if norm == "l0":
+        return (rows != 0).sum(dim=1).to(rows)
     if norm == "l1":
         return rows.abs().sum(dim=1)
     if norm == "linf":
@@ -72,7 +74,7 @@ def project_rows(
     section 4. With room: Croce, Hein, "Mind the Box", ICML 2021, Proposition 2.1.
     """
     if norm == "linf":
-        limit = torch.as_tensor(epsilon).to(rows)
+        limit = torch.as_tensor(epsilon, dtype=rows.dtype, device=rows.device)
         return rows.clamp(-limit, limit)
     if norm == "l2":
         lengths = norm_of_rows(rows, "l2").clamp_(min=torch.finfo(rows.dtype).tiny).unsqueeze(1)

@@ -101,17 +101,12 @@ class Ball:
         return replace(self, mask=self.mask[rows])
 
     def length(self, delta: Tensor) -> Tensor:
-        """Measure each perturbation in the ball's norm.
-
-        Parameters
-        ----------
-        delta : Tensor of shape (N, ...)
-            Perturbations.
+        """Measure perturbations (N, ...) in the ball's norm, free of overflow and underflow.
 
         Returns
         -------
         Tensor of shape (N,), float64
-            Norms, free of overflow and underflow.
+            Norms.
         """
         check_batch("delta", delta)
         return geometry.norm_of_rows(double(delta).flatten(1), self.norm)

@@ -28,8 +28,11 @@ from within_epsilon.attacks.core.registry import stages_of as stages_of
 from within_epsilon.attacks.core.registry import takes as takes
 from within_epsilon.attacks.ensemble import autoattack as autoattack
 from within_epsilon.attacks.minimal_norm.carlini_wagner import carlini_wagner as carlini_wagner
+from within_epsilon.attacks.minimal_norm.ddn import ddn as ddn
 from within_epsilon.attacks.minimal_norm.deepfool import deepfool as deepfool
+from within_epsilon.attacks.minimal_norm.fab import fab as fab
 from within_epsilon.attacks.minimal_norm.fmn import fmn as fmn
+from within_epsilon.attacks.minimal_norm.sigma_zero import sigma_zero as sigma_zero
 from within_epsilon.attacks.universal.patch import adversarial_patch as adversarial_patch
 from within_epsilon.attacks.universal.patch import apply_patch as apply_patch
 from within_epsilon.attacks.universal.perturbation import (
@@ -39,3 +42,5 @@ from within_epsilon.attacks.white_box.apgd import apgd as apgd
 from within_epsilon.attacks.white_box.fgsm import fgsm as fgsm
 from within_epsilon.attacks.white_box.multi_targeted import multi_targeted as multi_targeted
 from within_epsilon.attacks.white_box.pgd import pgd as pgd
+from within_epsilon.attacks.wrappers import Averaged as Averaged
+from within_epsilon.attacks.wrappers import BackwardAs as BackwardAs

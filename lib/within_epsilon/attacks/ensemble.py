@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from within_epsilon.attacks.black_box.square import square
 from within_epsilon.attacks.core.in_turn import StageCallback, in_turn
 from within_epsilon.attacks.core.registry import WithinBall, attack
+from within_epsilon.attacks.minimal_norm.fab import fab
 from within_epsilon.attacks.minimal_norm.fmn import fmn
 from within_epsilon.attacks.white_box.apgd import apgd
 from within_epsilon.attacks.white_box.multi_targeted import multi_targeted
@@ -40,7 +41,7 @@ def stages(
     first = partial(apgd, steps=steps, early_stop=True, seed=seeds[0])
     second = partial(multi_targeted, steps=steps, targets=targets, seed=seeds[1])
     if standard:
-        nearest = partial(fmn, steps=steps, seed=seeds[2])  # until FAB is here
+        nearest = partial(fab, steps=steps, near_enough=ball.epsilon, seed=seeds[2])
     else:
         second = partial(second, candidates=max(targets, 9))
         nearest = partial(fmn, steps=steps, seed=seeds[2])

@@ -1,6 +1,6 @@
 """What minimal-norm attacks share: what they return, and the closest of several finds."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +37,7 @@ class Closest:
     ----------
     images : Tensor of shape (N, ...)
         Clean pixels.
-    norm : {"linf", "l2", "l1"}
+    norm : {"linf", "l2", "l1", "l0"}
         How distance is measured.
 
     Attributes
@@ -49,7 +49,7 @@ class Closest:
         to begin with.
     """
 
-    def __init__(self, images: Tensor, norm: Norm) -> None:
+    def __init__(self, images: Tensor, norm: Norm | Literal["l0"]) -> None:
         self.images, self.norm = images, norm
         self.images_adv = images.clone()
         dtype = torch.promote_types(images.dtype, torch.float32)
@@ -110,7 +110,7 @@ class Closest:
 
 
 def begin(
-    model: nn.Module, images: Tensor, objective: Objective, norm: Norm
+    model: nn.Module, images: Tensor, objective: Objective, norm: Norm | Literal["l0"]
 ) -> tuple[Closest, Tensor]:
     """Score the clean images; return where to keep finds, and who is still to be fooled.
 

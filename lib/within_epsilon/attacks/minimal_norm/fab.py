@@ -1,0 +1,283 @@
+"""FAB: step onto the border of the linear model, drawn towards the clean image."""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from within_epsilon.attacks.core.hyperplane import step_to_hyperplane
+from within_epsilon.attacks.core.linear import likeliest_others, nearest_rival
+from within_epsilon.attacks.core.minimal import Closest, Minimal, begin
+from within_epsilon.attacks.core.objective import (
+    Callback,
+    Objective,
+    logits_of,
+    per_pixel,
+    steepest_ascent,
+)
+from within_epsilon.attacks.core.registry import attack
+from within_epsilon.checks import check_counts, check_indices
+from within_epsilon.draws import draw_rows
+from within_epsilon.geometry import Norm, double, norm_of_rows
+from within_epsilon.losses import margin_loss
+from within_epsilon.runtime import streams
+
+# (points, rows) -> by how much the model is fooled at the points (M,), and the gradient of that.
+Border = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+_OVERSHOOT = 1.05  # eta: how far a step goes, the border being at 1
+_MOST_BIAS = 0.1  # alpha_max: the largest share of the step that starts from the clean image
+_BACK = 0.9  # beta: what is left of a perturbation that fools the model, before the next step
+_FINAL_SEARCH = 3  # steps, a forward pass each
+_RADII = {"linf": 0.3, "l2": 1.0, "l1": 5.0}
+
+
+@attack("FAB", "minimal norm")
+def fab(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    norm: Norm = "linf",
+    *,
+    steps: int = 100,
+    restarts: int = 1,
+    targets: int = 9,
+    nearest: bool = False,
+    epsilon: float | None = None,
+    near_enough: float = 0.0,
+    targeted: bool = False,
+    mask: Tensor | None = None,
+    seed: int = 0,
+    indices: Tensor | Sequence[int] | None = None,
+    callback: Callback | None = None,
+) -> Minimal:
+    r"""Look for the nearest adversarial images with the fast adaptive boundary attack.
+
+    .. math:: x_{t+1} = \mathrm{clip}_{[0, 1]}\bigl((1 - \alpha)(x_t + \eta\, d_t)
+              + \alpha (x + \eta\, d^0_t)\bigr), \quad
+              \alpha = \min\Bigl(\frac{\|d_t\|}{\|d_t\| + \|d^0_t\|},\ 0.1\Bigr)
+
+    where d_t and d^0_t are the shortest steps, from the present point and from the clean image,
+    onto the border of two classes in [0, 1], were the model linear around x_t. A point that
+    fools the model is kept if it is the closest so far; the next step then begins at nine tenths
+    of the way to it.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Takes images in [0, 1], returns logits (N, K).
+    images : Tensor of shape (N, ...)
+        Clean pixels in [0, 1].
+    labels : Tensor of shape (N,), int64
+        The true classes, or the target classes if `targeted`.
+    norm : {"linf", "l2", "l1"}
+        How distance is measured.
+    steps : int
+        Steps of each run, >= 1: a gradient and a forward pass each.
+    restarts : int
+        Runs for each target, >= 1: the first from the clean image, the others from random
+        points around it.
+    targets : int
+        How many of the other classes to head for, the likeliest for the clean image, >= 1: one
+        after the other, a run each. Without effect if `targeted`.
+    nearest : bool
+        Head for several classes in the same run instead: at every step for the one whose
+        border is nearest, among as many of the likeliest as `targets`. A gradient for each.
+    epsilon : float, optional
+        Restarts begin at half this distance, or half the distance found if that is shorter;
+        0.3, 1 and 5 by default, for linf, l2 and l1.
+    near_enough : float
+        An example whose adversarial image is as near as this costs nothing more, >= 0. An
+        attack in a ball need not look for the nearest image.
+    targeted : bool
+        Look for images that the model takes for the labels.
+    mask : Tensor of shape (N, ...) or (1, ...), bool, optional
+        Which pixels may change; all by default.
+    seed : int
+        Seed of the experiment; only restarts are random.
+    indices : Tensor or sequence of int, shape (N,), optional
+        Positions in the data set, which key the randomness; 0 ... N - 1 by default.
+    callback : callable, optional
+        ``callback(step, images_adv, distances)`` at every point visited, counted over all runs,
+        the clean images being step 0; with the shortest distances so far.
+
+    Returns
+    -------
+    Minimal
+        The closest adversarial images found and their distances in `norm`: 0 where the clean
+        image is adversarial, infinite (and the clean image) where nothing was found.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If images, labels, logits or gradient are unusable (see `checks`), the norm unknown,
+        steps, restarts or targets < 1, epsilon not positive, or near_enough negative.
+
+    Notes
+    -----
+    Deviations from the paper. One class after the other is the later form for many classes,
+    FAB-T, of the second paper. The paper's untargeted form linearises all K classes; `nearest`
+    the likeliest. Points that fool the model into any class count, whichever it was to be. In
+    the final search the margin stands in the place of one class's.
+
+    Deviations from the code that AutoAttack runs: it has no final search; its restarts begin at
+    half of epsilon whatever was found before; it drops examples once they are within epsilon,
+    which here `near_enough` decides; and it raises where there are fewer than `targets` other
+    classes, where this attack tries those that there are.
+
+    References
+    ----------
+    Croce, Hein, "Minimally Distorted Adversarial Examples with a Fast Adaptive Boundary
+    Attack", ICML 2020, Algorithm 1. FAB-T: Croce, Hein, "Reliable Evaluation of Adversarial
+    Robustness with an Ensemble of Diverse Parameter-free Attacks", ICML 2020, section 5.
+    """
+    check_counts(steps=steps, restarts=restarts, targets=targets)
+    radius = _RADII[norm] if epsilon is None else epsilon
+    if radius <= 0 or near_enough < 0:
+        raise ValueError(
+            "epsilon, near_enough: expected distances > 0 and >= 0, received "
+            f"{epsilon} and {near_enough}"
+        )
+    positions = check_indices(indices, len(images))
+    objective = Objective(labels, margin_loss, targeted, mask=mask)
+    closest, rows = begin(model, images, objective, norm)
+    numbers = itertools.count()
+
+    def visit(rows: Tensor, points: Tensor) -> None:
+        if callback is not None:
+            callback(next(numbers), closest.visit(rows, points), closest.distances.clone())
+
+    visit(rows, images[rows])
+    borders = _borders(model, images, rows, objective, norm, targets, nearest=nearest)
+    for number, (border, restart) in enumerate(itertools.product(borders, range(restarts))):
+        rows = rows[closest.distances[rows] > near_enough]
+        if not len(rows):
+            break
+        points = images[rows]
+        if restart > 0:
+            radii = closest.distances[rows].clamp(max=radius) / 2
+            places = (positions[row] for row in rows.tolist())
+            points = _around(
+                points, radii, norm, objective[rows].mask, streams(places, seed, number)
+            )
+        _walk(model, border, objective, norm, closest, rows, points, steps, near_enough, visit)
+    _final_search(model, objective, closest)
+    return closest.result(model, objective)
+
+
+def _borders(
+    model: nn.Module,
+    images: Tensor,
+    rows: Tensor,
+    objective: Objective,
+    norm: Norm,
+    targets: int,
+    *,
+    nearest: bool,
+) -> list[Border]:
+    """Return what the runs linearise, one after the other."""
+
+    def ahead(objective: Objective, points: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+        logits, uphill = steepest_ascent(model, points, objective[which])
+        return objective[which].values(logits), uphill
+
+    def around(points: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+        labels, mask = objective[which].labels, objective[which].mask
+        return nearest_rival(model, points, labels, norm, targets, mask=mask, inside=False)[1:]
+
+    if objective.targeted:
+        return [functools.partial(ahead, objective)]
+    if nearest:
+        return [around]
+    logits = logits_of(model, images[rows]) if len(rows) else images.new_empty(0, 2)
+    number = min(targets, logits.shape[1] - 1)
+    ranking = objective.labels.new_zeros(len(images), number)
+    ranking[rows] = likeliest_others(logits, objective.labels[rows])[:, :number]
+    heading = (dataclasses.replace(objective, loss=_gap, rivals=rivals) for rivals in ranking.T)
+    return [functools.partial(ahead, towards) for towards in heading]
+
+
+def _gap(logits: Tensor, labels: Tensor, rivals: Tensor) -> Tensor:
+    """Return by how much the rivals' logits exceed the labels', (N,)."""
+    pairs = logits.gather(1, torch.stack([rivals, labels], dim=1))
+    return pairs[:, 0] - pairs[:, 1]
+
+
+def _around(
+    images: Tensor,
+    radii: Tensor,
+    norm: Norm,
+    mask: Tensor | None,
+    generators: Iterator[torch.Generator],
+) -> Tensor:
+    """Draw points at a distance from the images; for linf in a box of that size."""
+    shape = len(images), images[0].numel()
+    flat = None if mask is None else mask.flatten(1)
+    rows = draw_rows(norm, shape, generators, inside=norm == "linf", mask=flat)
+    change = rows.view(images.shape).to(radii.device) * per_pixel(double(radii), images)
+    return (double(images) + change).clamp_(0, 1).to(images)
+
+
+def _walk(
+    model: nn.Module,
+    border: Border,
+    objective: Objective,
+    norm: Norm,
+    closest: Closest,
+    rows: Tensor,
+    points: Tensor,
+    steps: int,
+    near_enough: float,
+    visit: Callable[[Tensor, Tensor], None],
+) -> None:
+    """Take the steps of one run from given points of the examples `rows`."""
+    for _ in range(steps):
+        images = closest.images[rows]
+        points = _step(images, points, *border(points, rows), norm)
+        achieved = objective[rows].achieved(logits_of(model, points))
+        closest.offer(rows, points, achieved)
+        visit(rows, points)
+        back = torch.lerp(images, points, _BACK)
+        points = torch.where(per_pixel(achieved, points), back, points)
+        going = closest.distances[rows] > near_enough
+        if not going.all():
+            rows, points = rows[going], points[going]
+            if not len(rows):
+                return
+
+
+def _step(images: Tensor, points: Tensor, gaps: Tensor, uphill: Tensor, norm: Norm) -> Tensor:
+    """Go to the linear model's border, a little beyond it, and a little from the clean image."""
+    clean, here, slopes = (double(part).flatten(1) for part in (images, points, uphill))
+    missing = -double(gaps)
+    missing_there = missing - (slopes * (clean - here)).sum(dim=1)
+    # Both at once: with small images the calls cost more than the numbers.
+    starts, twice = torch.cat([here, clean]), torch.cat([slopes, slopes])
+    steps = step_to_hyperplane(starts, twice, torch.cat([missing, missing_there]), norm)
+    step, step_there = steps.chunk(2)
+    near, far = (norm_of_rows(rows, norm) for rows in (step, step_there))
+    bias = (near / (near + far).clamp_(min=torch.finfo(near.dtype).tiny)).clamp_(max=_MOST_BIAS)
+    ends = torch.lerp(here + _OVERSHOOT * step, clean + _OVERSHOOT * step_there, bias.unsqueeze(1))
+    return ends.clamp_(0, 1).view_as(images).to(images)
+
+
+def _final_search(model: nn.Module, objective: Objective, closest: Closest) -> None:
+    """Look for the border on the straight way back, where the margin would be 0, were it linear."""
+    rows = closest.movable
+    if not len(rows):
+        return
+    inner, outer, wanted = closest.images[rows], closest.images_adv[rows], objective[rows]
+    lowest, highest = (wanted.values(logits_of(model, points)) for points in (inner, outer))
+    for _ in range(_FINAL_SEARCH):
+        share = (highest / (highest - lowest)).nan_to_num(0, 0, 0).clamp(0, 1)
+        point = torch.lerp(outer, inner, per_pixel(share, outer).to(outer))
+        logits = logits_of(model, point)
+        achieved, values = wanted.achieved(logits), wanted.values(logits)
+        closest.offer(rows, point, achieved)
+        wide = per_pixel(achieved, point)
+        outer, inner = torch.where(wide, point, outer), torch.where(wide, inner, point)
+        highest = torch.where(achieved, values, highest)
+        lowest = torch.where(achieved, lowest, values)
