@@ -78,7 +78,7 @@ def _enter(ours: Table, theirs: dict[str, Table]) -> list[Contestant]:
 
 
 def _ours(norm: str, given: str, budget: Budget) -> Table:
-    """Return the library's attacks that take a ball, or a norm: all that the registry has."""
+    """Return the library's attacks that take a ball, or a norm: the cheapest first."""
     table: Table = {}
     for key, entry in REGISTRY.items():
         parameters = inspect.signature(entry.function).parameters
@@ -89,7 +89,7 @@ def _ours(norm: str, given: str, budget: Budget) -> Table:
         for name, options, asked in _entries(key, entry, budget):
             run = _bounded if given == "ball" else _minimal
             table[name] = Attack(partial(run, partial(entry.function, **options)), asked)
-    return table
+    return dict(sorted(table.items(), key=lambda item: item[1].asked))
 
 
 def _entries(key: str, entry: Entry, budget: Budget) -> list[tuple[str, dict[str, Any], int]]:

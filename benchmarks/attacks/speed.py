@@ -1,20 +1,24 @@
-"""How fast PGD is: everybody's time over that of the bare loop, round by round."""
+"""How fast PGD and AutoAttack are: times over those of a floor, or a peer, round by round."""
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from contestants import OURS, contestants
 from peers import FULL, Budget, Run, step_size
+from strength import outcomes
 from subjects import Subject
 from timing import interleave, ratio
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from within_epsilon.attacks import autoattack
 from within_epsilon.threat import Ball
 
 FLOOR = "bare loop"
+PEER = "torchattacks"
 
 
 def bare_loop(
@@ -105,3 +109,52 @@ def _runs(subject: Subject, ball: Ball, budget: Budget) -> dict[str, Callable[[]
     }
     assert OURS in everybody
     return {FLOOR: lambda: bare_loop(*given, steps, step_size(ball, steps)), **everybody}
+
+
+def ensemble_rows(
+    subject: Subject, rounds: int = 3, budget: Budget = FULL
+) -> Iterator[dict[str, Any]]:
+    """Time both versions of `autoattack` beside torchattacks' AutoAttack of as many steps."""
+    for ball in subject.balls():
+        given = subject.model, subject.images, subject.labels, ball
+        (theirs,) = (
+            one.run
+            for one in contestants(ball.norm, budget)
+            if (one.attack, one.library) == ("AutoAttack", PEER)
+        )
+        options = {"steps": budget.apgd, "queries": budget.queries}
+        runs = {PEER: partial(theirs, *given, 0)}
+        for version in ("fast", "standard"):
+            runs[version] = partial(autoattack, *given, version=version, **options)
+        print(f"ensemble speed: {subject.name}, {ball}", file=sys.stderr)
+        yield from _ensembles(subject, ball, runs, rounds, options)
+
+
+def _ensembles(
+    subject: Subject,
+    ball: Ball,
+    runs: dict[str, partial[Tensor]],
+    rounds: int,
+    options: dict[str, int],
+) -> Iterator[dict[str, Any]]:
+    letters = {}
+
+    def keep(name: str) -> Callable[[], None]:
+        def run() -> None:
+            letters[name], _ = outcomes(subject, ball, runs[name]())
+
+        return run
+
+    seconds = interleave({name: keep(name) for name in runs}, rounds)
+    for version in ("fast", "standard"):
+        yield {
+            "subject": subject.name,
+            "norm": ball.norm,
+            "epsilon": ball.epsilon,
+            "batch": len(subject.images),
+            "version": version,
+            **options,
+            **ratio(seconds[version], seconds[PEER]),
+            "outcomes": letters[version],
+            "their_outcomes": letters[PEER],
+        }
