@@ -6,18 +6,22 @@ import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
-from contestants import Contestant, everybody
+from contestants import OURS, Contestant, everybody
 from peers import SHORT, Anywhere, Budget
 from strength import ROUNDING
 from subjects import Subject
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from within_epsilon.data import digits
 from within_epsilon.runtime import seed_everything
 from within_epsilon.threat import Ball
+from within_epsilon.training import minibatches
 
 # A result is another one if a pixel moved by more than rounding may explain.
 _OTHER = 1e-3
@@ -77,27 +81,30 @@ def look(subject: Subject, ball: Ball | Anywhere, one: Contestant) -> dict[str, 
     except Exception as error:  # whatever another library may raise is what is noted
         return row | {"raises": type(error).__name__} | dict.fromkeys(_SEEN)
     other, other_state = attack(one, subject, ball, seed=1)
-    halves = [attack(one, part, ball)[0] for part in parts(subject)]
-    moved = ["resets" if state == other_state else "draws from"] if state != fresh(0) else []
+    halves = [attack(one, part, ball, first=first)[0] for first, part in parts(subject)]
     return row | {
         "raises": "",
         **results(one, subject, ball, found),
         "batch": differ(found, torch.cat(halves)),
         "offset": offset(one, subject, ball, found),
         "seed": differ(found, other),
-        "generator": "".join(moved),
+        "generator": what_became_of_generators(state, other_state),
         "leaves": left_behind(one, ball, subject.images, subject.labels),
         "three_classes": with_three_classes(one, subject, ball),
     }
 
 
 def attack(
-    one: Contestant, subject: Subject, ball: Ball | Anywhere, seed: int = 0
+    one: Contestant, subject: Subject, ball: Ball | Anywhere, seed: int = 0, first: int = 0
 ) -> tuple[Tensor, tuple[bytes, ...]]:
-    """Run with global generators seeded and the attack's own seed 0; return their state too."""
+    """Run with global generators seeded and the attack's own seed 0; return their state too.
+
+    Ours are told where in the data set the images stand. No other library asks.
+    """
     seed_everything(seed)
-    found = one.run(subject.model, subject.images.clone(), subject.labels, ball, 0).detach()
-    return found, generators()
+    where = {"first": first} if one.library == OURS else {}
+    given = subject.model, subject.images.clone(), subject.labels, ball, 0
+    return one.run(*given, **where).detach(), generators()
 
 
 def generators() -> tuple[bytes, ...]:
@@ -107,17 +114,26 @@ def generators() -> tuple[bytes, ...]:
     return (*parts, repr((numpy_state[2:], random.getstate())).encode())
 
 
-def fresh(seed: int) -> tuple[bytes, ...]:
-    """Return the state of the global generators just after they were seeded."""
-    seed_everything(seed)
-    return generators()
+def what_became_of_generators(after: tuple[bytes, ...], after_other: tuple[bytes, ...]) -> str:
+    """Compare their state after two runs, begun with seeds 0 and 1, with that before the first."""
+    seed_everything(0)
+    moved = [
+        (one, other)
+        for one, other, before in zip(after, after_other, generators(), strict=True)
+        if one != before
+    ]
+    if any(one == other for one, other in moved):
+        return "resets"
+    return "draws from" if moved else ""
 
 
-def parts(subject: Subject) -> list[Subject]:
-    """Return the two halves of a subject's examples."""
+def parts(subject: Subject) -> list[tuple[int, Subject]]:
+    """Return the two halves of a subject's examples, each with where it begins."""
     middle = len(subject.images) // 2
-    halves = slice(None, middle), slice(middle, None)
-    return [replace(subject, images=subject.images[h], labels=subject.labels[h]) for h in halves]
+    return [
+        (first, replace(subject, images=subject.images[rows], labels=subject.labels[rows]))
+        for first, rows in ((0, slice(None, middle)), (middle, slice(middle, None)))
+    ]
 
 
 def differ(one: Tensor, other: Tensor) -> int:
@@ -157,17 +173,33 @@ def offset(one: Contestant, subject: Subject, ball: Ball | Anywhere, found: Tens
     before, changes = fooled(subject, found), []
     for number in _OFFSETS:
         shifted = replace(subject, model=Shifted(subject.model, number).eval())
-        after = fooled(subject, attack(one, shifted, ball)[0])
+        after = fooled(shifted, attack(one, shifted, ball)[0])
         changes.append(int((after != before).sum()))
     return max(changes)
 
 
-def witness() -> nn.Sequential:
-    """Return a network in training, one of its layers frozen: what finetuning looks like."""
+@cache
+def trained() -> nn.Sequential:
+    """Return a network with two layers of batch normalisation, trained for a second."""
+    train = digits().train
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         body = [nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU()]
         model = nn.Sequential(*body, nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(288, 10))
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        for batch in minibatches(len(train), 64, generator):
+            optimizer.zero_grad()
+            F.cross_entropy(model(train.images[batch]), train.labels[batch]).backward()
+            optimizer.step()
+    optimizer.zero_grad()
+    return model
+
+
+def witness() -> nn.Sequential:
+    """Return a network in training, one of its layers frozen: what finetuning looks like."""
+    model = copy.deepcopy(trained())
     model[3].eval().requires_grad_(False)
     return model
 

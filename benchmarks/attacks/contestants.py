@@ -127,6 +127,7 @@ def _entries(key: str, entry: Entry, budget: Budget) -> list[tuple[str, dict[str
     return special.get(key, [(name, {"steps": budget.minimal}, budget.minimal)])
 
 
+# Both tell an attack where in the data set the images stand, from `first` on.
 def _bounded(
     attack: Callable[..., Tensor],
     model: nn.Module,
@@ -134,8 +135,10 @@ def _bounded(
     labels: Tensor,
     ball: Ball | Anywhere,
     seed: int,
+    first: int = 0,
 ) -> Tensor:
-    return attack(model, images, labels, ball, seed=seed)
+    indices = range(first, first + len(images))
+    return attack(model, images, labels, ball, seed=seed, indices=indices)
 
 
 def _minimal(
@@ -145,6 +148,9 @@ def _minimal(
     labels: Tensor,
     ball: Ball | Anywhere,
     seed: int,
+    first: int = 0,
 ) -> Tensor:
-    found: Tensor = attack(model, images, labels, ball.norm, seed=seed).images_adv
-    return found
+    indices = range(first, first + len(images))
+    found = attack(model, images, labels, ball.norm, seed=seed, indices=indices)
+    images_adv: Tensor = found.images_adv
+    return images_adv
