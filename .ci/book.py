@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import json
 import re
 import shutil
 import subprocess
@@ -23,14 +24,31 @@ UNUSED = (
     r'<link[^>]*href="[^"]*sphinx-thebe\.css[^"]*"[^>]*/>',
     r"<script>const THEBE_JS_URL[^<]*</script>",
 )
+# What the notebooks' tags call a fold, and what it holds.
+FOLD = re.compile(
+    r"""<summary aria-label="Toggle hidden content">
+<p class="collapsed admonition-title">(.*)</p>
+<p class="expanded admonition-title">(.*)</p>
+</summary>"""
+)
+# A page's title, and the first paragraph under its lead line.
+LEAD = re.compile(
+    r"</head>(?=.*?<p class=\"lead-line\">.*?</p>\s*<p>(?P<text>(?:(?!</p>|\\\().)*)</p>)",
+    re.DOTALL,
+)
+MISSED = re.compile(r'"missing":"(?:[^"\\]|\\.)*",(?="shipped")')  # said by an earlier build
+FOLDS = {"Show code cell content": "Solution", "Show code cell source": "Code of this figure"}
 # A browser may break a line on either side of a formula, even before a full stop.
 PUNCTUATED = re.compile(
     r"""([(\[“‘]*)(<span class="math [^"]*">\\\([^<]*</span>)([)\]”’.,;:!?]+|-th)?"""
 )
 
 
-def gather() -> None:
-    """Put MathJax, the explorers and their engine where the build copies static files from."""
+def gather() -> dict[str, str]:
+    """Put MathJax, the explorers and their engine where the build copies static files from.
+
+    Returns what is missing, by network.
+    """
     shutil.rmtree(STATIC, ignore_errors=True)
     spec = importlib.util.find_spec("sphinx-mathjax-offline")
     if spec is None or spec.origin is None:
@@ -45,10 +63,10 @@ def gather() -> None:
             shutil.copyfile(source, target)
     licence = ROOT / "data" / "licences" / "Apache-2.0.txt"
     shutil.copyfile(licence, STATIC / "vendor" / "mathjax" / "LICENSE")
-    place_explorers(STATIC / "explorers")
+    return place_explorers(STATIC / "explorers")
 
 
-def place_explorers(target: Path) -> None:
+def place_explorers(target: Path) -> dict[str, str]:
     """Put the explorers and their engine into a folder named by a hash of all that is in it.
 
     So no page runs a module of one version with one of another that a browser has kept.
@@ -57,25 +75,48 @@ def place_explorers(target: Path) -> None:
     folder.mkdir(parents=True)
     for module in FRONTEND.glob("*.js"):
         (folder / module.name).write_bytes(engine.slim(module))
-    engine.place(folder / "engine")
+    missing = engine.place(folder / "engine")
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
     name = digest.hexdigest()[:12]
     folder.rename(target / name)
     (target / "entry.js").write_text(f'import "./{name}/entry.js";\n', encoding="utf-8")
+    return missing
 
 
-def finish() -> None:
-    """Drop from the built pages what none of them uses, and tie formulas to their full stops."""
+def finish(missing: dict[str, str]) -> None:
+    """Drop from the built pages what none of them uses, and add what the notebooks cannot know.
+
+    That is: what folds hold, what a page is about, formulas tied to their full stops, and in each
+    lab whose weights are missing, the sentence that says so.
+    """
     unused = re.compile("|".join(UNUSED))
     for page in (ROOT / "_build" / "html").rglob("*.html"):
         built = page.read_text(encoding="utf-8")
-        text = unused.sub("", built)
+        text = FOLD.sub(name_fold, unused.sub("", built))
+        text = MISSED.sub("", text)
+        for network, sentence in missing.items():
+            shipped = f'"shipped":"{network}"'
+            text = text.replace(shipped, f'"missing":{json.dumps(sentence)},{shipped}')
+        if '<meta name="description"' not in text:
+            text = LEAD.sub(describe, text, count=1)
         if 'class="tied"' not in text:  # else an earlier build has left the page behind
             text = PUNCTUATED.sub(keep_together, text)
         if text != built:
             page.write_text(text, encoding="utf-8")
+
+
+def name_fold(found: re.Match[str]) -> str:
+    """Call a fold by what it holds, open or not; a cell may have named it already."""
+    name = FOLDS.get(found[1], found[1])
+    return f'<summary><p class="admonition-title">{name}</p></summary>'
+
+
+def describe(found: re.Match[str]) -> str:
+    """Say in a page's head what its first paragraph says."""
+    words = " ".join(re.sub(r"<[^>]*>", "", found["text"]).split())
+    return f'<meta name="description" content="{words.replace(chr(34), "&quot;")}">{found[0]}'
 
 
 def keep_together(found: re.Match[str]) -> str:
@@ -85,14 +126,16 @@ def keep_together(found: re.Match[str]) -> str:
 
 def main() -> None:
     """Build `_build/html` and say where it is."""
-    gather()
+    missing = gather()
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
     command = [str(jupyter_book), "build", "-W", "-n", "--keep-going", "."]
     if subprocess.run([*command, *sys.argv[1:]], cwd=ROOT).returncode:
         sys.exit("The book did not build cleanly: see the warnings above.")
-    finish()
+    finish(missing)
     print(f"\nThe book: {ROOT / '_build' / 'html' / 'index.html'}")
     print("Interactives need a server (`make serve`), the text does not.")
+    for sentence in missing.values():
+        print(f"{sentence} Its pages replay what was recorded. See data/README.md.")
 
 
 if __name__ == "__main__":

@@ -78,8 +78,8 @@ def place_weights(network: str, target: Path) -> dict[str, Any]:
     return entry | {"weights": {"url": path.as_posix(), **facts}}
 
 
-def place(target: Path) -> None:
-    """Fill a folder with all that a page loads to run a network."""
+def place(target: Path) -> dict[str, str]:
+    """Fill a folder with all that a page loads to run a network; return what is missing."""
     shutil.rmtree(target, ignore_errors=True)
     for pattern in MODULES:
         for source in ENGINE.glob(pattern):
@@ -89,6 +89,7 @@ def place(target: Path) -> None:
     target.joinpath("weights").mkdir()
     manifest = {network: place_weights(network, target) for network in NETWORKS}
     target.joinpath("manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    return {name: entry["missing"] for name, entry in manifest.items() if "missing" in entry}
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ LIBRARY = Path(__file__).resolve().parent.parent / "lib" / "within_epsilon"
 ANYTHING = None
 MAY_IMPORT = {
     "checks": set(),
+    "modes": set(),
     "runtime": set(),
     "wording": set(),
     "geometry": set(),
@@ -23,18 +24,22 @@ MAY_IMPORT = {
     "draws": {"geometry"},
     "threat": {"checks", "draws", "geometry", "region", "wording"},
     "data": {"runtime", "checks"},
-    "models": {"runtime", "checks", "wording", "data", "deep_compression"},
-    "attacks": {"runtime", "checks", "wording", "geometry", "region", "threat", "losses"},
+    "models": {"runtime", "checks", "modes", "wording", "data", "deep_compression"},
+    "attacks": {
+        *("runtime", "checks", "modes", "wording", "draws", "geometry", "region", "threat"),
+        "losses",
+    },
     "reports": {"wording", "threat"},
     "evaluation": {
-        *("runtime", "checks", "wording", "losses", "threat", "models", "attacks", "reports"),
+        *("runtime", "checks", "modes", "wording", "geometry", "losses", "threat", "data"),
+        *("attacks", "reports"),
     },
-    "training": {"runtime", "checks", "losses", "models", "attacks", "evaluation"},
+    "training": {"runtime", "checks", "data", "losses", "models", "attacks", "evaluation"},
     "widgets": ANYTHING,
     "exercises": ANYTHING,
 }
 FORBIDDEN_NAMES = {"eps", "nb_iter", "n_iter", "num_steps", "adv_images", "x_adv"}
-LONGEST_MODULE, LONGEST_FUNCTION = 300, 45
+LONGEST_MODULE, LONGEST_FUNCTION = 300, {"attacks": 40, "evaluation": 40}
 
 FILES = sorted(path for path in LIBRARY.rglob("*.py") if "_shipped" not in path.parts)
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
@@ -142,4 +147,5 @@ def test_modules_and_functions_are_short(path):
             # The docstring does not count, nor does the signature.
             body = node.body[ast.get_docstring(node) is not None :]
             length = node.end_lineno - body[0].lineno + 1 if body else 0
-            assert length <= LONGEST_FUNCTION, f"{node.name} has {length} lines"
+            longest = LONGEST_FUNCTION.get(module_name(path).split(".")[0], 45)
+            assert length <= longest, f"{node.name} has {length} lines"

@@ -1,10 +1,7 @@
 """The checks themselves; that attacks and losses make them is tested there."""
 
-import warnings
-
 import pytest
 import torch
-from torch import nn
 
 from within_epsilon import checks
 
@@ -17,7 +14,8 @@ def test_usable_arguments_pass(dtype):
     checks.check_labels(torch.tensor([0, 2]), 2, classes=3)
     assert checks.check_logits(images, 2) is images
     checks.check_losses(images[0], 2)
-    checks.check_finite_gradient(images * -1e4)
+    checks.check_finite(images * -1e4, images)
+    checks.check_finite(images, torch.tensor([[1.0, -torch.inf]] * 2))
     checks.check_no_nan(torch.tensor([[1.0, -torch.inf]]))
     assert checks.check_indices(None, 2) == [0, 1]
     assert checks.check_indices(torch.tensor([4, 9]), 2) == [4, 9]
@@ -46,7 +44,11 @@ def test_one_bad_entry_among_many_is_found():
         gradient = torch.zeros(5, 40)
         gradient[3, 17] = bad
         with pytest.raises(ValueError, match="1 of 5 examples"):
-            checks.check_finite_gradient(gradient)
+            checks.check_finite(gradient, torch.zeros(5))
+    with pytest.raises(checks.BadExampleError, match=r"logits.*1 of 5 examples"):
+        checks.check_finite(
+            torch.zeros(5, 40), torch.eye(5).where(torch.eye(5) == 0, torch.nan)[:, :1]
+        )
     logits = torch.zeros(6, 3)
     logits[2, 1] = torch.nan
     with pytest.raises(ValueError, match="1 of 6 examples"):
@@ -62,12 +64,3 @@ def test_indices_must_be_one_whole_number_each(indices):
 def test_labels_that_start_at_one_are_recognised():
     with pytest.raises(ValueError, match="subtract 1"):
         checks.check_labels(torch.tensor([1, 10]), 2, classes=10)
-
-
-def test_only_a_model_in_train_mode_is_warned_about():
-    model = nn.Dropout().train()
-    with pytest.warns(UserWarning, match=r"model\.eval\(\)"):
-        checks.warn_if_training(model)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        checks.warn_if_training(model.eval())

@@ -2,8 +2,13 @@
 
 import copy
 import pickle
+from collections import OrderedDict
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import NamedTuple
 from urllib.error import URLError
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -58,6 +63,8 @@ def test_classifier_is_a_module_like_any_other():
         assert twin.categories == model.categories == ("a", "b", "c", "d")
     double = copy.deepcopy(model).double()(images().double())
     assert torch.allclose(double.float(), model(images()), atol=1e-6)
+    half = Classifier(body().to(torch.bfloat16), MEAN, STD)  # its constants stay float32
+    assert half(images().bfloat16()).dtype == torch.bfloat16
     assert model.to("meta")(images().to("meta")).device.type == "meta"
 
 
@@ -69,16 +76,46 @@ def test_pixels_outside_the_range_reach_the_body():
         model.predict(images() - 0.5)
 
 
+class Parts(NamedTuple):
+    aux: object
+    logits: object
+
+
+@dataclass
+class Output:
+    aux: object
+    logits: object
+
+
+class Keyed(OrderedDict):
+    """Finds its parts by key, attribute and position, as transformers' outputs do."""
+
+    __getattr__ = OrderedDict.__getitem__
+
+
+def parts():
+    return {"aux": torch.zeros(2, 4), "logits": torch.ones(2, 4)}
+
+
 @pytest.mark.parametrize(
-    ("result", "output"),
+    ("result", "outputs"),
     [
-        ({"out": torch.ones(2, 4), "aux": torch.zeros(2, 4)}, "out"),
-        ((torch.zeros(2, 4), torch.ones(2, 4)), 1),
-        (torch.ones(2, 4), None),
+        (torch.ones(2, 4), (None, "logits", 0, -1)),  # as Inception in eval mode
+        (parts(), ("logits", 1, -1)),
+        ({3: torch.zeros(2, 4), 0: torch.ones(2, 4)}, (0, -1)),  # a key goes before a position
+        (Keyed(parts()), ("logits", 1, -1)),
+        (Parts(**parts()), ("logits", 1, -1)),
+        (Output(**parts()), ("logits", 1, -1)),
+        (SimpleNamespace(**parts()), ("logits",)),
+        (tuple(parts().values()), (1, -1)),
+        (list(parts().values()), (1, -1)),
     ],
+    ids=lambda value: type(value).__name__,
 )
-def test_logits_are_found_in_what_the_body_returns(result, output):
-    assert torch.equal(Classifier(Returns(result), output=output)(images()), torch.ones(2, 4))
+def test_logits_are_found_in_what_the_body_returns(result, outputs):
+    for output in outputs:
+        found = Classifier(Returns(result), output=output)(images())
+        assert torch.equal(found, torch.ones(2, 4)), output
 
 
 @pytest.mark.parametrize(
@@ -86,10 +123,15 @@ def test_logits_are_found_in_what_the_body_returns(result, output):
     [
         (Classifier(Returns({"out": 0})), TypeError, r"a dict with keys \['out'\].*set output"),
         (Classifier(Returns({"out": 0}), output="logits"), TypeError, "output='logits'"),
-        (Classifier(Returns(torch.ones(2, 4)), output="out"), TypeError, "a Tensor"),
-        (Classifier(Returns((1, 2))), TypeError, "a tuple"),
+        (Classifier(Returns((1, 2))), TypeError, "a tuple of 2, and output=None"),
+        (Classifier(Returns((1, 2)), output=-3), TypeError, "output=-3"),
+        (Classifier(Returns(Parts(None, 0))), TypeError, r"a Parts with keys \['aux', 'logits'\]"),
+        (Classifier(Returns(torch.ones(2, 4).argmax(1))), TypeError, "int64.*before argmax"),
+        (Classifier(Returns(torch.ones(2, 1))), ValueError, "two outputs"),
+        (Classifier(Returns(torch.ones(3, 4))), ValueError, "one row for each of the 2"),
+        (Classifier(Returns(torch.ones(2, 4, 1, 1))), ValueError, r"nn\.Flatten"),
         (Classifier(body(), categories="abcde"), ValueError, r"\(N, 5\).*received \(2, 4\)"),
-        (Classifier(Returns(torch.ones(2, 4, 8, 8))), ValueError, r"received \(2, 4, 8, 8\)"),
+        (Classifier(Returns(torch.ones(2, 4, 8, 8))), ValueError, "segmentation"),
         (Classifier(body(), MEAN[:2], STD[:2]), ValueError, "expected 2 channels"),
     ],
 )
@@ -98,23 +140,105 @@ def test_models_that_do_not_fit_are_told_apart(model, error, message):
         model(images())
 
 
-def test_wrong_images_and_constants_are_refused():
+def test_wrong_images_are_refused():
     model = Classifier(body(), MEAN, STD)
+    for single in (model, Classifier(body())):
+        with pytest.raises(ValueError, match="unsqueeze"):
+            single(images()[0])
     with pytest.raises(ValueError, match="unsqueeze"):
-        model(images()[0])
+        model(images()[0, 0, 0])
     with pytest.raises(ValueError, match="expected 3 channels"):
         model(images(channels=1))
+    with pytest.raises(ValueError, match=r"movedim\(-1, 1\)"):
+        model(images().movedim(1, -1))
     with pytest.raises(TypeError, match="/ 255"):
         model((images() * 255).byte())
-    with pytest.raises(ValueError, match="received 3 and 2"):
-        Classifier(body(), MEAN, STD[:2])
-    with pytest.raises(ValueError, match="positive"):
-        Classifier(body(), MEAN, (0.2, 0.0, 0.2))
+
+
+@pytest.mark.parametrize("dimensions", [0, 1, 2, 3])
+def test_channels_are_dimension_1_of_tables_signals_images_and_volumes(dimensions):
+    shape = [2, 3, *[4] * dimensions]
+    x = torch.rand(shape)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4**dimensions, 5))
+    by_channel = [(x[:, i] - MEAN[i]) / STD[i] for i in range(3)]
+    torch.testing.assert_close(Classifier(net, MEAN, STD)(x), net(torch.stack(by_channel, dim=1)))
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"), [(0.5, 0.5), (0, 1), (1, 1), (0.485, 1 / 255), ([0.1, 0.9], 1), (MEAN, 1.1)]
+)
+def test_constants_in_units_of_pixels_are_taken(mean, std):
+    assert Classifier(body(), mean, std).mean.flatten().tolist() == pytest.approx(
+        list(mean) if isinstance(mean, list | tuple) else [mean]
+    )
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "message"),
+    [
+        ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375], "divide both by 255"),
+        ([103.94, 116.78, 123.68], 1.0, r"becomes 1 / 255"),
+        (0.5, 255, "divide"),
+        (0.0, 255, "already"),
+        (MEAN, (58, 57, 57), "divide"),
+        ((-0.485, -0.456, -0.406), STD, "minus sign"),
+        (float("nan"), 1, "means from 0 to 1"),
+        (MEAN, STD[:2], "received 3 and 2"),
+        (MEAN, (0.2, 0.0, 0.2), "positive"),
+        (MEAN, float("nan"), "positive"),
+    ],
+)
+def test_constants_that_cannot_be_right_for_pixels_are_refused(mean, std, message):
+    with pytest.raises(ValueError, match=message):
+        Classifier(body(), mean, std)
+
+
+ANIMALS = ("cat", "dog", "hog", "hen")
+
+
+@pytest.mark.parametrize(
+    ("categories", "names"),
+    [
+        (list(ANIMALS), ANIMALS),
+        (dict(enumerate(ANIMALS)), ANIMALS),
+        ({3: "hen", 0: "cat", 2: "hog", 1: "dog"}, ANIMALS),
+        ({"3": "hen", "0": "cat", "2": "hog", "1": "dog"}, ANIMALS),  # id2label out of JSON
+        ({"hen": 3, "cat": 0, "hog": 2, "dog": 1}, ANIMALS),  # class_to_idx
+        ({"0": 0, "1": 1, "10": 2, "2": 3}, ("0", "1", "10", "2")),  # folders in their order
+        ({"0": "2", "1": "7"}, ("2", "7")),
+        ({"cat": np.int64(1), "dog": np.int64(0)}, ("dog", "cat")),
+        (dict(enumerate("aa")), ("a", "a")),  # ImageNet has two classes of one name, twice
+        (np.array(ANIMALS), ANIMALS),
+        (dict(enumerate(ANIMALS)).values(), ANIMALS),
+        ({}, ()),
+    ],
+)
+def test_categories_as_lists_and_mappings_in_both_directions(categories, names):
+    assert Classifier(body(), categories=categories).categories == names
+
+
+@pytest.mark.parametrize(
+    ("categories", "error", "message"),
+    [
+        ({1: "cat", 2: "dog"}, ValueError, r"all indices from 0 to 1, received \{1: 'cat'"),
+        ({"cat": 0, "dog": 0}, ValueError, "all indices"),
+        ({"cat": 0, "dog": 2}, ValueError, "a list of names"),
+        ({0: "cat", "0": "dog"}, ValueError, "all indices"),
+        ({0: 1, 1: 0}, ValueError, "all indices"),
+        ({"0": ["n01440764", "tench"]}, ValueError, "all indices"),
+        (range(4), TypeError, r"str\(name\)"),
+        ({"cat", "dog"}, TypeError, "a set; give a list"),
+        (4, TypeError, "a int; give a list"),
+    ],
+)
+def test_categories_that_name_no_outputs_are_refused(categories, error, message):
+    with pytest.raises(error, match=message):
+        Classifier(body(), categories=categories)
 
 
 def test_predict_names_the_most_probable_classes():
     logits = torch.tensor([[0.0, 3.0, 1.0, 2.0], [9.0, 0.0, 0.0, 0.5]]).log_softmax(1)
-    model = Classifier(Returns(logits), categories=("cat", "dog", "hog", "hen"))
+    model = Classifier(Returns(logits), categories=("cat", "dog", "hog", "hen")).eval()
     first, second = model.predict(images(), top=2)
     assert [p.category for p in first] == ["dog", "hen"]
     assert [p.index for p in first] == [1, 3]
@@ -124,14 +248,16 @@ def test_predict_names_the_most_probable_classes():
     every = model.predict(images(), top=9)[0]
     assert len(every) == 4
     assert sum(p.probability for p in every) == pytest.approx(1)
-    unnamed = Classifier(Returns(logits)).predict(images(), top=1)
+    unnamed = Classifier(Returns(logits)).eval().predict(images(), top=1)
     assert [row[0].category for row in unnamed] == ["1", "0"]
 
 
-def test_predict_leaves_the_model_as_it_was():
-    model = Classifier(nn.Sequential(body(), nn.Dropout(0.5))).train()
-    model.predict(images())
-    assert model.training
+def test_predict_warns_of_train_mode_and_leaves_the_model_as_it_was():
+    model = Classifier(nn.Sequential(body(), nn.Dropout(0.5)))
+    with pytest.warns(UserWarning, match=r"train mode \(body\.1\)") as caught:
+        model.predict(images())
+    assert [warning.filename for warning in caught] == [__file__]
+    assert model.body[1].training
     assert all(parameter.grad is None for parameter in model.parameters())
 
 

@@ -7,6 +7,7 @@ import itertools
 
 import numpy as np
 import pytest
+from matplotlib.colors import rgb_to_hsv, to_rgb
 from PIL import Image
 
 from within_epsilon import plots
@@ -101,3 +102,33 @@ def test_a_matrix_writes_its_shares_and_leaves_unknown_squares_empty():
     (axes,) = figure.axes
     written = {text.get_position(): text.get_text() for text in axes.texts}
     assert written == {(1, 0): "25", (0, 1): "100"}
+
+
+def test_labels_can_be_read_on_white_and_keep_their_hue():
+    def contrast(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 1.05 / (0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05)
+
+    assert contrast(plots.style.UNKNOWN) < 2.5  # amber on white, as the palette has it
+    series = {name: [1, 2] for name in "abcdef"}
+    figure = plots.lines([0, 1], series, xlabel="x", ylabel="y")
+    labels = figure.axes[0].texts
+    assert len(labels) == 6
+    for label, colour in zip(
+        sorted(labels, key=lambda t: t.get_text()), plots.style.PALETTE, strict=True
+    ):
+        assert 4.5 <= contrast(label.get_color()) < 5.2
+        hues = [rgb_to_hsv(to_rgb(c))[0] for c in (label.get_color(), colour)]
+        assert abs(hues[0] - hues[1]) < 0.01
+
+
+@pytest.mark.parametrize("columns", [3, 5])
+def test_captions_are_wrapped_rather_than_shrunk(columns):
+    caption = "PGD, l2 ε = 2, 20 steps\na nine, 98%"
+    figure = plots.pictures([np.zeros((1, 8, 8))] * columns, [caption] * columns, columns=columns)
+    boxes = [text.get_window_extent() for text in figure.texts]
+    for text, box, after in zip(figure.texts, boxes, [*boxes[1:], None], strict=True):
+        assert text.get_fontsize() == 13
+        assert text.get_text().split() == caption.split()
+        assert after is None or box.x1 <= after.x0

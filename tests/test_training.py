@@ -4,8 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
+from within_epsilon.data import digits
 from within_epsilon.training import History, fit, minibatches, sgd_step
 
 
@@ -123,3 +126,144 @@ def test_a_step_size_that_diverges_is_named():
 def test_impossible_settings_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         fit(network(), blobs(), **{"epochs": 1, "batch_size": 8, "step_size": 0.1, **options})
+
+
+class Scaled(Dataset):
+    """Has images and labels too, but reading it does more: there lies its transform."""
+
+    def __init__(self, data):
+        self.images, self.labels = data.images / 10, data.labels
+        self.reads = 0
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        self.reads += 1
+        return self.images[index] * 10, int(self.labels[index])
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(TensorDataset(*pair(blobs())))
+
+
+class Pictures(Dataset):
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        return Image.new("L", (2, 2)), 0
+
+
+def pair(data):
+    return data.images, data.labels
+
+
+def rows(data):
+    return list(zip(*pair(data), strict=True))
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        pair,
+        lambda data: list(pair(data)),
+        vars,
+        lambda data: TensorDataset(*pair(data)),
+        rows,
+        Scaled,
+        lambda data: Subset(rows(data), range(len(data.labels))),
+    ],
+    ids=["pair", "list", "mapping", "TensorDataset", "rows", "transform", "Subset"],
+)
+def test_examples_may_come_in_any_form_and_teach_the_same(form):
+    models = network(), network()
+    options = {"epochs": 2, "batch_size": 50, "step_size": 0.2, "progress": False}
+    expected = fit(models[0], blobs(), validation=blobs(seed=1), **options)
+    found = fit(models[1], form(blobs()), validation=form(blobs(seed=1)), **options)
+    assert found.train_losses == pytest.approx(expected.train_losses, abs=1e-6)
+    assert found.validation_accuracies == expected.validation_accuracies
+    torch.testing.assert_close(models[1][0].weight, models[0][0].weight)
+
+
+def test_a_data_set_is_read_anew_in_every_epoch():
+    data = Scaled(blobs(30))
+    fit(network(), data, epochs=3, batch_size=8, step_size=0.1)
+    assert data.reads == 90
+
+
+def test_a_loader_brings_its_own_minibatches_and_the_seed_decides_its_shuffles():
+    sizes = []
+
+    class Counting(nn.Linear):
+        def forward(self, images):
+            sizes.append(len(images))
+            return super().forward(images)
+
+    def train(seed):
+        model = nn.Sequential(Counting(4, 3))
+        nn.init.zeros_(model[0].weight)
+        nn.init.zeros_(model[0].bias)
+        loader = DataLoader(TensorDataset(*pair(blobs(50))), 20, shuffle=True)
+        fit(model, loader, epochs=1, batch_size=7, step_size=0.5, seed=seed)
+        return model[0].weight.detach()
+
+    first = train(1)
+    assert sizes == [20, 20, 10]
+    assert torch.equal(train(1), first)
+    assert not torch.equal(train(2), first)
+    fit(network(), DataLoader(Stream(), 16), epochs=1, batch_size=16, step_size=0.1)
+
+
+@pytest.mark.parametrize(
+    ("split", "error", "message"),
+    [
+        (digits(), TypeError, r"digits\(\)\.train.*received a Digits"),
+        (Stream(), TypeError, "DataLoader"),
+        (None, TypeError, "received a NoneType"),
+        (Pictures(), TypeError, "ToTensor"),
+        (DataLoader([{"pixels": torch.zeros(4), "class": 0}]), TypeError, "images and labels"),
+        ((blobs().images.numpy(), blobs().labels.numpy()), TypeError, "torch.as_tensor"),
+        ((blobs().images * 255, blobs().labels), ValueError, "divide by 255"),
+        (TensorDataset(blobs().images * 255, blobs().labels), ValueError, "divide by 255"),
+        ((blobs().images, blobs().labels[1:]), ValueError, r"expected shape \(120,\)"),
+        (TensorDataset(*pair(blobs(0))), ValueError, "at least one example"),
+        (DataLoader(TensorDataset(*pair(blobs(3))), 4, drop_last=True), ValueError, "at least one"),
+    ],
+)
+def test_what_holds_no_examples_is_refused_with_a_remedy(split, error, message):
+    with pytest.raises(error, match=message):
+        fit(network(), split, epochs=1, batch_size=8, step_size=0.1)
+
+
+def test_a_minibatch_of_one_is_explained_where_batchnorm_cannot_take_it():
+    options = {"epochs": 1, "step_size": 0.1}
+    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))
+    for net in (model, torch.jit.script(model)):
+        with pytest.raises(ValueError, match=r"leaves no single one over.*drop_last=True"):
+            fit(net, blobs(25), batch_size=8, **options)
+    fit(model, blobs(24), batch_size=8, **options)
+    fit(network(), blobs(25), batch_size=8, **options)  # nothing wrong with one without it
+    with pytest.raises(RuntimeError, match="shapes"):  # other errors stay what they are
+        fit(nn.Linear(5, 3), blobs(1), batch_size=1, **options)
+
+
+class Detached(nn.Linear):
+    def forward(self, images):
+        return super().forward(images).detach()
+
+
+@pytest.mark.parametrize("model", [network().requires_grad_(False), nn.Softmax(1), Detached(4, 3)])
+def test_a_model_with_nothing_to_train_is_told_so(model):
+    with pytest.raises(ValueError, match=r"frozen.*requires_grad_\(True\)"):
+        fit(model, blobs(), epochs=1, batch_size=8, step_size=0.1)
+
+
+def test_frozen_layers_stay_while_the_others_learn():
+    model = network()
+    model[0].requires_grad_(False)
+    before = [theta.clone() for theta in model.parameters()]
+    fit(model, blobs(), epochs=1, batch_size=8, step_size=0.1, momentum=0.9)
+    moved = [not torch.equal(*two) for two in zip(model.parameters(), before, strict=True)]
+    assert moved == [False, False, True, True]

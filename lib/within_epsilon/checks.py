@@ -1,7 +1,6 @@
 """Checks of what users hand in: what was expected, what came, what to do."""
 
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
@@ -190,17 +189,25 @@ def check_indices(indices: Tensor | Sequence[int] | None, n: int) -> list[int]:
     return [int(index) for index in positions]
 
 
-def check_finite_gradient(gradient: Tensor) -> None:
-    """Require a gradient without infinities and NaN.
+def check_finite(gradient: Tensor, outputs: Tensor) -> None:
+    """Require a gradient without infinities and NaN, and outputs without NaN.
+
+    Parameters
+    ----------
+    gradient : Tensor of shape (N, ...)
+        The gradient.
+    outputs : Tensor of shape (N,) or (N, K)
+        The losses or logits that it is of.
 
     Raises
     ------
     BadExampleError
-        If an entry is infinite or NaN.
+        If an entry of the gradient is infinite or NaN, or an output NaN.
     """
     # A sum is finite only if all its terms are; one that overflows is looked at again.
-    if math.isfinite(gradient.sum().item()):
+    if math.isfinite((gradient.sum() + outputs.sum()).item()):
         return
+    check_no_nan(outputs.view(len(outputs), -1))
     bad = int((~torch.isfinite(gradient)).flatten(1).any(dim=1).sum())
     if bad:
         raise BadExampleError(
@@ -222,24 +229,6 @@ def check_model(model: object) -> None:
         raise TypeError(
             f"model: expected a torch.nn.Module, received {type(model).__name__}; call yours in "
             "the forward method of one"
-        )
-
-
-def warn_if_training(model: nn.Module, stacklevel: int = 3) -> None:
-    """Warn about a model in train mode, whose answers are not those it will be judged by.
-
-    Parameters
-    ----------
-    model : nn.Module
-        The model.
-    stacklevel : int
-        Whose line the warning names; 3 is the caller's caller.
-    """
-    if model.training:
-        warnings.warn(
-            "the model is in train mode: dropout and batch statistics change its answers; "
-            "call model.eval() first",
-            stacklevel=stacklevel,
         )
 
 

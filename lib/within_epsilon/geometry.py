@@ -74,8 +74,7 @@ def project_rows(
     section 4. With room: Croce, Hein, "Mind the Box", ICML 2021, Proposition 2.1.
     """
     if norm == "linf":
-        limit = torch.as_tensor(epsilon, dtype=rows.dtype, device=rows.device)
-        return rows.clamp(-limit, limit)
+        return torch.clamp(rows, -epsilon, epsilon)  # type: ignore[arg-type]
     if norm == "l2":
         lengths = norm_of_rows(rows, "l2").clamp_(min=torch.finfo(rows.dtype).tiny).unsqueeze(1)
         # A row inside is multiplied by exactly 1.
@@ -90,11 +89,12 @@ def project_rows(
     below = sizes - peak
     if room is None:
         # No threshold lies below that which leaves all as it is.
-        shrunk = _shrink(below, epsilon, torch.maximum(-peak, torch.zeros_like(peak) - epsilon))
+        shrunk = _shrink(below, epsilon, torch.clamp(-peak, min=-epsilon))  # type: ignore[arg-type]
     else:
         shrunk = (below - _threshold_within(below, room, epsilon)).clamp_(min=0)
         shrunk = torch.minimum(shrunk, room)
-    shrunk = shrunk * (epsilon > 0)  # exactly, where rounding would leave a trace
+    if isinstance(epsilon, Tensor) or epsilon == 0:
+        shrunk = shrunk * (epsilon > 0)  # exactly, where rounding would leave a trace
     return torch.copysign(torch.where(outside, shrunk, kept), rows)
 
 

@@ -172,7 +172,15 @@ class Region:
 
     def _rounded(self, points: Tensor) -> Tensor:
         """Round float64 points to the images' dtype without leaving the ball."""
-        # A pixel has fewer bits to spare than a small change of it.
+        rounded = points.to(self.images)
         if self._rounds_safely:
-            return points.to(self.images)
-        return geometry.round_towards(points, self._clean, self.images.dtype).to(self.images.device)
+            return rounded
+        # A pixel has fewer bits to spare than a small change of it.
+        rows = (double(rounded) - self._clean).flatten(1)
+        beyond = geometry.norm_of_rows(rows, self.norm).unsqueeze(1) > self._radius * (1 + SLACK)
+        if not beyond.any():
+            return rounded
+        inside = geometry.round_towards(points, self._clean, self.images.dtype).to(rounded)
+        return torch.where(
+            beyond.to(rounded.device).view(-1, *[1] * (rounded.ndim - 1)), inside, rounded
+        )

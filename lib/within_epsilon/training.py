@@ -7,7 +7,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.checks import Labelled, check_images, check_labels, check_logits
+from within_epsilon.checks import check_logits, check_model
+from within_epsilon.data.examples import Examples, Given
 from within_epsilon.evaluation import accuracy
 from within_epsilon.losses import cross_entropy
 from within_epsilon.runtime import device_of, progress_bar
@@ -105,14 +106,14 @@ def minibatches(n: int, batch_size: int, generator: torch.Generator) -> Iterator
 
 def fit(
     model: nn.Module,
-    split: Labelled,
+    split: Given,
     *,
     epochs: int,
     batch_size: int,
     step_size: float,
     momentum: float = 0.0,
     weight_decay: float = 0.0,
-    validation: Labelled | None = None,
+    validation: Given | None = None,
     seed: int = 0,
     progress: bool = True,
     callback: Callable[[int, History], None] | None = None,
@@ -126,15 +127,17 @@ def fit(
     model : nn.Module
         Takes images, returns logits (N, K). Trained in place, on its own device, and
         left in eval mode.
-    split : Labelled
-        Training examples: ``.images`` in [0, 1] and ``.labels``.
+    split : Labelled, pair of Tensors, Dataset or DataLoader
+        Training examples: ``.images`` in [0, 1] and ``.labels``; the two as a pair; or a
+        data set of such pairs, read anew in every epoch. A DataLoader brings its own
+        minibatches, shuffled by itself.
     epochs : int
         Passes over the training examples.
     batch_size : int
-        Examples in a minibatch.
+        Examples in a minibatch; those of a DataLoader stay as they are.
     step_size, momentum, weight_decay : float
         See `sgd_step`.
-    validation : Labelled, optional
+    validation : as `split`, optional
         Examples to measure accuracy on after every epoch.
     seed : int
         Seed of the shuffles, and of dropout if there is any.
@@ -150,16 +153,20 @@ def fit(
 
     Raises
     ------
+    TypeError
+        If there are no images and labels where they are looked for.
     ValueError
-        If the data are unusable, or the loss stops being finite.
+        If the data are unusable, no parameter can be trained, BatchNorm gets a minibatch of
+        one, or the loss stops being finite.
     """
     if epochs < 1:
         raise ValueError(f"epochs: expected at least 1, received {epochs}")
-    check_images(split.images)
-    check_labels(split.labels, len(split.images))
+    check_model(model)
     device = device_of(model)
-    images, labels = split.images.to(device), split.labels.to(device)
+    examples = Examples(split, device)
+    held_out = None if validation is None else Examples(validation, device)
     generator = torch.Generator().manual_seed(seed)
+    cut = partial(minibatches, batch_size=batch_size, generator=generator)
     velocities = [torch.zeros_like(theta) for theta in model.parameters()]
     update = partial(
         sgd_step,
@@ -173,26 +180,51 @@ def fit(
         torch.manual_seed(seed)  # dropout draws from the global generator
         for epoch in progress_bar(range(epochs), show=progress, label="training", unit="epoch"):
             model.train()
-            total = 0.0
-            for batch in minibatches(len(images), batch_size, generator):
-                loss = _mean_loss(model, images[batch], labels[batch])
+            total, n = 0.0, 0
+            for images, labels in examples.batches(cut):
+                loss = _mean_loss(model, images, labels)
                 _require_finite(loss, epoch, step_size)
                 model.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 update(model.parameters())
-                total += loss.item() * len(batch)
+                total += loss.item() * len(images)
+                n += len(images)
             model.eval()
-            history.train_losses.append(total / len(images))
-            if validation is not None:
-                share = accuracy(model, validation.images, validation.labels)
-                history.validation_accuracies.append(share)
+            history.train_losses.append(total / n)
+            if held_out is not None:
+                history.validation_accuracies.append(_accuracy(model, held_out))
             if callback is not None:
                 callback(epoch, history)
     return history
 
 
+def _accuracy(model: nn.Module, examples: Examples) -> float:
+    hits, n = 0, 0
+    for images, labels in examples.batches(lambda n: torch.arange(n).split(256)):
+        hits += round(accuracy(model, images, labels) * len(images))
+        n += len(images)
+    return hits / n
+
+
 def _mean_loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    return cross_entropy(check_logits(model(images), len(images)), labels).mean()
+    try:
+        logits = check_logits(model(images), len(images))
+    except (ValueError, RuntimeError, torch.jit.Error) as error:
+        if len(images) > 1 or "more than 1 value per channel" not in str(error):
+            raise
+        raise ValueError(
+            "batch_size: expected minibatches of at least two examples, for BatchNorm to compare, "
+            "received one of a single example; choose a batch_size that leaves no single one over, "
+            "or drop_last=True in a DataLoader"
+        ) from error
+    loss = cross_entropy(logits, labels).mean()
+    if not loss.requires_grad:
+        raise ValueError(
+            "model: expected parameters to train, received a model that is frozen: none that its "
+            "logits depend on requires a gradient; unfreeze some with "
+            "model.requires_grad_(True), and look for no_grad() or detach() in the model"
+        )
+    return loss
 
 
 def _require_finite(loss: Tensor, epoch: int, step_size: float) -> None:

@@ -4,6 +4,7 @@ import warnings
 
 import pytest
 import torch
+from torch import nn
 
 from within_epsilon.attacks import adversarial_patch, apply_patch
 from within_epsilon.data import digits
@@ -81,11 +82,18 @@ def test_turned_and_scaled_it_stays_inside_and_keeps_its_area():
     assert torch.equal(whole, torch.ones_like(whole))
 
 
+class Unknown(nn.Module):
+    """Changes nothing, but for all that one can see its mode might matter."""
+
+    def forward(self, logits):
+        return logits
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)
 def test_seed_dtype_mode_and_parameters(dtype):
     train = digits().train
     images, labels = train.images[:40].to(dtype), train.labels[:40]
-    network = digits_classifier().to(dtype)
+    network = nn.Sequential(digits_classifier().to(dtype), Unknown())
     network.train()
     weights = list(network.parameters())
     weights[0].grad = torch.full_like(weights[0], 7)

@@ -61,12 +61,19 @@ def test_targeted_it_leads_to_the_target(model):
     assert hits > max(before, noisy) + 0.2
 
 
+class Unknown(nn.Module):
+    """Changes nothing, but for all that one can see its mode might matter."""
+
+    def forward(self, logits):
+        return logits
+
+
 @every_ball
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)
 def test_seed_dtype_mode_and_parameters(model, ball, dtype):
     train = digits().train
     images, labels = train.images[:40].to(dtype), train.labels[:40]
-    network = digits_classifier().to(dtype)
+    network = nn.Sequential(digits_classifier().to(dtype), Unknown())
     network.train()
     weights = list(network.parameters())
     weights[0].grad = torch.full_like(weights[0], 7)

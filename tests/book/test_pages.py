@@ -5,74 +5,18 @@ from __future__ import annotations
 import gzip
 import io
 import re
-from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
+from visits import HTML, PAGES, SIZES, Visit
 
 pytestmark = pytest.mark.browser
 
-ROOT = Path(__file__).resolve().parents[2]
-HTML = ROOT / "_build" / "html"
-PAGES = sorted(
-    f"chapters/{path.stem}.html"
-    for path in (ROOT / "chapters").iterdir()
-    if path.suffix in {".md", ".rst", ".ipynb"}
-)
-SIZES = {"desktop": (1280, 900), "phone": (360, 740)}
 # Of the engine's modules, those that a lab has before it is touched.
 EARLY = ("/calls.js", "/ball.js")
 # Faults of the theme's own markup, on every page of every book built with it.
 OURS = ["within-epsilon-explorer", ".cell_output", ".admonition", "table", ".lead-line"]
-
-
-class Visit:
-    """A page opened under given conditions, and what it tried meanwhile."""
-
-    def __init__(self, chromium, address: str, *, size="desktop", theme="light", **options):
-        width, height = SIZES[size]
-        options = {"viewport": {"width": width, "height": height}, "color_scheme": theme} | options
-        self.context = chromium.new_context(**options)
-        self.context.add_init_script(
-            f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')"
-        )
-        self.outside: list[str] = []
-        self.complaints: list[str] = []
-        self.address = address
-        self.context.route("**/*", self._route)
-        self.page = self.context.new_page()
-        self.page.on("console", self._console)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("response", self._response)
-
-    def _route(self, route):
-        if route.request.url.startswith((self.address, "data:", "blob:")):
-            route.continue_()
-        else:
-            self.outside.append(route.request.url)
-            route.abort()
-
-    def _console(self, message):
-        if message.type == "error":
-            self.complaints.append(message.text)
-
-    def _response(self, response):
-        if response.status >= 400:
-            self.complaints.append(f"{response.status} {response.url}")
-
-    def open(self, name: str):
-        self.page.goto(f"{self.address}/{name}", wait_until="load")
-        self.page.wait_for_function(
-            "!window.MathJax?.startup?.promise || window.MathJax.startup.promise.then(() => true)"
-        )
-        return self.page
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.context.close()
 
 
 # All canvases and all visible text of an explorer, through its shadow roots.
@@ -109,7 +53,8 @@ def _settled(page, explorer):
 
 
 def _wake_explorers(page):
-    """Scroll every explorer into view and wait until it has mounted."""
+    """Open what is folded, scroll every explorer into view and wait until it has mounted."""
+    page.evaluate("document.querySelector('.reading button')?.click()")
     for element in page.query_selector_all("within-epsilon-explorer"):
         element.scroll_into_view_if_needed()
         page.wait_for_function(
@@ -177,6 +122,9 @@ def test_what_is_wider_than_the_page_shows_that_it_scrolls(chromium, book, name,
 def test_a_shadow_lies_where_code_goes_on_and_lifts_at_its_end(chromium, book, theme):
     with Visit(chromium, book, size="phone", theme=theme) as visit:
         listing = visit.open("chapters/index.html").locator(".bd-article pre").first
+        listing.evaluate(
+            "listing => { listing.style.whiteSpace = 'pre'; }"
+        )  # as in a printed table
 
         def shaded() -> tuple[bool, bool]:
             """Say whether the edges, left and right, differ from the middle above the text."""
@@ -314,11 +262,49 @@ def test_our_code_on_a_page_is_light_before_a_touch(chromium, book, name):
         assert sum(sizes.values()) <= 30_000, sizes
 
 
-def test_search_finds_a_word(chromium, book):
+@pytest.mark.parametrize(
+    ("query", "first"),
+    [
+        ("PGD", "Fool a network"),
+        ("fast gradient sign method", "Fool a network"),
+        ("softmax", "Logits and softmax"),
+        ("random restarts", "Strong attacks"),
+    ],
+)
+def test_search_finds_the_chapter_first_and_quotes_no_source(chromium, book, query, first):
     with Visit(chromium, book) as visit:
-        page = visit.open("search.html?q=gradient")
-        page.wait_for_selector("#search-results li")
+        page = visit.open(f"search.html?q={query.replace(' ', '+')}")
+        page.locator("#search-results li p").first.wait_for()
+        assert first in page.locator("#search-results li > a").first.inner_text()
+        for excerpt in page.locator("#search-results li p").all_inner_texts():
+            assert not re.search(r"\\\(|\\[a-z]+\{|\.pdf", excerpt), excerpt
+        field = page.locator(".bd-article-container form.bd-search").first
+        icon, words = field.locator(".fa-magnifying-glass"), field.locator("input")
+        inset = words.evaluate("input => parseFloat(getComputedStyle(input).paddingLeft)")
+        box = icon.bounding_box()
+        assert box["x"] + box["width"] <= words.bounding_box()["x"] + inset
         assert visit.outside == []
+
+
+@pytest.mark.parametrize(
+    "name", [page for page in PAGES if page.endswith("x.html") or "/0" in page]
+)
+def test_a_chapters_head_says_what_it_is_about(chromium, book, name):
+    with Visit(chromium, book, java_script_enabled=False) as visit:
+        visit.page.goto(f"{book}/{name}")
+        about = visit.page.locator("meta[name=description]")
+        assert len(about.get_attribute("content")) > 40
+
+
+@pytest.mark.parametrize("name", [page for page in PAGES if "/0" in page])
+def test_code_on_a_phone_breaks_its_lines(chromium, book, name):
+    with Visit(chromium, book, size="phone") as visit:
+        page = visit.open(name)
+        wide = page.evaluate(
+            """() => [...document.querySelectorAll('.bd-article .cell_input pre')]
+              .filter(pre => pre.scrollWidth > pre.clientWidth + 1).map(pre => pre.textContent)"""
+        )
+        assert wide == []
 
 
 def test_the_root_leads_to_the_opening_page(chromium, book):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -38,6 +39,12 @@ def _without_the_lower_end(labels, k):
 def _without_the_upper_end(labels, k):
     if labels.min() < 1:
         raise ValueError("no class below 1")
+    return labels - 1
+
+
+def _by_assertion(labels, k):
+    assert labels.min() >= 1
+    assert labels.max() <= k
     return labels - 1
 
 
@@ -94,13 +101,14 @@ WRONG = [
     ("2.2", lambda y, k: y - y.min(), "not every batch contains class 1"),
     ("2.2", lambda y, k: y % k, "classes 1 to 10 must become 0 to 9"),
     ("2.2", lambda y, k: (y - 1).float(), "torch.int64"),
-    ("2.2", lambda y, k: (y - 1).tolist(), "must return a tensor"),
-    ("2.2", _in_place, "changed the labels it was given"),
+    ("2.2", lambda y, k: (y - 1).sum(), "labels of shape (10,), got shape ()"),
+    ("2.2", _in_place, "changed the `labels` that it was given"),
+    ("2.2", _by_assertion, "raise a ValueError, not AssertionError"),
     ("2.2", _without_the_lower_end, "count from 0 already"),
     ("2.2", _without_the_upper_end, "no class 11"),
     ("2.3", lambda d, p: Ball(p, 1.0).length(d.flatten()[None]), "one number per picture"),
     ("2.3", _of_the_batch, "whole batch, repeated"),
-    ("2.3", _over_axes((1, 2, 3)), "stopped with"),
+    ("2.3", _over_axes((1, 2, 3)), "called with delta = float32 of shape (7, 10)"),
     ("2.3", _over_axes((-2, -1)), "one number per picture"),
     ("2.3", _signed, "up and down count alike"),
     ("2.3", _without_root, "take the root"),
@@ -111,6 +119,18 @@ WRONG = [
     ("2.4", lambda *a: _table(*a).amax(dim=1).mean(), "over the pictures"),
     ("2.4", lambda *a: _table(*a).amax(dim=0), "must return one number"),
     ("2.4", lambda *a: torch.tensor(1.0), "got 1.000"),
+    (
+        "2.4",
+        lambda m, x, y, d: (
+            cross_entropy(m((x + d[:, None]).clamp(0, 1).flatten(0, 1)), y.repeat(len(d)))
+            .view(len(d), -1)
+            .amax(0)
+            .mean()
+        ),
+        "clipped",
+    ),
+    ("2.1", _shapes(images="(3, 64, 64)"), "the batch comes first"),
+    ("2.1", _shapes(parameters=(102_600, 1)), "for parameters a number"),
 ]
 
 
@@ -130,6 +150,18 @@ ALSO_RIGHT = [
     ("2.3", _by_vector_norm),
     ("2.3", lambda d, p: Ball(p, 1.0).length(d)),
     ("2.4", _by_broadcasting),
+    ("2.4", lambda *a: _table(*a).double().amax(dim=0).mean().detach().numpy()),
+    ("2.1", {name: str(value) for name, value in RIGHT.items()}),
+    ("2.1", {name: np.array(value) for name, value in RIGHT.items()}),
+    ("2.2", lambda y, k: _strict(y, k).tolist()),
+    ("2.2", lambda y, k: _strict(y, k).numpy()),
+    ("2.3", lambda d, p: Ball(p, 1.0).length(d).double().numpy()),
+    (
+        "2.3",
+        lambda d, p: [
+            np.linalg.norm(one.numpy().ravel(), {"linf": np.inf, "l2": 2, "l1": 1}[p]) for one in d
+        ],
+    ),
     ("2.4", lambda *a: _table(*a).amax(dim=0).mean().item()),
 ]
 

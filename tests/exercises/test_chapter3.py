@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from within_epsilon.attacks import fgsm, pgd
-from within_epsilon.attacks.gradient import input_gradient
+from within_epsilon.attacks import fgsm, input_gradient, pgd
 from within_epsilon.exercises import verdict
-from within_epsilon.losses import cross_entropy, margin_loss
+from within_epsilon.losses import cross_entropy, dlr, margin_loss
 from within_epsilon.threat import Ball
 
 
@@ -47,6 +47,26 @@ def _by_autograd(p, g):
 def _with_matrices(p, g):
     jacobians = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
     return torch.einsum("nij,ni->nj", jacobians, g)
+
+
+def _formula(p, g):
+    return p * (g - (g * p).sum(dim=-1, keepdim=True))
+
+
+def _by_numpy(logits, temperature, dim):
+    z = logits.numpy().astype(np.float64) / temperature
+    weights = np.exp(z - z.max(axis=dim, keepdims=True))
+    return weights / weights.sum(axis=dim, keepdims=True)
+
+
+def _inverse(p, temperature, *, by=1.0):
+    logs = p.log()
+    return by * temperature * (logs - logs.mean(dim=-1, keepdim=True))
+
+
+def _jacobian(z, temperature):
+    p = _through_log(z, temperature, 0)
+    return (torch.diag(p) - p[:, None] * p) / temperature
 
 
 def _bisect(logits, confidence):
@@ -86,11 +106,24 @@ WRONG = [
     ("3.1", _naive, "subtract the largest first"),
     ("3.1", _one_maximum, "its own maximum"),
     ("3.1", _clipped, "near 1000"),
-    ("3.1", _in_place, "make new ones"),
+    ("3.1", _in_place, "changed the `logits`"),
     ("3.1", lambda z, t, d: _through_log(z, t, -1), "dim=0"),
     ("3.1", lambda z, t, d: _through_log(z, 1.0, d), "temperature 4"),
     ("3.1", lambda z, t, d: _through_log(z, t, d).sum(), "shape (3, 3)"),
-    ("3.2", lambda p, g: -_by_autograd(p, g), "sign"),
+    ("3.1", lambda z, t, d: torch.softmax(z / t, dim=d), "forbidden"),
+    ("3.1", lambda z, t, d: nn.LogSoftmax(d)(z / t).exp(), "forbidden"),
+    ("3.1", lambda z, t, d: _naive(z - z.amax(dim=d), t, d), "rows of ordinary logits"),
+    ("3.2", lambda p, g: -_formula(p, g), "sign"),
+    ("3.2", _by_autograd, "uses autograd"),
+    ("3.2", lambda p, g: torch.func.vjp(lambda z: z.softmax(1), p.log())[1](g)[0], "uses autograd"),
+    ("3.2", _with_matrices, "matrix of k × k = 7 × 7"),
+    (
+        "3.2",
+        lambda p, g: torch.stack(
+            [(torch.diag(a) - torch.outer(a, a)) @ b for a, b in zip(p, g, strict=True)]
+        ),
+        "matrix of k × k",
+    ),
     ("3.2", lambda p, g: p * g, "lowers the other"),
     ("3.2", lambda p, g: p * (1 - p) * g, "only the diagonal"),
     ("3.2", lambda p, g: p * (g - (g * p).sum()), "whole batch"),
@@ -102,9 +135,30 @@ WRONG = [
     ("3.3", lambda z, c: "hot", "must return a number"),
     ("3.4", _step(cross_entropy), "did not move at all"),
     ("3.4", _step(margin_loss, sign=-1.0), "up the loss"),
-    ("3.4", _step(_flat), "logits × 1 "),
     ("3.4", lambda m, x, y, e: x - 2 * e, "[0, 1]"),
     ("3.4", lambda m, x, y, e: (x + 2 * e).clamp(0, 1), "more than ε"),
+    (
+        "3.4",
+        lambda m, x, y, e: pgd(m, x, y, Ball("linf", e), steps=10, loss=margin_loss),
+        "one step has one gradient",
+    ),
+    ("3.4", lambda m, x, y, e: fgsm(m, x, y, Ball("l2", e), loss=margin_loss), "*sign* step"),
+    ("3.4", lambda m, x, y, e: x + 0, "did not move at all"),
+    ("3.5", lambda p, t: t * p.log(), "mean is off zero"),
+    ("3.5", lambda p, t: _inverse(p, 1.0), "temperature 1"),
+    ("3.5", lambda p, t: _inverse(p, 1 / t), "its inverse multiplies"),
+    ("3.5", lambda p, t: _inverse(p, t, by=-1.0), "the softmax of your logits is"),
+    ("3.5", lambda p, t: _inverse(p, t) if p.ndim == 1 else t * (p.log() - p.log().mean()), "mean"),
+    ("3.6", lambda z, t: t * _jacobian(z, t), "inner derivative is missing"),
+    ("3.6", lambda z, t: t * t * _jacobian(z, t), "is 1/T, not T"),
+    ("3.6", lambda z, t: -_jacobian(z, t), "sign"),
+    ("3.6", lambda z, t: torch.diag(_jacobian(z, t).diagonal()), "off the diagonal"),
+    (
+        "3.6",
+        lambda z, t: torch.autograd.functional.jacobian(lambda v: (v / t).softmax(0), z),
+        "uses autograd",
+    ),
+    ("3.6", lambda z, t: torch.func.jacrev(lambda v: (v / t).softmax(0))(z), "uses autograd"),
 ]
 
 
@@ -116,7 +170,7 @@ def test_a_plausible_wrong_answer_is_told_why(number, attempt, reason):
 
 
 def test_an_attack_that_a_high_temperature_stops_is_told_so():
-    # Cross-entropy of logits that are only ever made smaller: right at 1 and 1000, weak at 1/1000.
+    # Cross-entropy of logits that are only ever made smaller: as good at 1 and 1000, not at 1/1000.
     def attack(model, images, labels, epsilon):
         def loss(logits, labels):
             scale = logits.detach().std(dim=1, keepdim=True)
@@ -126,18 +180,31 @@ def test_an_attack_that_a_high_temperature_stops_is_told_so():
 
         return fgsm(model, images, labels, Ball("linf", epsilon), loss=loss)
 
-    assert "nearly equal" in verdict("3.4", attack)
+    assert "with logits × 0.001" in verdict("3.4", attack)
 
 
 RIGHT = [
     # Other ways than the printed solution to be right.
     ("3.1", _through_log),
-    ("3.1", lambda z, t, d: torch.softmax(z.double() / t, dim=d)),
-    ("3.2", _by_autograd),
-    ("3.2", _with_matrices),
+    ("3.1", _by_numpy),
+    ("3.1", lambda z, t, d: _naive(z.double() - z.amax(dim=d, keepdim=True), t, d).tolist()),
+    ("3.2", _formula),
+    ("3.2", lambda p, g: _formula(p.float(), g.float()).numpy()),
+    ("3.2", lambda p, g: torch.stack([a * (b - a @ b) for a, b in zip(p, g, strict=True)])),
+    ("3.3", lambda z, c: np.float32(_bisect(z, c))),
+    ("3.3", lambda z, c: [_bisect(z, c)][0].view(1)),
     ("3.3", _bisect),
     ("3.4", _step(_common_size)),
-    ("3.4", lambda m, x, y, e: pgd(m, x, y, Ball("linf", e), steps=5, loss=margin_loss)),
+    ("3.4", _step(_flat)),
+    ("3.4", _step(dlr)),
+    ("3.4", _step(lambda z, y: -z.gather(1, y[:, None])[:, 0])),
+    ("3.4", lambda m, x, y, e: fgsm(m, x, y, Ball("linf", e), loss=margin_loss).double().numpy()),
+    ("3.5", _inverse),
+    ("3.5", lambda p, t: _inverse(p.double(), t).numpy()),
+    ("3.5", lambda p, t: t * (p / p.log().mean(-1, keepdim=True).exp()).log()),
+    ("3.6", _jacobian),
+    ("3.6", lambda z, t: _jacobian(z, t).float().numpy()),
+    ("3.6", lambda z, t: _jacobian(z, t).tolist()),
 ]
 
 

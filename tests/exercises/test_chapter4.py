@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -38,6 +39,23 @@ def _by_log1p(logits, labels):
     return (peak + (torch.expm1(-peak) + rivals.sum(1, keepdim=True)).log1p()).squeeze(1)
 
 
+def _gradient(logits, labels):
+    rivals = logits.softmax(dim=1).scatter(1, labels[:, None], 0.0)
+    return rivals.scatter(1, labels[:, None], -rivals.sum(dim=1, keepdim=True))
+
+
+def _gradient_by_autograd(logits, labels):
+    logits.requires_grad_()
+    return torch.autograd.grad(losses.cross_entropy(logits, labels).sum(), logits)[0]
+
+
+def _nested(model):
+    last = model[-1]
+    if isinstance(last, nn.Sequential):
+        return nn.Sequential(*model[:-1], _nested(last))
+    return model[:-1] if isinstance(last, nn.Softmax | nn.LogSoftmax) else model
+
+
 def _rival_slopes_only(logits, labels):
     return _by_softplus(logits.detach(), labels) + (_by_hand(logits, labels) * 0)
 
@@ -63,9 +81,28 @@ def _log_after_softmax(model):
 
 
 def _in_place(model):
-    if isinstance(model[-1], nn.Softmax):
+    if isinstance(model[-1], nn.Sequential):
+        _in_place(model[-1])
+    elif isinstance(model[-1], nn.Softmax):
         del model[-1]
     return model
+
+
+class _Inverse(nn.Module):
+    """A model that undoes whatever softmax comes last by a hook that sees its input."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+        last = model
+        while isinstance(last, nn.Sequential):
+            last = last[-1]
+        self.last, self.seen = last, None
+        last.register_forward_hook(lambda _module, given, _result: setattr(self, "seen", given[0]))
+
+    def forward(self, inputs):
+        result = self.model(inputs)
+        return self.seen if isinstance(self.last, nn.Softmax) else result
 
 
 def _climb(attack, loss):
@@ -92,7 +129,9 @@ WRONG = [
     ("4.2", lambda: (torch.zeros(10, 10), torch.zeros(10).long()), "two logits are equally"),
     ("4.2", lambda: _logits(30.0)[::-1], "shape"),
     ("4.3", lambda model: model, "ends in a softmax"),
-    ("4.3", lambda model: model[:-1], "a model that returned logits"),
+    ("4.3", lambda model: model[:-1], "logits of shape (40, 10), got shape (40, 64)"),
+    ("4.3", lambda model: nn.Sequential(model, nn.Linear(10, 10)), "a model that returned logits"),
+    ("4.3", lambda m: m[:-1] if isinstance(m[-1], nn.Softmax) else m, "an `nn.Sequential` itself"),
     ("4.3", _without(nn.Softmax), "inside"),
     ("4.3", _log_after_softmax, "cannot be undone"),
     ("4.3", lambda model: "removed", "must return a model"),
@@ -101,6 +140,14 @@ WRONG = [
     ("4.4", _climb(fgsm, _divided(lambda z: 100)), "factor of 100000"),
     ("4.4", lambda m, x, y, e: _climb(fgsm, losses.margin_loss)(m, x, y, 2 * e), "more than ε"),
     ("4.4", lambda m, x, y, e: x - e, "[0, 1]"),
+    ("4.4", lambda m, x, y, e: x * float("nan"), "no numbers"),
+    ("4.1", lambda z, y: _by_softplus(z, y).detach().numpy(), "autograd cannot follow"),
+    ("4.5", lambda z, y: z.softmax(1), "e_y"),
+    ("4.5", lambda z, y: -_gradient(z, y), "sign"),
+    ("4.5", lambda z, y: _gradient(z, y) / len(y), "gradient of the mean"),
+    ("4.5", lambda z, y: z.softmax(1) - nn.functional.one_hot(y, z.shape[1]), "rounded to 1"),
+    ("4.5", lambda z, y: z.softmax(1).scatter(1, y[:, None], 0), "has a slope, too"),
+    ("4.5", _gradient_by_autograd, "uses autograd"),
 ]
 
 
@@ -118,7 +165,24 @@ RIGHT = [
     ("4.2", lambda: _logits(25.0)),
     ("4.2", lambda: tuple(part.tolist() for part in _logits(1000.0))),
     ("4.3", _in_place),
-    ("4.3", lambda m: m[:-1] if isinstance(m[-1], nn.Softmax | nn.LogSoftmax) else m),
+    ("4.1", lambda z, y: losses.cross_entropy(z.double(), y)),
+    ("4.1", lambda z, y: -_picked(z.double().log_softmax(1), y)),
+    ("4.1", lambda z, y: _by_softplus(z.double(), y)),
+    ("4.2", lambda: (_logits(25.0)[0].numpy(), _logits(25.0)[1].float().numpy())),
+    ("4.3", _nested),
+    ("4.3", _Inverse),
+    ("4.4", _climb(fgsm, losses.dlr)),
+    ("4.5", _gradient),
+    ("4.5", lambda z, y: _gradient(z.double(), y).numpy()),
+    ("4.5", lambda z, y: _gradient(z, y).tolist()),
+    (
+        "4.5",
+        lambda z, y: (
+            z.double().softmax(1).numpy() - np.eye(z.shape[1])[y.numpy()]
+            if z.max() < 20
+            else _gradient(z, y)
+        ),
+    ),
     ("4.4", _climb(pgd, losses.margin_loss)),
     ("4.4", _climb(fgsm, _divided(lambda z: z.detach().abs().max()))),
     ("4.4", lambda m, x, y, e: _climb(fgsm, losses.cross_entropy)(m.model, x, y, e)),

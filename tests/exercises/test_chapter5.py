@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -24,6 +25,22 @@ def _step(*, clear=True, reduce=torch.mean, sign=1.0, result="before"):
         return {"before": loss, "after": after, "model": model, "nothing": None}[result]
 
     return sgd_step
+
+
+def _clears_afterwards(model, images, labels, step_size):
+    loss = _step(clear=False)(model, images, labels, step_size)
+    model.zero_grad()
+    return loss
+
+
+def _by_autograd(model, images, labels, step_size):
+    loss = cross_entropy(model(images), labels).mean()
+    parameters = list(model.parameters())
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    for theta, gradient in zip(parameters, gradients, strict=True):
+        if gradient is not None:
+            theta.data -= step_size * gradient
+    return loss.detach().double().numpy()
 
 
 def _new_parameters(model, images, labels, step_size):
@@ -84,6 +101,37 @@ def _keep(losses, patience, *, strict=True):
     return kept
 
 
+def _keep_lowest(losses, patience):
+    """Cut at the stop, then `np.nanargmin`."""
+    end = next(
+        (e + 1 for e in range(patience, len(losses)) if _stale(losses[: e + 1], patience)),
+        len(losses),
+    )
+    return np.nanargmin(losses[:end])
+
+
+def _stale(losses, patience):
+    return len(losses) - 1 - np.nanargmin(losses) >= patience
+
+
+def _by_experiment(curvatures, momentum):
+    def diverges(step_size):
+        for curvature in curvatures:
+            theta, velocity = 1.0, 0.0
+            for _ in range(2000):
+                velocity = momentum * velocity + curvature * theta
+                theta -= step_size * velocity
+            if not abs(theta) < 1:
+                return True
+        return False
+
+    low, high = 0.0, 10.0
+    for _ in range(20):
+        middle = (low + high) / 2
+        low, high = (low, middle) if diverges(middle) else (middle, high)
+    return low
+
+
 def _consecutive_rises(losses, patience):
     rises, kept = 0, 0
     for epoch in range(1, len(losses)):
@@ -103,6 +151,8 @@ WRONG = [
     ("5.1", _step(result="after"), "before the step"),
     ("5.1", _step(result="model"), "a number"),
     ("5.1", _new_parameters, "in place"),
+    ("5.1", _clears_afterwards, "before the first step"),
+    ("5.1", _step(result="nothing"), "returns nothing"),
     ("5.2", _pieces(weigh=lambda size, count, n: 1 / count), "weigh a batch by its size"),
     ("5.2", _pieces(weigh=lambda size, count, n: 1), "the number of batches"),
     ("5.2", _pieces(weigh=lambda size, count, n: 1, reduce=torch.sum), "divide by 48"),
@@ -115,10 +165,14 @@ WRONG = [
     ("5.3", _keep, "NaN"),  # nan is never undercut
     ("5.3", _consecutive_rises, "new *lowest*"),
     ("5.3", lambda losses, patience: _keep(losses, patience) + 1, "counted from 0"),
-    ("5.4", lambda curvatures, momentum: 2 / max(curvatures), "still converges"),
-    ("5.4", lambda curvatures, momentum: 2 * (1 - momentum) / max(curvatures), "still converges"),
-    ("5.4", lambda curvatures, momentum: 2 / min(curvatures), "does not converge"),
-    ("5.4", lambda curvatures, momentum: 2 / sum(curvatures), "still converges"),
+    ("5.4", lambda curvatures, momentum: 2 / max(curvatures), "limit without momentum"),
+    ("5.4", lambda curvatures, momentum: 2 * (1 - momentum) / max(curvatures), "to and fro"),
+    ("5.4", lambda curvatures, momentum: 2 * (1 + momentum) / min(curvatures), "the flattest of"),
+    ("5.4", lambda curvatures, momentum: 2 / sum(curvatures), "the sum of the curvatures"),
+    ("5.4", lambda curvatures, momentum: 3 / max(curvatures), "does not converge: try it"),
+    ("5.4", lambda curvatures, momentum: "2/L", "must return a number"),
+    ("5.3", lambda losses, patience: 0.5, "the number of an epoch, got 0.5"),
+    ("5.2", lambda *a: torch.cat([g.flatten() for g in _by_backward(*a)]), "one tensor per"),
     ("5.4", lambda curvatures, momentum: -1.0, "positive"),
 ]
 
@@ -133,7 +187,15 @@ def test_a_plausible_wrong_answer_is_told_why(number, attempt, reason):
 RIGHT = [
     # Other ways than the printed solution to be right.
     ("5.1", _by_torch),
-    ("5.1", _step(result="nothing")),
+    ("5.1", _by_autograd),
+    ("5.1", lambda *a: [_step()(*a).item()][0]),
+    ("5.2", lambda m, *a: dict(zip(dict(m.named_parameters()), _by_backward(m, *a), strict=True))),
+    ("5.2", lambda *a: [g.double().numpy() for g in _by_backward(*a)]),
+    ("5.3", _keep_lowest),
+    ("5.3", lambda losses, patience: np.int64(_keep_lowest(losses, patience))),
+    ("5.3", lambda losses, patience: torch.tensor(float(_keep_lowest(losses, patience)))),
+    ("5.4", lambda curvatures, momentum: np.max(curvatures) ** -1.0 * 2 * (1 + momentum)),
+    ("5.4", _by_experiment),
     ("5.2", _by_backward),
     ("5.2", _pieces(weigh=lambda size, count, n: size / n)),
     ("5.4", lambda curvatures, momentum: 1.999 * (1 + momentum) / max(curvatures)),

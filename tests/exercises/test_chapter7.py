@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from within_epsilon.attacks import input_gradient
 from within_epsilon.exercises import verdict
+from within_epsilon.exercises.chapter7 import CLAIMS
 from within_epsilon.threat import Ball
 
 
@@ -136,15 +138,20 @@ def _exact(delta, images, norm, epsilon, *, per_image=True):
     return out
 
 
+ALLOWED = {text: right for text, (right, _) in CLAIMS.items()}
+
 WRONG = [
     ("7.1", lambda *a: _step(*a, scale=1.0), "added to normalised values"),
     ("7.1", lambda *a: _step(*a, scale=1 / a[5].mean()), "σ of its own"),
     ("7.1", lambda *a: _step(*a, scale=a[5]), "σ of its own"),
     ("7.1", lambda *a: _step(*a, clip=False), "what are 0 and 1 after normalising"),
-    ("7.1", lambda *a: _step(*a, clip=False).clamp(0, 1), "σ of its own"),
+    ("7.1", lambda *a: _step(*a, clip=False).clamp(0, 1), "clips *normalised* values"),
     ("7.1", lambda *a: _step(*a, way=-1), "down the loss"),
     ("7.1", _in_pixels, "returns pixels"),
     ("7.1", lambda *a: a[1].clone(), "no pixel moved"),
+    ("7.1", lambda *a: _step(*a, scale=1.0).clamp(0, 1), "clips *normalised* values"),
+    ("7.1", lambda *a: _step(*a) * float("nan"), "no numbers"),
+    ("7.2", lambda x, a, e: _whole_levels(x, a, e), "an allowed level is nearer"),
     ("7.2", lambda x, a, e: (a * 255).round() / 255, "moved by 2 levels"),
     ("7.2", lambda x, a, e: a, "between two levels"),
     ("7.2", lambda x, a, e: 255 * _file(x, a, e), "not levels"),
@@ -168,6 +175,19 @@ WRONG = [
     ("7.5", lambda d, x, n, e: Ball(n, e).project(d), "leaves [0, 1]"),
     ("7.5", lambda d, x, n, e: _clip(x, d), "of norm"),
     ("7.5", lambda d, x, n, e: _exact(d, x, n, e, per_image=False), "only"),
+    ("7.3", lambda p, b: p(_points(b)), "True or False"),
+    (
+        "7.3",
+        lambda p, b: torch.allclose(p(_points(b)), b.project(_points(b))),
+        "asks for `.project`",
+    ),
+    ("7.3", lambda p, b: b.norm == "l2", "asks for `.norm`"),
+    ("7.6", {**ALLOWED, "every pixel 8/255 up or down": False}, "border belongs"),
+    ("7.6", {**ALLOWED, "one black pixel made white": True}, "255/255"),
+    ("7.6", dict.fromkeys(CLAIMS, True), "4 more are wrong"),
+    ("7.6", {**ALLOWED, "a printed sticker on the object": ...}, "nothing yet for a printed"),
+    ("7.6", list(ALLOWED.values()), "must be a dictionary"),
+    ("7.6", {**ALLOWED, "a black pixel 5/255 darker": "no"}, "True or False, got str"),
 ]
 
 
@@ -197,9 +217,25 @@ RIGHT = [
     ("7.4", _greedy),
     ("7.4", lambda g, x, e: _greedy(g, x, e).requires_grad_()),
     ("7.5", _exact),
+    ("7.1", lambda *a: _step(*a).tolist()),
+    ("7.2", lambda *a: _file(*a).double().numpy()),
+    ("7.2", lambda x, a, e: list(_whole_levels(x, a, e + 1e-8).clamp(0, 1))),
+    ("7.3", lambda p, b: np.bool_(_brute_force(p, b))),
+    ("7.3", lambda p, b: torch.tensor(_brute_force(p, b))),
+    ("7.4", lambda g, x, e: _greedy(g, x, e).double().numpy()),
+    ("7.5", lambda *a: _exact(*a).numpy()),
+    ("7.5", lambda d, x, n, e: _exact(d.double(), x.double(), n, e)),
+    ("7.6", ALLOWED),
+    ("7.6", {text: np.bool_(value) for text, value in ALLOWED.items()}),
+    ("7.6", {text: torch.tensor(value) for text, value in ALLOWED.items()} | {"more": None}),
 ]
 
 
 @pytest.mark.parametrize(("number", "attempt"), RIGHT)
 def test_another_right_answer_is_correct(number, attempt):
     assert verdict(number, attempt) == "correct"
+
+
+@pytest.mark.parametrize("stub", [{}, dict.fromkeys(CLAIMS, ...)])
+def test_a_dictionary_without_answers_is_not_attempted_yet(stub):
+    assert verdict("7.6", stub) == "not attempted yet"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -56,11 +57,14 @@ def _price_detached(w, b, images, labels, epsilon):
     return nn.functional.softplus(epsilon * w.detach().abs().sum() - margins).mean()
 
 
-def _radii(weight, bias, images, labels, norm, *, dual=_dual, divide=True, rivals="all"):
+def _radii(weight, bias, images, labels, norm, *, dual=_dual, divide=True, rivals="all", own=False):
     logits = images @ weight.T + bias
     gaps = (logits.gather(1, labels.view(-1, 1)) - logits).scatter(1, labels.view(-1, 1), torch.inf)
     slopes = weight[labels].unsqueeze(1) - weight
     lengths = dual(slopes.flatten(0, 1), norm).view(gaps.shape)
+    if own:
+        gaps = gaps.scatter(1, labels.view(-1, 1), 0.0)
+        return (gaps / lengths).amin(dim=1).clamp(min=0)
     radii = (gaps / lengths if divide else gaps).scatter(1, labels.view(-1, 1), torch.inf)
     if rivals == "runner-up":
         radii = radii.gather(1, gaps.argmin(dim=1, keepdim=True))
@@ -93,6 +97,18 @@ def _by_backward(model, images, labels):
     return margins.detach().clamp(min=0) / images.grad.abs().flatten(1).sum(dim=1)
 
 
+def _within_pixels(model, images, labels):
+    """Walk down the line until the margin is used up, every pixel only as far as 0 or 1."""
+    margins, slopes = input_gradient(model, images, labels, loss=margin)
+    low, high = torch.zeros(len(images)), torch.ones(len(images))
+    for _ in range(40):
+        middle = (low + high) / 2
+        moved = (images - middle.view(-1, 1, 1, 1) * slopes.sign()).clamp(0, 1)
+        left = margins + ((moved - images) * slopes).flatten(1).sum(dim=1)
+        low, high = torch.where(left > 0, middle, low), torch.where(left > 0, high, middle)
+    return torch.where(margins > 0, high, 0.0)
+
+
 def _of_the_loss(model, images, labels):
     losses, slopes = input_gradient(model, images, labels)
     return losses * (margin(model(images), labels) > 0) / slopes.abs().flatten(1).sum(dim=1)
@@ -120,7 +136,8 @@ WRONG = [
     ("8.3", lambda w, b, x, y, e: _loss(w, b, x, y, e).detach(), "no gradient"),
     ("8.3", lambda w, b, x, y, e: _loss(w, b, x, y, e) + 1, "at ε = 0"),
     ("8.3", lambda w, b, x, y, e: _loss(w, b, x, y, 2 * e), "the mean is"),
-    ("8.3", lambda w, b, x, y, e: _loss(w, b, x, y, e).item(), "as a tensor"),
+    ("8.3", lambda w, b, x, y, e: _loss(w, b, x, y, e).item(), "no gradient"),
+    ("8.3", lambda w, b, x, y, e: _loss(w, b, x, y, e).expand(30), "one number"),
     ("8.3", _overflowing, "softplus does not"),
     ("8.3", _in_l2, "the dual of linf"),
     ("8.3", _price_detached, "detached"),
@@ -139,7 +156,13 @@ WRONG = [
     ("8.5", lambda *a: 2 * _forecast(*a), "the line says"),
     ("8.5", lambda m, x, y: _forecast(m, x, m(x).argmax(dim=1)), "from its label"),
     ("8.5", lambda *a: _forecast(*a).sum(), "shape (50,)"),
-    ("8.5", _by_backward, "left gradients behind"),
+    ("8.5", _by_backward, "left gradients in the model"),
+    ("8.5", _within_pixels, "without the pixel range"),
+    ("8.4", lambda *a: _radii(*a, own=True), "j = y is no rival"),
+    ("8.4", lambda *a: _radii(*a, own=True).nan_to_num(0), "every radius is 0"),
+    ("8.2", lambda rows, n: [_dual(rows, n).tolist()], "shape (5,), got shape (1, 5)"),
+    ("8.1", lambda w, y, e: w * float("nan"), "shape (4, 64)"),
+    ("8.1", lambda w, y, e: _delta(w, y, e) * float("nan"), "only 0.3 is allowed"),
 ]
 
 
@@ -189,6 +212,18 @@ RIGHT = [
     ("8.4", _rival_by_rival),
     ("8.5", _forecast),
     ("8.5", lambda *a: _forecast(*a).double()),
+    ("8.5", lambda *a: _forecast(*a).numpy().tolist()),
+    ("8.1", lambda w, y, e: _delta(w, y, e).float().numpy()),
+    ("8.1", lambda w, y, e: [(-e if label else e) * w.sign() for label in y]),
+    ("8.2", lambda rows, n: _dual(rows, n).tolist()),
+    (
+        "8.2",
+        lambda rows, n: np.linalg.norm(rows.numpy(), {"linf": 1, "l2": 2, "l1": np.inf}[n], axis=1),
+    ),
+    ("8.3", lambda w, b, x, y, e: _loss(w.float(), b.float(), x.float(), y, e)),
+    ("8.3", lambda *a: _loss(*a).view(1)),
+    ("8.4", _radii),
+    ("8.4", lambda *a: _radii(*a).numpy().astype(np.float32)),
 ]
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
-from itertools import product
+from itertools import pairwise, product
 
+import numpy as np
 import pytest
 import torch
 
 from within_epsilon.attacks import fgsm, input_gradient, pgd
 from within_epsilon.exercises import verdict
 from within_epsilon.losses import cross_entropy, margin
+from within_epsilon.models import digits_classifier
 from within_epsilon.runtime import example_generators
 
 
@@ -161,6 +163,41 @@ def _one_by_one(model, labels, first, second):
     return kept
 
 
+def _white_box(model, images, labels, ball, queries):
+    """PGD on the network that the black box is believed to hide."""
+    inside = getattr(model, "model", None) or digits_classifier()
+    model(images)
+    return pgd(inside, images, labels, ball)
+
+
+def _rule(step_size, losses, just_halved, best_before, *, share=0.75, count=None):
+    rises = sum(b > a for a, b in pairwise(losses))
+    stuck = not just_halved and max(losses) <= best_before
+    few = rises < share * (count or len(losses) - 1)
+    return step_size / 2 if few or stuck else step_size
+
+
+def _ensemble(fooled, prices, *, half=None):
+    standing, price = torch.ones(fooled.shape[1], dtype=torch.bool), 0.0
+    for row, cost in zip(fooled, prices, strict=True):
+        price += float(cost) * standing.double().mean()
+        standing &= ~row
+    best = fooled[fooled.sum(dim=1).argmax()].double()
+    gain = (~standing).double() - best
+    n = len(standing)
+    spread = 1.96 * gain.std() / n**0.5 if half is None else half(~standing, best, n)
+    return {
+        "error": (~standing).double().mean(),
+        "price": price,
+        "gain": gain.mean(),
+        "half": spread,
+    }
+
+
+def _unpaired(lost, best, n):
+    return 1.96 * ((lost.double().var() + best.var()) / n).sqrt()
+
+
 def _share(distances, epsilon):
     return (distances <= epsilon).double().mean().item()
 
@@ -179,6 +216,8 @@ WRONG = [
     ("9.2", lambda z, y: z.gather(1, y[:, None])[:, 0] > 104, "with label 1 are not flat"),
     ("9.2", lambda z, y: (margin(z, y) > 104).unsqueeze(1), "one boolean"),
     ("9.3", _planted({"unprojected"}), "nothing brings it back"),
+    ("9.3", lambda m, x, y, b, **k: fgsm(m, x, y, b), "1 gradient where steps = 10"),
+    ("9.3", lambda m, x, y, b, **k: pgd(m, x, y, b, steps=3), "3 gradients where steps = 10"),
     ("9.3", lambda m, x, *a, **k: x, "0% of the way"),
     ("9.3", _around_the_start, "leaves the ball"),
     ("9.3", _flipped, "goes downhill"),
@@ -192,7 +231,22 @@ WRONG = [
     ("9.5", lambda *a: _search(*a, keep=False), "keep every change"),
     ("9.5", lambda *a: _search(*a, over=1), "801 times"),
     ("9.5", lambda m, x, y, b, q: (x + 0.2).clamp(0, 1), "leaves the ball"),
-    ("9.5", lambda m, x, y, b, q: fgsm(m, x, y, b), "without gradient"),
+    ("9.5", lambda m, x, y, b, q: fgsm(m, x, y, b), "it stopped with"),
+    ("9.5", _white_box, "keep every change"),
+    ("9.5", lambda m, x, y, b, q: pgd(m.model, x, y, b), "no attribute 'model'"),
+    ("9.5", lambda m, x, y, b, q: pgd(digits_classifier(), x, y, b), "never asked"),
+    ("9.4", lambda d, e: d <= e, "must return a number, got shape (6,)"),
+    ("9.6", lambda a, losses, h, b: _rule(a, losses, h, b, count=len(losses)), "five losses"),
+    ("9.6", lambda a, losses, h, b: _rule(a, losses, False, b), "give it a chance"),
+    ("9.6", lambda a, losses, h, b: _rule(a, losses, True, b), "not just been halved"),
+    ("9.6", lambda a, losses, h, b: _rule(a, losses, h, b, share=0.5), "only two of four"),
+    ("9.6", lambda a, losses, h, b: a if h else _rule(a, losses, h, b), "too few steps rose"),
+    ("9.6", lambda a, losses, h, b: [a], "must return a number"),
+    ("9.7", lambda f, p: _ensemble(f, p) | {"price": p.sum()}, "only on images that still stand"),
+    ("9.7", lambda f, p: _ensemble(f, p) | {"error": f[1].double().mean()}, "*any* of the attacks"),
+    ("9.7", lambda f, p: _ensemble(f, p, half=_unpaired), "image by image"),
+    ("9.7", lambda f, p: _ensemble(f, p) | {"gain": 0.5}, "fools the most"),
+    ("9.7", lambda f, p: {"error": 0.5}, "nothing yet for price, gain, half"),
 ]
 
 
@@ -216,6 +270,24 @@ RIGHT = [
     ("9.4", _share),
     ("9.4", lambda d, e: torch.tensor([x <= e for x in d.tolist()]).float().mean()),
     ("9.5", _search),
+    ("9.1", lambda *a: _worse(*a).double().numpy()),
+    ("9.2", lambda z, y: (margin(z, y) > 100).tolist()),
+    ("9.2", lambda z, y: (margin(z, y) > 104).int().numpy()),
+    ("9.3", lambda *a, **k: pgd(*a, **k).numpy()),
+    ("9.4", lambda d, e: np.mean(d.numpy() <= e)),
+    ("9.5", lambda *a: _search(*a).numpy()),
+    ("9.5", lambda m, x, y, b, q: list(_search(m, x, y, b, q - 100))),
+    ("9.6", _rule),
+    ("9.6", lambda *a: np.float32(_rule(*a))),
+    ("9.6", lambda *a: torch.tensor([_rule(*a)])),
+    ("9.7", _ensemble),
+    ("9.7", lambda f, p: {name: float(value) for name, value in _ensemble(f, p).items()}),
+    (
+        "9.7",
+        lambda f, p: _ensemble(
+            f, p, half=lambda lost, best, n: 1.96 * np.std((lost.double() - best).numpy()) / n**0.5
+        ),
+    ),
 ]
 
 

@@ -117,9 +117,15 @@ def test_runs_on_every_rung(open_page: Callable[..., Any], site: Path, rung: str
     labs.draw(page, BAR)
     labs.wait_for_notice(page, breakage.says)
     page.get_by_role("radio", name="PGD").check()
-    labs.wait_for_sentence(page, "PGD towards 7, 20 steps")
+    # A drawing is read as it is before it is attacked, and nothing leads a seven to a seven.
+    labs.wait_for_sentence(page, "l∞ ε = 0, PGD, 20 steps")
     # The network, and not a record, has answered: nobody recorded this drawing.
     assert re.match(r"7 \d+% → 7 \d+%", labs.sentence(page))
+    page.get_by_role("button", name="Clear").click()
+    labs.wait_for_sentence(page, "Draw a digit, or take one")
+    assert page.locator(".bars li").count() == 0
+    page.get_by_role("button", name="a 3 from the test set").click()
+    labs.wait_for_sentence(page, re.compile("^unchanged3 .* ε = 0, PGD"))
 
 
 @pytest.mark.browser
@@ -533,6 +539,8 @@ def test_is_live_beside_a_kernel(open_page: Callable[..., Any]) -> None:
     page.get_by_text("clean answer").wait_for()
     page.wait_for_timeout(500)
     assert np.allclose(saved[-1]["pixels"], canvas(page, 0).flatten(), atol=1 / 255)
+    assert any(state["epsilon"] == 0 for state in saved[-5:])
+    own.epsilon = 0.0
     own.image = torch.tensor(saved[-1]["pixels"]).view(1, 1, 8, 8)
     labs.wait_for_sentence(page, own.verdict())
     state = {"pixels": digits().test.images[5].flatten().tolist(), "label": None, "strokes": []}

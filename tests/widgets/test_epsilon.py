@@ -168,7 +168,7 @@ def assert_shows(page: Any, explorer: EpsilonExplorer, place: int, direction: st
     rows = page.locator(".bars li")
     for row in range(rows.count()):
         name = rows.nth(row).locator(".name").inner_text().split("  ")[0]
-        name = re.sub(r"\s*(true class|target)$", "", name)
+        name = re.sub(r"\s*(clean answer|target)$", "", name)
         value = rows.nth(row).locator(".value").inner_text()
         percent = 100 * float(probabilities[NAMES.index(name)])
         shown_percent = 0.0 if value == "<0.1%" else float(value.removesuffix("%"))
@@ -272,3 +272,54 @@ def test_follows_the_theme_and_keeps_pixels(open_page: Callable[..., Any]) -> No
     assert_shows(page, explorer, explorer.epsilons.index(explorer.epsilon), "away")
     still = page.locator("within-epsilon-explorer img").first
     assert still.evaluate("node => getComputedStyle(node).filter") == "none"
+
+
+@pytest.mark.browser
+def test_nothing_is_given_away_before_a_touch(open_page: Callable[..., Any]) -> None:
+    explorer = digit_explorer(epsilon=0)
+    page = open_page(explorer)
+    slider = page.get_by_role("slider")
+    drawn = "line => (line.getAttribute('d').match(/[ML]/g) ?? []).length"
+    lines = page.locator(".curve .line")
+    assert slider.input_value() == "0"
+    assert page.locator(".verdict .mark").inner_text() == "unchanged"
+    assert [line.evaluate(drawn) for line in lines.all()] == [1, 1]
+    for _ in range(3):
+        slider.press("ArrowRight")
+    slider.press("ArrowLeft")
+    assert [line.evaluate(drawn) for line in lines.all()] == [4, 4]
+    page.get_by_role("radio", name="random signs").check()
+    assert [line.evaluate(drawn) for line in lines.all()] == [3, 3]
+    page.get_by_role("button", name="Reset").click()
+    assert [line.evaluate(drawn) for line in lines.all()] == [1, 1]
+
+
+@pytest.mark.browser
+def test_a_success_that_noise_has_too_is_none(open_page: Callable[..., Any]) -> None:
+    for seed in range(100):
+        explorer = digit_explorer(epsilon=0.5, seed=seed)
+        ends = {way["key"]: way["curve"][-1][0][0] for way in explorer.directions}
+        if explorer.label not in ends.values():
+            break
+    else:
+        pytest.fail("no noise of these fools the model")
+    page = open_page(explorer)
+    mark = page.locator(".verdict .mark")
+    assert mark.inner_text() == "noise does it too"
+    page.get_by_role("radio", name="random signs").check()
+    assert mark.inner_text() == "noise does it"
+    page.get_by_role("radio", name="anything else").check()
+    slider = page.get_by_role("slider")
+    seen = set()
+    for place in reversed(range(len(explorer.epsilons))):
+        away, noise = (way["curve"][place][0][0] for way in explorer.directions)
+        expected = (
+            "unchanged" if place == 0
+            else "holds" if away == explorer.label
+            else "fooled" if noise == explorer.label
+            else "noise does it too"
+        )  # fmt: skip
+        assert mark.inner_text() == expected
+        seen.add(expected)
+        slider.press("ArrowLeft")
+    assert seen >= {"unchanged", "fooled", "noise does it too"}

@@ -119,6 +119,18 @@ def test_verdict_tells_runs_apart(open_page: Callable[..., Any]) -> None:
 
 
 @pytest.mark.browser
+def test_a_run_that_still_falls_is_on_its_way(open_page: Callable[..., Any]) -> None:
+    """Noise hides the direction of single steps, not the loss of twenty."""
+    widget = explorer(weight_decay=0.01, batch_size=4, step_size=0.5)
+    losses = np.array([widget.loss(w) for w in widget.path()]) - widget.loss(widget.minimum)
+    assert losses[-20:].mean() < 0.6 * losses[-40:-20].mean()
+    page = open_page(widget)
+    assert "on its way" in page.locator(".verdict").inner_text()
+    page = open_page(explorer(weight_decay=0.01, batch_size=4, step_size=4.0, steps=200))
+    assert "wanders" in page.locator(".verdict").inner_text()
+
+
+@pytest.mark.browser
 def test_play_moves_unless_motion_is_unwelcome(open_page: Callable[..., Any]) -> None:
     page = open_page(explorer())
     verdict, play = page.locator(".verdict"), page.get_by_role("button", name="Play")

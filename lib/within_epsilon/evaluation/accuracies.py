@@ -1,66 +1,90 @@
 """How often a classifier is right, with and without an adversary."""
 
-import inspect
+import time
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks import describe, settings, takes
-from within_epsilon.checks import (
-    check_images,
-    check_labels,
-    check_logits,
-    check_model,
-    check_no_nan,
-    warn_if_training,
+from within_epsilon.attacks import describe
+from within_epsilon.checks import check_model
+from within_epsilon.evaluation import identity
+from within_epsilon.evaluation.diagnosis import DoubtfulEvaluationWarning, training
+from within_epsilon.evaluation.examples import (
+    Data,
+    Examples,
+    Unreadable,
+    model_dtype,
+    require_some,
 )
-from within_epsilon.evaluation.batches import Batches, Data
-from within_epsilon.evaluation.doubts import Doubts
-from within_epsilon.evaluation.fingerprint import experiment
-from within_epsilon.evaluation.record import FOOLED, RIGHT, WRONG, Record
-from within_epsilon.evaluation.verdicts import require_admitted
-from within_epsilon.reports import RobustReport
-from within_epsilon.runtime import device_of, progress_bar
-from within_epsilon.threat import Ball, check_ball
+from within_epsilon.evaluation.judging import Guarded, attacks_of, judge, on_device, stages_in
+from within_epsilon.evaluation.keeping import keeper
+from within_epsilon.evaluation.record import Record
+from within_epsilon.evaluation.running import Run
+from within_epsilon.evaluation.watching import bad_examples
+from within_epsilon.reports import Finding, RobustReport
+from within_epsilon.runtime import progress_bar, untouched
+from within_epsilon.threat import Ball
 
 
-def accuracy(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 256) -> float:
+def accuracy(
+    model: nn.Module,
+    data: Data,
+    labels: Tensor | None = None,
+    batch_size: int | None = None,
+    *,
+    indices: Sequence[int] | Tensor | None = None,
+    progress: bool = False,
+) -> float:
     """Measure the share of images that the model classifies as labelled.
 
     Parameters
     ----------
     model : nn.Module
         Takes images in [0, 1], returns logits (N, K).
-    images : Tensor of shape (N, ...)
-        Pixels in [0, 1].
-    labels : Tensor of shape (N,), int64
-        True classes.
-    batch_size : int
-        Images to classify at a time.
+    data : Data
+        As for `robust_accuracy`; or images (N, ...), with `labels` beside them.
+    labels : Tensor of shape (N,), int64, optional
+        True classes, if `data` are images alone.
+    batch_size, indices, progress
+        As for `robust_accuracy`; of no influence on the result.
 
     Returns
     -------
     float
-        Between 0 and 1.
+        Between 0 and 1. An example that cannot be read or judged counts as wrong.
 
     Raises
     ------
     TypeError, ValueError
         If images, labels or the model's outputs are unusable; see `checks`.
+
+    Warns
+    -----
+    DoubtfulEvaluationWarning
+        If a module is in train mode, or some examples could not be judged.
     """
     check_model(model)
-    warn_if_training(model)
-    device = device_of(model)
-    hits = 0
-    for batch, answers in Batches((images, labels), batch_size):
-        answers = answers.to(device)
-        logits = _logits(model, batch.to(device), answers)
-        hits += int((logits.argmax(dim=1) == answers).sum())
-    return hits / len(images)
+    examples = Examples(
+        data if labels is None else (data, labels), batch_size, indices, model_dtype(model)
+    )
+    findings = [finding] if (finding := training(model)) else []
+    hits, n, bad = 0, 0, {}
+    with untouched(model):
+        for item in progress_bar(examples, show=progress, label="classifying", unit="batch"):
+            if isinstance(item, Unreadable):
+                bad[item.position], n = item.reason, n + 1
+                continue
+            judged = judge(model, on_device(item, model), Ball("linf", 0), [])
+            hits, n = hits + int((judged.fell_to == 0).sum()), n + len(item.labels)
+            bad.update({int(item.indices[row]): reason for row, reason in judged.bad.items()})
+    require_some(n, bad)
+    if bad:
+        findings.append(bad_examples(bad, n))
+    _warn(findings)
+    return hits / n
 
 
 def robust_accuracy(
@@ -69,178 +93,142 @@ def robust_accuracy(
     attack: Callable[..., Tensor] | Sequence[Callable[..., Tensor]],
     ball: Ball,
     *,
-    batch_size: int = 256,
+    batch_size: int | None = None,
+    indices: Sequence[int] | Tensor | None = None,
+    seed: int | None = None,
     resume: str | Path | None = None,
+    key: str | None = None,
+    keep: str | Path | None = None,
     diagnose: bool = True,
     progress: bool = True,
 ) -> RobustReport:
     """Measure how often the model is right although an adversary may change the image.
 
+    Nothing that is handed in changes: images are copied, and the model's mode, buffers and
+    parameter gradients and the global random states are put back.
+
     Parameters
     ----------
     model : nn.Module
         Takes images in [0, 1], returns logits (N, K).
-    data : Labelled, pair of Tensors, or iterable of batches
-        A split, ``(images, labels)``, or a DataLoader whose batches are a pair (what
-        follows it is ignored) or have the keys "images" and "labels". An example's place
-        keys the attack's randomness, so a loader must not shuffle if results are to
-        repeat.
+    data : Data
+        A split; images and labels as a pair of tensors or NumPy arrays (memory-mapped ones are
+        read as needed); a PyTorch data set, which is read example by example; or batches, such
+        as a DataLoader gives: a pair (what follows it is ignored) or a mapping with "images"
+        and "labels". A loader must not shuffle if results are to repeat.
     attack : callable, or sequence of them
         ``attack(model, images, labels, ball)``, such as `attacks.fgsm` or
         ``functools.partial(pgd, steps=100)``; gets ``indices`` too if it takes them. Of
         several, each attacks only what the ones before it have left standing.
     ball : Ball
-        The threat model.
-    batch_size : int
-        Images to attack at a time, which is what bounds memory; a loader brings its own.
+        The threat model. Of a mask for each image, rows follow the examples' `indices`.
+    batch_size : int, optional
+        Most images to attack at a time, which bounds memory. By default 256, but of large
+        images so many that a ResNet-50 keeps within 4 GB: 27 of 224 x 224.
+    indices : sequence of int, optional
+        The examples' positions in the whole data set, if `data` are a part of it. They key
+        the attack's randomness, so that parts, put together by `reports.merge`, give what the
+        whole gives. 0, 1, 2 ... by default.
+    seed : int, optional
+        Given to every attack that takes a seed, in place of its own.
     resume : path, optional
-        A file to keep the outcomes in, written after every batch. If it is there, the
+        A file to keep the report in, written after every batch. If it is there, the
         evaluation goes on from where it ended, in batches of any size.
+    key : str, optional
+        A name of your own for what `resume` cannot see.
+    keep : path, optional
+        Where to keep the adversarial images, in the order of the data: a ``.npy`` file, written
+        batch by batch; a ``.npz`` file with their positions and outcomes; or a folder of 8-bit
+        PNG files, whose ``norms.csv`` says how large each change is in the file. Examples
+        that were not fooled have the best attempt; those wrong already, the clean image.
     diagnose : bool
-        Look for what makes the result doubtful, on the first 64 attacked examples: one
-        gradient and one forward pass each, and a callback in the attack if it takes one.
+        Look for what makes the result doubtful, on the first 64 examples, or one photo of
+        224 x 224; see `diagnose` for its cost. FGSM and noise run there for comparison.
     progress : bool
         Show a progress bar on a terminal.
 
     Returns
     -------
     RobustReport
-        Accuracies, threat model, attack and sample count; an upper bound on what the
-        worst perturbations leave. Only examples classified correctly are attacked; the
-        others count as lost.
+        Counts, outcomes and what they rest on; an upper bound on what the worst perturbations
+        leave. Only examples classified correctly are attacked; the others count as lost. So
+        do those that cannot be read or judged (NaN pixels or logits, gradients that are not
+        finite), which are recorded as bad.
 
     Raises
     ------
     TypeError, ValueError
-        If the data are unusable, an attack cannot be called that way, is targeted, or
-        returns anything but images within ball and [0, 1]; if the file is damaged or
-        records another experiment (other weights, settings, threat model or data), and is
-        left as it is; or if what an attack holds, such as an open file, cannot be recorded.
+        If the data are unusable or none of several examples can be judged; an attack cannot be
+        called that way, is targeted, or returns anything but images within ball and [0, 1]; if
+        the file is damaged or records another experiment, and is left as it is; or if `resume`
+        could not recognise a function and no `key` is given.
 
     Warns
     -----
     DoubtfulEvaluationWarning
-        Once each, if the model returns probabilities, is random, has no gradient or one
-        that is zero, if one step fools more than the attack, or if the attack's loss
-        falls: it then fails for another reason than robustness.
-    UserWarning
-        If the model is in train mode.
+        Once for each doubtful finding of the report.
+
+    Notes
+    -----
+    `resume` tells experiments apart by the threat model; the attacks' names and settings; the
+    examples; versions; the model's classes, parameters, buffers, modes and attributes at any
+    depth; and its answers to four fixed inputs. Functions without a name of their own
+    (lambdas, those defined inside others or in a notebook) need a `key`. It does not see
+    changes inside a named function or class that leave those answers as they are, nor
+    global variables that they read, hooks, or the contents of files.
     """
     check_model(model)
-    several = isinstance(attack, Sequence) and not isinstance(attack, str)
-    attacks: list[Callable[..., Tensor]] = list(attack) if several else [attack]  # type: ignore
-    _check_attacks(attacks, ball)
-    names = " + ".join(map(describe, attacks))
-    training = model.training
-    warn_if_training(model)
-    device = device_of(model)
-    record = Record()
-    if resume is not None:
-        record = Record(experiment(model, attacks, ball), Path(resume).expanduser())
-    doubts = Doubts(model, attacks, ball, record.tally)
-    batches = Batches(data, batch_size)
-    for images, labels in progress_bar(batches, show=progress, label="attacking", unit="batch"):
-        done = record.skip(images, labels)
-        if done < len(images):
-            fresh = images[done:].to(device), labels[done:].to(device)
-            watch = doubts if diagnose and not doubts.settled else None
-            first = len(record.outcomes)
-            record.add(_outcomes(model, *fresh, attacks, ball, first, watch))
-        if doubts.settled:
-            doubts.tell()
+    begun, attacks = time.perf_counter(), attacks_of(attack, ball, seed)
+    run = Run(model, ball, stages_in(attacks, ball, seed), seed or 0)
+    asked = " + ".join(map(describe, attacks))
+    record = Record(_blank(run.stages, run, asked, key, seed, resume is not None), resume)
+    examples = Examples(data, batch_size, indices, model_dtype(model))
+    kept = keeper(keep, ball, record.readable)
+    with untouched(model, run.seed):
+        run.look(examples, record, thoroughly=diagnose)
+        for item in progress_bar(examples, show=progress, label="attacking", unit="batch"):
+            if isinstance(item, Unreadable):
+                record.lose(item)
+            else:
+                batch = record.fresh(item)
+                images_adv = run.judge(batch, record) if len(batch.labels) else batch.images
+                kept.add(item, batch, images_adv)
+            record.save(run.stages, time.perf_counter() - begun)
     record.finish()
-    doubts.tell()
-    if not training:
-        warn_if_training(model)  # an attack has left it so, and it was judged like that
-    n = len(record.outcomes)
-    if n == 0:
-        raise ValueError("data: expected at least one example, received none")
-    robust = record.outcomes.count(RIGHT)
-    clean = robust + record.outcomes.count(FOOLED)
-    return RobustReport(clean / n, robust / n, ball, names, n)
+    report = record.grown(run.stages, time.perf_counter() - begun)
+    require_some(report.n, report.bad)
+    report = replace(report, findings=run.findings(record, report))
+    kept.close(report)
+    _warn(report.findings)
+    return report
 
 
-def _check_attacks(attacks: list[Callable[..., Tensor]], ball: object) -> None:
-    check_ball(ball)
-    if not attacks:
-        raise ValueError("attack: expected at least one, received none")
-    for attack in attacks:
-        if not callable(attack):
-            raise TypeError(f"attack: expected one such as attacks.pgd, received {attack!r}")
-        extra: dict[str, object] = {"indices": []} if takes(attack, "indices") else {}
-        try:  # as `_run` will call it
-            inspect.signature(attack).bind("model", "images", "labels", "ball", **extra)
-        except TypeError as error:
-            raise TypeError(
-                "attack: expected one to call as attack(model, images, labels, ball), received "
-                f"{describe(attack)} ({error}); give settings with functools.partial, and bring "
-                "a minimal-norm attack's `.images_adv` back with ball.within(images).clip(...)"
-            ) from error
-    if any(settings(attack).get("targeted") for attack in attacks):
-        raise ValueError(
-            "attack: expected an untargeted one, received targeted=True, which would lead "
-            "images to their true classes; drop it"
+def _blank(
+    stages: Sequence[Guarded], run: Run, asked: str, key: str | None, seed: int | None, strict: bool
+) -> RobustReport:
+    """Describe the experiment; if `strict`, only if another session would recognise it."""
+    unnamed: list[str] = []
+    described = tuple(identity.stage(stage.attack, unnamed) for stage in stages)
+    model = identity.model_hash(run.model, unnamed)
+    if strict and unnamed and key is None:
+        raise TypeError(
+            "resume: expected functions that another session can recognise, received "
+            f"{', '.join(sorted(set(unnamed)))}; give a key= that changes whenever these or what "
+            "they use does, such as key='PGD, 40 steps, first try', or put them into a module"
         )
+    return RobustReport(
+        run.ball,
+        asked,
+        described,
+        model=model,
+        seed=seed,
+        key=key,
+        versions=identity.versions(),
+    )
 
 
-def _outcomes(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    attacks: list[Callable[..., Tensor]],
-    ball: Ball,
-    first: int,
-    doubts: Doubts | None,
-) -> str:
-    """Attack a batch whose first example is number `first`; return one letter per example."""
-    logits = _logits(model, images, labels)
-    standing = (logits.argmax(dim=1) == labels).nonzero().squeeze(1)
-    outcomes = [WRONG] * len(images)
-    for index in standing.tolist():
-        outcomes[index] = RIGHT
-    watched = torch.zeros(len(images), dtype=torch.bool, device=images.device)
-    if doubts is not None and len(standing):
-        watched[standing] = doubts.before(images[standing], labels[standing], logits[standing])
-    for attack in attacks:
-        if len(standing) == 0:
-            break
-        run = attack if doubts is None else doubts.watching(attack, watched[standing])
-        chosen = images[standing], labels[standing]
-        images_adv = _run(run, model, *chosen, ball, first + standing)
-        fooled = _logits(model, images_adv, chosen[1]).argmax(dim=1) != chosen[1]
-        for index in standing[fooled].tolist():
-            outcomes[index] = FOOLED
-        if doubts is not None:
-            doubts.after(watched[standing] & fooled)
-        standing = standing[~fooled]
-    return "".join(outcomes)
-
-
-@torch.no_grad()
-def _logits(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Return logits (N, K), after checking them and what they are computed from."""
-    check_images(images)
-    check_labels(labels, len(images))
-    logits = check_logits(model(images), len(images))
-    check_no_nan(logits)
-    check_labels(labels, *logits.shape)
-    return logits
-
-
-def _run(
-    attack: Callable[..., Tensor],
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    ball: Ball,
-    indices: Tensor,
-) -> Tensor:
-    """Call the attack, with `indices` if it takes them, and check what it returns."""
-    extra = {"indices": indices} if takes(attack, "indices") else {}
-    with warnings.catch_warnings() if model.training else nullcontext():
-        if model.training:  # the caller has been told
-            warnings.filterwarnings("ignore", "the model is in train mode")
-        # Copies, for an attack may write into what it gets, and is judged by what was there.
-        images_adv = attack(model, images.clone(), labels.clone(), ball, **extra)
-    require_admitted(ball, images, images_adv)
-    return images_adv
+def _warn(findings: Iterable[Finding]) -> None:
+    """Warn the caller's caller of what is doubtful."""
+    for finding in findings:
+        if finding.doubtful:
+            warnings.warn(str(finding), DoubtfulEvaluationWarning, stacklevel=3)

@@ -1,38 +1,36 @@
-"""A record of what an evaluation has found so far, safe on disk after every batch."""
+"""What an evaluation has found so far, safe on disk after every batch if asked."""
 
 import hashlib
 import json
 import os
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from within_epsilon.evaluation.doubts import Tally
-from within_epsilon.evaluation.fingerprint import digest
-
-WRONG = "-"
-FOOLED = "x"
-RIGHT = "+"
+from within_epsilon.evaluation.examples import Batch, Unreadable
+from within_epsilon.evaluation.identity import example_hash, probe
+from within_epsilon.evaluation.judging import Guarded, Judged
+from within_epsilon.reports import Finding, RobustReport, differences
+from within_epsilon.reports.outcomes import BAD, Piece, add_hashes, join, letters, pieces, pieces_at
 
 
 class Record:
-    """The outcome of every example, in the order of the data.
+    """A report that grows.
 
     Parameters
     ----------
-    experiment : dict, optional
-        What is evaluated; see `fingerprint.experiment`.
-    path : Path, optional
-        Where to keep the record; without it, only in memory.
+    blank : RobustReport
+        What is evaluated, without outcomes.
+    path : path, optional
+        Where to keep it; without one, only in memory.
 
     Attributes
     ----------
-    outcomes : str
-        One letter per example: misclassified without attack, fooled by an attack, or
-        right throughout.
-    tally : Tally
-        What the first examples said about the evaluation itself.
+    report : RobustReport
+        What the file held; `blank` if there was none.
 
     Raises
     ------
@@ -40,74 +38,143 @@ class Record:
         If the file is damaged, or of another experiment; it is left as it is.
     """
 
-    def __init__(
-        self, experiment: dict[str, object] | None = None, path: Path | None = None
-    ) -> None:
-        self.outcomes = ""
-        self.tally = Tally()
-        self._experiment, self._path = experiment or {}, path
-        self._data = self._recorded_data = ""
-        self._seen = self._found = 0
-        if path is not None:
-            if path.exists():
-                self._load(path)
-            else:
-                self._save()  # a path that cannot be written fails before the work, not after
+    def __init__(self, blank: RobustReport, path: str | Path | None = None) -> None:
+        self.report = blank
+        self._answers_checked = path is None
+        self._path = None if path is None else Path(path).expanduser()
+        self._probe: list[float] = []
+        self._pieces: list[Piece] = []
+        self._bad: dict[int, str] = {}
+        self._findings: dict[str, Finding] = {}
+        self._hash = self._seen_hash = ""
+        self._seen, self._done = 0, set[int]()
+        if self._path is not None and self._path.exists():
+            self._load(self._path)
+        elif self._path is not None:
+            self.save([], 0.0)  # a path that cannot be written fails before the work, not after
+        self._done = {p for start, end in self.report.positions for p in range(start, end)}
 
-    def skip(self, images: Tensor, labels: Tensor) -> int:
-        """Take note of a batch and return how many of its first examples are done already.
+    def check(self, model: nn.Module, images: Tensor) -> None:
+        """Compare the model's answers to fixed inputs with those on record; once.
 
         Raises
         ------
         ValueError
-            If these are not the examples on record.
+            If they are others.
         """
-        if self._path is None:
-            return 0
-        done = 0
-        images, labels = images.cpu(), labels.cpu()
-        for image, label in zip(images, labels, strict=True):
-            self._data = digest(label, digest(image, self._data))
-            self._seen += 1
-            done += self._seen <= self._found
-            if self._seen == self._found:
-                self._require_same_data()
-        return done
+        if self._path is None or self._answers_checked:
+            return
+        answers = probe(model, images)
+        before = self._probe or answers
+        scale = max(map(abs, before), default=0)
+        same = len(answers) == len(before) and all(
+            abs(a - b) <= 1e-3 * scale for a, b in zip(answers, before, strict=True)
+        )
+        if not same:
+            raise ValueError(self._another(["model (its answers)"]))
+        self._probe, self._answers_checked = before, True
 
-    def add(self, outcomes: str) -> None:
-        """Add the outcomes of the batch last noted, those skipped left out."""
-        self.outcomes += outcomes
-        if self._path is not None:
-            self._save()
+    @property
+    def readable(self) -> int:
+        """How many of the examples on record could be read."""
+        lost = (reason.startswith("unreadable") for reason in self.report.bad.values())
+        return self.report.n - sum(lost)
+
+    def note(self, findings: Iterable[Finding]) -> None:
+        """Add findings; of one name the last stays."""
+        self._findings.update({finding.name: finding for finding in findings})
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All that was noted."""
+        return tuple(self._findings.values())
+
+    def unknown(self, batch: Batch) -> Batch:
+        """Return those examples of a batch that are not on record yet."""
+        return batch.rows(~self._known(batch)) if self._done else batch
+
+    def fresh(self, batch: Batch) -> Batch:
+        """Return the same, after a look at the others.
+
+        Raises
+        ------
+        ValueError
+            If those that are on record were others.
+        """
+        if not self._done:
+            return batch
+        old = batch.rows(self._known(batch))
+        found = example_hash(old.images, old.labels, old.indices.tolist())
+        self._recognise(found, len(old.labels))
+        return self.unknown(batch)
+
+    def _known(self, batch: Batch) -> Tensor:
+        return torch.tensor([index in self._done for index in batch.indices.tolist()])
+
+    def add(self, batch: Batch, judged: Judged) -> None:
+        """Add what became of a batch."""
+        indices = batch.indices.tolist()
+        words = "".join(
+            BAD if number == -2 else letters([number], len(self.report.stages))
+            for number in judged.fell_to.tolist()
+        )
+        self._pieces += pieces_at(indices, words)
+        self._bad.update({indices[row]: reason for row, reason in judged.bad.items()})
+        found = example_hash(batch.images, batch.labels, indices)
+        self._hash = add_hashes((self._hash, found))
+
+    def lose(self, example: Unreadable) -> None:
+        """Add an example that could not be read."""
+        digest = hashlib.blake2b(
+            f"{example.position} unreadable".encode(), digest_size=16
+        ).hexdigest()
+        if example.position in self._done:
+            self._recognise(digest, 1)
+            return
+        self._pieces.append(Piece(example.position, BAD))
+        self._bad[example.position] = example.reason
+        self._hash = add_hashes((self._hash, digest))
 
     def finish(self) -> None:
         """Require that the data did not end before the record does."""
-        if self._seen < self._found:
-            self._require_same_data()
+        if self._seen < len(self._done):
+            raise ValueError(self._other_examples())
 
-    def _require_same_data(self) -> None:
-        if self._data != self._recorded_data:
-            raise ValueError(
-                f"resume: expected the {self._found} examples that {self._path} has on record, "
-                "received others; give the same data in the same order (no shuffling), or "
-                "another path"
+    def grown(self, stages: Sequence[Guarded], seconds: float) -> RobustReport:
+        """Return the report of everything so far."""
+        before = self.report
+        outcomes, positions = join([*self._pieces, *pieces(before.positions, before.outcomes)])
+        spent = tuple(
+            replace(
+                stage,
+                forwards=stage.forwards + run.forwards,
+                gradients=stage.gradients + run.gradients,
             )
+            for stage, run in zip(before.stages, stages, strict=False)
+        )
+        return replace(
+            before,
+            stages=spent or before.stages,
+            outcomes=outcomes,
+            positions=positions,
+            bad=dict(sorted({**before.bad, **self._bad}.items())),
+            data=add_hashes((before.data, self._hash)),
+            findings=self.findings,
+            seconds=before.seconds + seconds,
+        )
 
-    def _save(self) -> None:
-        assert self._path is not None
-        content = {
-            "experiment": self._experiment,
-            "data": self._data,
-            "outcomes": self.outcomes,
-            "tally": asdict(self.tally),
-        }
+    def save(self, stages: Sequence[Guarded], seconds: float) -> None:
+        """Write the report of everything so far, whole or not at all, once data are recognised."""
+        if self._path is None or self._seen < len(self._done):
+            return
+        content = {"report": self.grown(stages, seconds).to_json(), "probe": self._probe}
         scratch = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
         try:
             with scratch.open("w", encoding="utf-8") as file:
                 json.dump({"content": content, "checksum": _checksum(content)}, file)
                 file.flush()
                 os.fsync(file.fileno())
-            scratch.replace(self._path)  # whole or not at all
+            scratch.replace(self._path)
         finally:
             scratch.unlink(missing_ok=True)
 
@@ -117,20 +184,35 @@ class Record:
             content = whole["content"]
             if whole["checksum"] != _checksum(content):
                 raise ValueError("its checksum does not match")
-            self.outcomes, self._recorded_data = content["outcomes"], content["data"]
-            self.tally, before = Tally(**content["tally"]), content["experiment"]
+            report, self._probe = RobustReport.from_json(content["report"]), content["probe"]
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"resume: {path} is damaged, or no record of an evaluation ({error}); it is left "
                 "as it is: give another path, or move it away"
             ) from error
-        differing = [key for key, value in self._experiment.items() if before.get(key) != value]
+        differing = differences(self.report, report)
         if differing:
-            raise ValueError(
-                f"resume: {path} records another experiment, of another {', '.join(differing)}; "
-                "it is left as it is: give another path, or what it was begun with"
-            )
-        self._found = len(self.outcomes)
+            raise ValueError(self._another(differing))
+        self.report = report
+        self.note(report.findings)
+
+    def _recognise(self, found: str, n: int) -> None:
+        self._seen_hash = add_hashes((self._seen_hash, found))
+        self._seen += n
+        if n and self._seen == len(self._done) and self._seen_hash != self.report.data:
+            raise ValueError(self._other_examples())
+
+    def _other_examples(self) -> str:
+        return (
+            f"resume: expected the {len(self._done)} examples that {self._path} has on record, "
+            "received others; give the same data in the same order (no shuffling), or another path"
+        )
+
+    def _another(self, differing: list[str]) -> str:
+        return (
+            f"resume: {self._path} records another experiment, of another {', '.join(differing)}; "
+            "it is left as it is: give another path, or what it was begun with"
+        )
 
 
 def _checksum(content: object) -> str:

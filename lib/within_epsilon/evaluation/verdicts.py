@@ -3,36 +3,35 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from within_epsilon.attacks import Minimal, describe
-from within_epsilon.models import Classifier
+from within_epsilon.attacks import check_admitted, describe
+from within_epsilon.checks import check_images, check_logits, check_model
+from within_epsilon.runtime import untouched
 from within_epsilon.threat import Ball
 from within_epsilon.wording import percent
 
-# How far an attack may overstep epsilon by rounding before its result is refused.
-_ROUNDING = 1e-5
-
 
 def verdict(
-    model: Classifier,
+    model: nn.Module,
     image: Tensor,
     image_adv: Tensor,
     ball: Ball,
-    attack: str | Callable[..., Tensor] = "PGD, 40 steps",
+    attack: str | Callable[..., Tensor] | None = None,
 ) -> str:
     """Say what became of an image, and under which threat model.
 
     Parameters
     ----------
-    model : Classifier
-        Names the classes.
-    image, image_adv : Tensor of shape (1, C, H, W)
+    model : nn.Module
+        Takes images in [0, 1], returns logits. A `models.Classifier` names the classes; those
+        of another module are numbers.
+    image, image_adv : Tensor of shape (1, ...)
         The clean image and the perturbed one, pixels in [0, 1].
     ball : Ball
         The threat model.
-    attack : str or callable
-        What was done, in words, or the attack itself.
+    attack : str or callable, optional
+        What was done, in words, or the attack itself. Without it, none is named.
 
     Returns
     -------
@@ -46,64 +45,27 @@ def verdict(
         If there is more than one image, or the perturbed one is of another dtype or not
         within the ball.
     """
+    check_model(model)
+    check_images(image)
     if len(image) != 1 or image.shape != image_adv.shape:
         raise ValueError(
             f"image, image_adv: expected one image each, of shape (1, C, H, W), received "
             f"{tuple(image.shape)} and {tuple(image_adv.shape)}"
         )
-    require_admitted(ball, image, image_adv)
-    words = attack if isinstance(attack, str) else describe(attack)
-    before, after = (model.predict(pixels, top=1)[0][0] for pixels in (image, image_adv))
-    return (
-        f"{before.category} {percent(before.probability)} → "
-        f"{after.category} {percent(after.probability)}, {ball}, {words}"
-    )
+    check_admitted(ball, image, image_adv)
+    with untouched(model):
+        before, after = (_answer(model, pixels) for pixels in (image, image_adv))
+    words = [f"{before} → {after}", str(ball)]
+    if attack is not None:
+        words.append(attack if isinstance(attack, str) else describe(attack))
+    return ", ".join(words)
 
 
-def require_admitted(ball: Ball, images: Tensor, images_adv: Tensor) -> None:
-    """Require that the threat model allows what an attack returned.
-
-    Raises
-    ------
-    TypeError
-        If that is no tensor of the images' dtype.
-    ValueError
-        If its shape or device is another, a pixel leaves [0, 1], or a change the ball by
-        more than rounding.
-    """
-    _require_alike(images, images_adv)
-    admitted = ball.admits(images, images_adv, atol=_ROUNDING)
-    if not admitted.all():
-        lowest, highest = (extreme.item() for extreme in torch.aminmax(images_adv))
-        raise ValueError(
-            f"images_adv: expected pixels in [0, 1] and a change within {ball}, received pixels "
-            f"in [{lowest:.4g}, {highest:.4g}] and a change of norm up to "
-            f"{ball.length(images_adv - images).max().item():.4g}; end the attack with "
-            "ball.perturb(images, delta)"
-        )
-
-
-def _require_alike(images: Tensor, images_adv: object) -> None:
-    """Require what an attack returned to be a tensor of the same kind as the images."""
-    if not isinstance(images_adv, Tensor):
-        remedy = "return the adversarial images"
-        if isinstance(images_adv, Minimal):
-            remedy = "return its `.images_adv`, brought back with ball.within(images).clip(...)"
-        raise TypeError(
-            f"images_adv: expected a torch.Tensor, received {type(images_adv).__name__}; {remedy}"
-        )
-    if images_adv.dtype != images.dtype:
-        raise TypeError(
-            f"images_adv: expected the images' dtype {images.dtype}, received {images_adv.dtype}; "
-            "convert with images_adv.to(images)"
-        )
-    if images_adv.shape != images.shape:
-        raise ValueError(
-            f"images_adv: expected the images' shape {tuple(images.shape)}, received "
-            f"{tuple(images_adv.shape)}; return one adversarial image for each"
-        )
-    if images_adv.device != images.device:
-        raise ValueError(
-            f"images_adv: expected the images' device {images.device}, received "
-            f"{images_adv.device}; move them with images_adv.to(images)"
-        )
+@torch.no_grad()
+def _answer(model: nn.Module, image: Tensor) -> str:
+    """Return the most probable class of an image and its probability."""
+    logits = check_logits(model(image.clone()), 1)
+    probability, index = logits.cpu().double().softmax(dim=1)[0].max(dim=0)
+    categories = getattr(model, "categories", ()) or ()
+    name = categories[int(index)] if len(categories) else str(int(index))
+    return f"{name} {percent(probability.item())}"

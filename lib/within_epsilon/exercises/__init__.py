@@ -2,6 +2,7 @@
 
 Each chapter's checks stand in a module of their own. A check takes the reader's attempt, tries it
 on cases of its own and returns None when all is well, or a sentence that says what is wrong.
+`answers` converts what comes back, `calls` calls and tells what went wrong, `watch` looks on.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from within_epsilon.exercises.registry import CHECKS, Check
+from within_epsilon.exercises.answers import describe, plain
+from within_epsilon.exercises.calls import Calls, sandbox
+from within_epsilon.exercises.registry import CHECKS, Check, NotAttempted, Wrong
 
 __all__ = ["check", "verdict"]
 
@@ -29,7 +32,8 @@ def verdict(exercise: str, attempt: Any) -> str:
 
     Returns
     -------
-    "correct", "not attempted yet" or "wrong, because …"
+    "correct", "not attempted yet" or "wrong, because …"; for an attempt that stopped with an
+    exception, the line of the reader's code and the input follow on lines of their own
     """
     number = str(exercise)  # the number 3.1 is understood too
     chapter = number.partition(".")[0]
@@ -39,15 +43,18 @@ def verdict(exercise: str, attempt: Any) -> str:
         return f"there is no exercise {number!r}; that chapter has {', '.join(known) or 'none'}"
     if attempt is None or attempt is ...:
         return NOT_ATTEMPTED
-    calls = _Calls(attempt)
+    calls = Calls(attempt)
     try:
-        complaint = judge(calls if callable(attempt) else attempt)
-    except NotImplementedError:
+        with sandbox():
+            complaint = judge(calls if callable(attempt) else plain(attempt))
+    except NotAttempted:
         return NOT_ATTEMPTED
-    except Exception as error:  # whatever a reader's code does, the notebook goes on
-        if calls.empty:
-            return NOT_ATTEMPTED
-        return f"{WRONG}it stopped with {type(error).__name__}: {error}"
+    except Wrong as wrong:
+        return WRONG + str(wrong) if wrong.attempted or not calls.empty else NOT_ATTEMPTED
+    except (Exception, SystemExit) as error:  # whatever a reader's code does, the notebook goes on
+        if not callable(attempt):
+            return f"{WRONG}the check wants the function itself, not {describe(attempt)}"
+        return NOT_ATTEMPTED if calls.empty or calls.is_stub(error) else WRONG + calls.story(error)
     if complaint is None:
         return CORRECT
     return NOT_ATTEMPTED if calls.empty else WRONG + complaint
@@ -56,26 +63,6 @@ def verdict(exercise: str, attempt: Any) -> str:
 def check(exercise: str, attempt: Any) -> None:
     """Print the verdict on an attempt at an exercise; never raise."""
     print(f"Exercise {exercise}: {verdict(exercise, attempt)}")
-
-
-class _Calls:
-    """A function that remembers whether all it ever returned was nothing: an unfilled stub."""
-
-    def __init__(self, function: Any) -> None:
-        self._function = function
-        self._returned_something = False
-        self._called = False
-
-    def __call__(self, *arguments: Any, **options: Any) -> Any:
-        result = self._function(*arguments, **options)
-        self._called = True
-        if result is not None and result is not ...:
-            self._returned_something = True
-        return result
-
-    @property
-    def empty(self) -> bool:
-        return self._called and not self._returned_something
 
 
 def _find(exercise: str, chapter: str) -> Check | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from within_epsilon.data import digits
-from within_epsilon.exercises.registry import exercise
+from within_epsilon.exercises.answers import describe, number, tensor_like, whole
+from within_epsilon.exercises.registry import Wrong, exercise
 from within_epsilon.losses import cross_entropy
 
 Gradients = Sequence[Tensor]
@@ -34,8 +35,11 @@ class _Network(nn.Module):
 
 
 def _with_idle_parameter() -> _Network:
+    """Return a network with one more parameter, and gradients that lie about in all others."""
     model = _Network()
     model.idle = nn.Parameter(torch.ones(3))
+    images, labels = digits().validation[:10]
+    (-3 * cross_entropy(model(images), labels).mean()).backward()
     return model
 
 
@@ -53,15 +57,19 @@ def _batches() -> Iterator[tuple[Tensor, Tensor]]:
         yield digits().train[start : start + 16]
 
 
-def _reference(factor: float, *, clear: bool = True) -> list[Tensor]:
-    """Return the parameters after three steps of torch.optim.SGD with a step size of 0.1."""
+def _reference(factor: float, *, clear: str = "before") -> list[Tensor]:
+    """Return the parameters after three steps of 0.1, as torch.optim.SGD takes them."""
     model = _with_idle_parameter()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for images, labels in _batches():
-        if clear:
-            optimizer.zero_grad()
+        if clear == "before":
+            model.zero_grad()
         (factor * cross_entropy(model(images), labels).mean()).backward()
-        optimizer.step()
+        with torch.no_grad():
+            for theta in model.parameters():
+                if theta.grad is not None:
+                    theta.sub_(0.1 * theta.grad)
+        if clear == "after":
+            model.zero_grad()
     return [theta.detach() for theta in model.parameters()]
 
 
@@ -71,29 +79,30 @@ def sgd_step(attempt: Callable[[nn.Module, Tensor, Tensor, float], object]) -> s
     model = _with_idle_parameter()
     parameters = list(model.parameters())
     before = [theta.detach().clone() for theta in parameters]
-    first_loss, losses = 0.0, []
-    for step, (images, labels) in enumerate(_batches()):
-        if step == 0:
-            first_loss = cross_entropy(model(images), labels).mean().item()
-        losses.append(attempt(model, images, labels, 0.1))
+    wanted, returned = [], []
+    for images, labels in _batches():
+        with torch.no_grad():
+            wanted.append(cross_entropy(model(images), labels).mean().item())
+        returned.append(attempt(model, images, labels, 0.1))
     after = list(model.parameters())
     if any(a is not b for a, b in zip(parameters, after, strict=True)):
-        return "it put new parameters into the model; change those that are there, in place"
+        raise Wrong(
+            "it put new parameters into the model; change those that are there, in place",
+            attempted=True,
+        )
     if any(theta.grad_fn is not None or not theta.requires_grad for theta in after):
         return "the update itself was recorded for differentiation: put it under torch.no_grad()"
     complaint = _compare_steps(before, [theta.detach() for theta in after])
-    if complaint or losses[0] is None:
-        return complaint
-    returned = losses[0].detach() if isinstance(losses[0], Tensor) else losses[0]
-    try:
-        distance = abs(float(returned) - first_loss)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return f"it must return the loss, a number, got {type(returned).__name__}"
-    if distance > 1e-4:
-        return (
-            f"it returned {float(returned):.4f}, the mean loss before the step was "  # type: ignore[arg-type]
-            f"{first_loss:.4f}"
-        )
+    if complaint:
+        raise Wrong(complaint, attempted=not _close(after, before, 0.0))
+    for loss, right in zip(returned, wanted, strict=True):
+        if loss is None or loss is ...:
+            raise Wrong(
+                "it returns nothing, and the loss before the step was asked for", attempted=True
+            )
+        value = number(loss, "the loss, a number")
+        if not abs(value - right) <= 1e-4:
+            return f"it returned {value:.4f}, the mean loss before the step was {right:.4f}"
     return None
 
 
@@ -103,12 +112,25 @@ def _compare_steps(before: Gradients, after: Gradients) -> str | None:
         return None
     if _close(after, before, 0.0):
         return "no parameter has moved"
-    if _close(after, _reference(-1.0)):
-        return "it went *up* the loss: subtract the gradient"
-    if _close(after, _reference(16.0), 1e-3):
-        return "its steps are |B| = 16 times too long: take the mean of the losses, not the sum"
-    if _close(after, _reference(1.0, clear=False)):
-        return "the gradients of earlier steps were added to this one: clear them first"
+    slips = [
+        (_reference(-1.0), "it went *up* the loss: subtract the gradient"),
+        (
+            _reference(16.0),
+            "its steps are |B| = 16 times too long: take the mean of the losses, not the sum",
+        ),
+        (
+            _reference(1.0, clear="never"),
+            "the gradients of earlier steps were added to this one: clear them first",
+        ),
+        (
+            _reference(1.0, clear="after"),
+            "a gradient that lay in .grad before the first step was added to it: clear before "
+            "`backward`, not after the step",
+        ),
+    ]
+    for parameters, reason in slips:
+        if _close(after, parameters, 1e-3 if "|B|" in reason else 1e-5):
+            return reason
     distance = max((a - b).abs().max().item() for a, b in zip(after, _reference(1.0), strict=True))
     return f"after three steps a parameter is {distance:.2g} away from where torch.optim.SGD has it"
 
@@ -124,9 +146,8 @@ def full_gradient(
         expected = _gradient(model, images, labels)
         cross_entropy(model(images[:1]), labels[:1]).mean().backward()  # something left over
         before, model.largest_batch = copy.deepcopy(model.state_dict()), 0
-        found = list(attempt(model, images, labels, batch_size))
-        if [tuple(g.shape) for g in found] != [tuple(g.shape) for g in expected]:
-            return "it must return one tensor per parameter, of the parameter's shape, in order"
+        answer = attempt(model, images, labels, batch_size)
+        found = _per_parameter(answer, model, expected)
         if any((model.state_dict()[name] != value).any() for name, value in before.items()):
             return "it moved the model's parameters; only the gradient was asked for"
         if model.largest_batch > batch_size:
@@ -137,6 +158,22 @@ def full_gradient(
         if not _close(found, expected):
             return _misweighed(found, expected, images, labels, batch_size)
     return None
+
+
+def _per_parameter(answer: object, model: nn.Module, like: list[Tensor]) -> list[Tensor]:
+    """Return one tensor per parameter, from a sequence or from a dictionary by name."""
+    names = [name for name, _ in model.named_parameters()]
+    if isinstance(answer, Mapping) and set(answer) == set(names):
+        answer = [answer[name] for name in names]
+    if not isinstance(answer, Sequence | Iterator) or isinstance(answer, str):
+        raise Wrong(f"it must return one tensor per parameter, got {describe(answer)}")
+    parts = list(answer)
+    if len(parts) != len(like):
+        raise Wrong(f"it must return one tensor per parameter, {len(like)}, got {len(parts)}")
+    return [
+        tensor_like(part, theta, f"for parameter `{name}` a tensor")
+        for part, theta, name in zip(parts, like, names, strict=True)
+    ]
 
 
 def _misweighed(
@@ -191,11 +228,9 @@ def epoch_to_keep(attempt: Callable[[list[float], int], int]) -> str | None:
         ([2.0, 1.0, nan, nan, 0.5], 2, 1, "an epoch with a NaN is one without a new lowest loss"),
     ]
     for losses, patience, expected, reason in cases:
-        found = attempt(list(losses), patience)
-        if not isinstance(found, int | float | Tensor) or isinstance(found, bool):
-            return f"it must return the number of an epoch, got {type(found).__name__}"
-        if int(found) != expected:
-            said = f"for {losses} and a patience of {patience} you keep epoch {int(found)}, not "
+        found = whole(attempt(losses, patience), "the number of an epoch")
+        if found != expected:
+            said = f"for {losses} and a patience of {patience} you keep epoch {found}, not "
             return f"{said}{expected}: {reason}"
     return None
 
@@ -205,16 +240,40 @@ def largest_step(attempt: Callable[[list[float], float], float]) -> str | None:
     """`largest_step(curvatures, momentum)` lies between what converges and what does not."""
     for curvatures, momentum in [([2.0], 0.0), ([0.5, 4.0, 1.0], 0.0), ([4.0, 0.5], 0.9),
                                  ([1.0], 0.5)]:  # fmt: skip
-        limit = float(attempt(list(curvatures), momentum))
-        if not limit > 0:
-            return f"for curvatures {curvatures} you return {limit:g}; a step size is positive"
-        below, above = (_distance(f * limit, curvatures, momentum) for f in (0.99, 1.01))
+        limit = number(attempt(curvatures, momentum))
         where = f"for curvatures {curvatures} and momentum {momentum:g} you say {limit:.3g}"
+        if not limit > 0:
+            return f"{where}; a step size is positive"
+        below, above = (_distance(f * limit, curvatures, momentum) for f in (0.99, 1.01))
+        if below <= 1e-3 and above >= 1e3:
+            continue
         if below > 1e-3:
-            return f"{where}, but one percent below that it does not converge: try it"
-        if above < 1e3:
-            return f"{where}, but one percent above that it still converges: try it"
+            return f"{where}, but one percent below that it does not converge" + _guess(
+                limit, curvatures, momentum
+            )
+        return f"{where}, but one percent above that it still converges" + _guess(
+            limit, curvatures, momentum
+        )
     return None
+
+
+def _guess(limit: float, curvatures: list[float], momentum: float) -> str:
+    """Say what a wrong limit seems to have been made of."""
+    steepest, flattest = max(curvatures), min(curvatures)
+    other = [(flattest, "the flattest"), (sum(curvatures), "the sum"),
+             (sum(curvatures) / len(curvatures), "the mean")]  # fmt: skip
+    for factor in {1.0, 1 + momentum}:
+        for curvature, name in other:
+            if curvature != steepest and abs(limit * curvature - 2 * factor) < 1e-6:
+                return f": {name} of the curvatures does not decide, the steepest does"
+    if momentum and abs(limit * steepest - 2) < 1e-6:
+        return ": 2/L is the limit without momentum"
+    if momentum and abs(limit * steepest - 2 * (1 - momentum)) < 1e-6:
+        return (
+            ": dividing the step by what the velocity adds up to, 1/(1 - μ), holds on a slope that "
+            "stays the same; at the limit θ jumps to and fro, and the slope with it"
+        )
+    return ": try it in a loop with one curvature, θ = 1 and v = 0, and watch its sign"
 
 
 def _distance(step_size: float, curvatures: list[float], momentum: float) -> float:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from within_epsilon.attacks import input_gradient, pgd
 from within_epsilon.data import digits
-from within_epsilon.exercises.registry import exercise
+from within_epsilon.exercises.answers import entries, number, pictures, tensor, tensor_like
+from within_epsilon.exercises.registry import Wrong, exercise
+from within_epsilon.exercises.watch import Watched, sign_path
 from within_epsilon.losses import cross_entropy
 from within_epsilon.models import digits_classifier
 from within_epsilon.threat import Ball
@@ -22,29 +25,30 @@ def numeric_gradient(attempt: Callable[[Callable[[Tensor], Tensor], Tensor], Ten
     """`numeric_gradient(function, x)` differentiates by central differences."""
     generator = torch.Generator().manual_seed(0)
     x = 0.1 + 0.8 * torch.rand(2, 1, 3, 3, generator=generator, dtype=torch.float64)
-    before = x.clone()
     weights = 1 + torch.rand(x.shape, generator=generator, dtype=torch.float64)
-    found = attempt(lambda point: (weights * point**3).sum(), x)
-    if not isinstance(found, Tensor) or found.shape != x.shape:
-        return f"it must return a tensor of shape {tuple(x.shape)}, one slope per entry of x"
-    if not torch.equal(x, before):
-        return "x came back changed: put every entry back, or work on a copy"
+
+    def cubic(point: Tensor) -> Tensor:
+        if point.requires_grad:
+            raise Wrong("it uses autograd, and the task asks for an answer without it")
+        return (weights * point**3).sum()
+
+    found = tensor_like(attempt(cubic, x), x, "one slope per entry of x, a tensor")
     complaint = _judge_slopes(found, 3 * weights * x**2, 6 * weights * x)
     if complaint:
         return complaint
     model = digits_classifier().double()
     image, label = (part[9:10] for part in (digits().test.images.double(), digits().test.labels))
-    found = attempt(lambda point: cross_entropy(model(point), label).sum().detach(), image)
+    answer = attempt(lambda point: cross_entropy(model(point), label).sum().detach(), image)
+    found = tensor_like(answer, image, "one slope per entry of x, a tensor")
     _, gradient = input_gradient(model, image, label)
-    worst = float((found.detach() - gradient).abs().max() / gradient.abs().max())
-    if worst > 1e-5:
+    worst = float((found - gradient).abs().max() / gradient.abs().max())
+    if not worst <= 1e-5:
         return f"on the digits network it differs from autograd by {worst:.1e} of the largest slope"
     return None
 
 
 def _judge_slopes(found: Tensor, slopes: Tensor, curvatures: Tensor) -> str | None:
     """Say what is wrong with slopes found for a cubic, given what they should be."""
-    found = found.detach().double()
     if not found.isfinite().all():
         return "some slopes are not finite: is the step 0?"
     error = found - slopes
@@ -78,9 +82,8 @@ def linear_gain(attempt: Callable[[Tensor, Tensor, float], Tensor]) -> str | Non
     epsilon, grey = 0.1, torch.full_like(gradient, 0.5)
     picture = torch.rand(gradient.shape, generator=generator).mul(1.6).sub(0.3).clamp(0, 1)
     for images, what in [(grey, "mid-grey images"), (picture, "images with black and white")]:
-        found = attempt(gradient, images, epsilon)
-        if not isinstance(found, Tensor) or found.shape != (5,):
-            return "it must return a tensor of shape (N,): each image has its own maximum"
+        answer = attempt(gradient, images, epsilon)
+        found = tensor(answer, (5,), "for each image its own maximum, a tensor").detach().float()
         rise, drop = (1 - images).clamp(max=epsilon), images.clamp(max=epsilon)
         best = torch.where(gradient > 0, gradient * rise, -gradient * drop).flatten(1).sum(dim=1)
         if torch.allclose(found, best, atol=1e-5):
@@ -105,17 +108,11 @@ class _Hill(nn.Module):
         return torch.stack([torch.zeros_like(rival), rival], dim=1)
 
 
-def _outside(images: Tensor, changed: object, epsilon: float) -> str | None:
-    """Say why `changed` is not what an attack may return, if it is not."""
-    if not isinstance(changed, Tensor) or changed.shape != images.shape:
-        return f"it must return a tensor of shape {tuple(images.shape)}, like its images"
-    if changed.requires_grad:
-        return "what it returns still hangs on the graph: detach it"
-    if changed.min() < 0 or changed.max() > 1:
-        return "some pixels left [0, 1]"
-    if (changed - images).abs().max() > epsilon + 1e-6:
-        return "some pixels moved by more than ε"
-    return None
+def _outside(images: Tensor, answer: object, epsilon: float) -> Tensor:
+    """Return an attack's pictures, or say why they are not what it may return."""
+    if isinstance(answer, Tensor) and answer.requires_grad:
+        raise Wrong("what it returns still hangs on the graph: detach it")
+    return pictures(answer, images, epsilon)
 
 
 @torch.no_grad()
@@ -126,55 +123,35 @@ def _losses(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 @exercise("6.3")
 def repaired(attempt: Attack) -> str | None:
     """`repaired(model, images, labels, epsilon, steps)` climbs with a fresh gradient each step."""
-    model, epsilon, steps = digits_classifier(), 0.1, 10
-    split = digits().validation
-    images, labels = split.images[:100].clone(), split.labels[:100]
-    before = images.clone()
-    changed = attempt(model, images, labels, epsilon, steps)
-    complaint = _outside(before, changed, epsilon)
-    if complaint:
-        return complaint
-    if images.requires_grad or not torch.equal(images, before):
-        return "it changed the images it was given; work on a copy"
-    # Hilltops inside the ball: who still adds up old gradients runs past some of them.
-    tops, flat = torch.linspace(0.45, 0.56, 9).view(1, 1, 3, 3), torch.full((2, 1, 3, 3), 0.5)
-    hill = _Hill(tops)
-    climbed = attempt(hill, flat, torch.zeros(2, dtype=torch.int64), epsilon, steps)
-    if any(theta.grad is not None for net in (model, hill) for theta in net.parameters()):
+    model, epsilon, steps = Watched(digits_classifier()), 0.1, 10
+    images, labels = digits().validation[:100]
+    changed = _outside(images, attempt(model, images, labels, epsilon, steps), epsilon)
+    if any(theta.grad is not None and theta.grad.any() for theta in model.parameters()):
         return (
             "it left gradients in the model's parameters, and the next training step would use "
             "them: ask autograd.grad for the images' gradient alone"
         )
-    past = (climbed - tops) * (tops - flat).sign()
-    if past.max() > 2.5 * epsilon / steps + 1e-6:
-        return "it ran past the top of a hill: are old gradients still in .grad? They add up"
-    reference = pgd(model, before, labels, Ball("linf", epsilon), steps=steps, random_start=False)
+    if all(place.shape == images.shape for place in model.slopes_at):
+        path = [*model.slopes_at, changed]
+        if not torch.equal(path[0], images):
+            return "its first gradient is not taken at the clean images, where it must start"
+        return sign_path(digits_classifier(), path, labels, epsilon, steps)
+    # Image by image there is no common path to follow; the result is judged alone.
+    reference = pgd(model, images, labels, Ball("linf", epsilon), steps=steps, random_start=False)
     reached, possible = (_losses(model, x, labels).mean().item() for x in (changed, reference))
-    if reached < 0.9 * possible:
-        return (
-            f"it reaches a mean loss of {reached:.2f}, ten sign steps of 2.5 ε / steps reach "
-            f"{possible:.2f}: does every step look at the gradient where it stands?"
-        )
+    if not 0.9 * possible < reached < 1.1 * possible:
+        return f"it ends at a mean loss of {reached:.2f}, {steps} such steps at {possible:.2f}"
     return None
 
 
 def _losses_on_the_way(model: nn.Module, images: Tensor, labels: Tensor, steps: int) -> Tensor:
     """Return the losses at every point that sign steps of 0.03 visit, (steps + 1, N)."""
-    losses: list[Tensor] = []
-
-    def record(_step: int, _images_adv: Tensor, seen: Tensor) -> None:
+    losses, place = [], images
+    for _ in range(steps + 1):
+        seen, gradient = input_gradient(model, place, labels)
         losses.append(seen)
-
-    pgd(
-        model,
-        images,
-        labels,
-        Ball("linf", 0.1),
-        steps=steps,
-        step_size=0.03,
-        random_start=False,
-        callback=record,
-    )
+        delta = (place + 0.03 * gradient.sign() - images).clamp(-0.1, 0.1)
+        place = (images + delta).clamp(0, 1)
     return torch.stack(losses)
 
 
@@ -192,10 +169,7 @@ def pgd_keep(attempt: Attack) -> str | None:
     ]
     for top, steps, reason in cases:
         model = _Hill(top)
-        found = attempt(model, images, labels, 0.1, steps, 0.03)
-        complaint = _outside(images, found, 0.1)
-        if complaint:
-            return complaint
+        found = _outside(images, attempt(model, images, labels, 0.1, steps, 0.03), 0.1)
         losses = _losses_on_the_way(model, images, labels, steps)
         if not torch.allclose(_losses(model, found, labels), losses.amax(dim=0), atol=1e-6):
             return reason
@@ -207,11 +181,13 @@ def one_for_all(attempt: Attack) -> str | None:
     """`one_for_all(model, images, labels, epsilon)` finds one perturbation for all images."""
     model, epsilon = digits_classifier(), 0.25
     train, held_out = digits().train, digits().validation
-    delta = attempt(model, train.images, train.labels, epsilon)
-    if not isinstance(delta, Tensor) or delta.numel() != 64:
-        shape = tuple(delta.shape) if isinstance(delta, Tensor) else type(delta).__name__
-        return f"it must return one perturbation of shape (1, 1, 8, 8) for all images, got {shape}"
-    delta = delta.detach().reshape(1, 1, 8, 8)
+    answer = attempt(model, train.images, train.labels, epsilon)
+    if isinstance(answer, Tensor) and answer.numel() == 64:
+        answer = answer.reshape(1, 1, 8, 8)  # (8, 8) is as good
+    like = torch.empty(1, 1, 8, 8)
+    delta = tensor_like(answer, like, "one perturbation for all images,")
+    if not delta.isfinite().all():
+        return "some of its entries are no numbers"
     if delta.abs().max() > epsilon + 1e-6:
         return "some pixels of it move by more than ε"
     with torch.no_grad():
@@ -221,5 +197,94 @@ def one_for_all(attempt: Attack) -> str | None:
         return (
             f"on digits it has not seen it fools {fooled:.0%}, and more than half is possible: "
             "take several sign steps up the loss of all images together"
+        )
+    return None
+
+
+@exercise("6.6")
+def pgd_targeted(attempt: Attack) -> str | None:
+    """`pgd_targeted(model, images, targets, epsilon, steps)` goes down the targets' loss."""
+    model, epsilon, steps = Watched(digits_classifier()), 0.15, 20
+    images, labels = digits().validation[:100]
+    targets = (labels + 1) % 10
+    changed = _outside(images, attempt(model, images, targets, epsilon, steps), epsilon)
+    gradients = len(model.slopes_at)
+    before, after = (_losses(model, x, targets).mean().item() for x in (images, changed))
+    if after >= before:
+        return (
+            f"the mean loss of the targets rose from {before:.2f} to {after:.2f}: the way to a "
+            "class is down its loss"
+        )
+    ball = Ball("linf", epsilon)
+    reference = pgd(model, images, targets, ball, steps=steps, targeted=True)
+    with torch.no_grad():
+        shares = [
+            (model(x).argmax(dim=1) == targets).float().mean().item() for x in (changed, reference)
+        ]
+    if shares[0] < shares[1] - 0.05:
+        why = (
+            "it takes one gradient only, and one step seldom arrives: look again after each"
+            if gradients == 1
+            else "does every step look at the gradient where it stands, and is it long enough?"
+        )
+        return (
+            f"it reaches {shares[0]:.0%} of the targets, the library's pgd {shares[1]:.0%}: {why}"
+        )
+    return None
+
+
+class _Contrast(nn.Module):
+    """Two classes; the second wins where the picture's contrast is above a threshold."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        height = images.flatten(1).std(dim=1, correction=0) - 0.08
+        return torch.stack([torch.zeros_like(height), height], dim=1)
+
+
+@exercise("6.7")
+def report(attempt: Callable[..., Any]) -> str | None:
+    """`report(model, attack, images, labels, ball)` is everything that a claim needs."""
+    model, ball, n = _Contrast().eval(), Ball("linf", 0.1), 40
+    # Grey, but for the last: it is wrong from the start, and the attack gives it back.
+    images, labels = torch.full((n, 1, 8, 8), 0.5), torch.zeros(n, dtype=torch.int64)
+    images[-1, :, ::2] = 0.9
+
+    def attack(_model: nn.Module, pixels: Tensor, _labels: Tensor, _ball: Ball) -> Tensor:
+        changed = pixels.clone()
+        changed[:12, :, ::2] += 0.1  # twelve, with half of the rows 0.1 brighter,
+        changed[:12, :, 1::2] -= 0.1  # and the others darker
+        changed[12:16, :, ::2] += 0.3  # four outside the ball
+        changed[-1] = (pixels[-1] - 0.1 * (pixels[-1] - 0.5).sign()).clamp(0.5, 0.7)
+        return changed
+
+    found = attempt(model, attack, images, labels, ball)
+    entries(found, ["threat", "n", "clean", "control", "attack", "interval"])
+    if str(ball) not in str(found["threat"]):
+        return f"its threat model is {found['threat']!r}: norm and ε belong in it, str(ball)"
+    wanted = {
+        "n": (n, "it counts the images"),
+        "clean": (1 / n, "one of 40 is wrong without any attack, as a share from 0 to 1"),
+        "control": (1.0, "random signs of size ε, every pixel up or down by all of it, make this "
+                    "network wrong on all; smaller noise does not"),
+        "attack": (13 / n, "12 fall inside the ball; 4 more were taken *outside* the ball, which "
+                   "is no success; and the one that was wrong without an attack stays wrong"),
+    }  # fmt: skip
+    for key, (right, reason) in wanted.items():
+        value = number(found[key], f"for {key} a number")
+        if not abs(value - right) < 1e-3:
+            return f"{key} is {value:.4g} where {right:.4g} is right: {reason}"
+    return _judge_interval(found["interval"], 13, n)
+
+
+def _judge_interval(found: object, lost: int, n: int) -> str | None:
+    """Compare with Wilson's interval."""
+    low, high = tensor(found, (2,), "for interval a pair (low, high), a tensor").tolist()
+    share, z2 = lost / n, 1.959964**2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = (z2 / n * (share * (1 - share) + z2 / (4 * n))) ** 0.5 / (1 + z2 / n)
+    if not abs(low - centre + half) + abs(high - centre - half) <= 0.01:
+        return (
+            f"the interval runs from {low:.3f} to {high:.3f}; Wilson's 95% interval for {lost} of "
+            f"{n} runs from {centre - half:.3f} to {centre + half:.3f}"
         )
     return None

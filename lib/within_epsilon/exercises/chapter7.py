@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+import itertools
+from collections.abc import Callable, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from within_epsilon.exercises.answers import entries, tensor_like, truth
 from within_epsilon.exercises.registry import exercise
+from within_epsilon.exercises.watch import Window
+from within_epsilon.geometry import Norm
 from within_epsilon.threat import Ball
 
+NORMS: tuple[Norm, ...] = ("l2", "linf", "l1")
 Project = Callable[[Tensor], Tensor]
+
+# What a pixel may move, in levels, and ε; the last two are written with ten decimals.
+ALLOWED = [(2.0, 2 / 255), (1.6, 1.6 / 255), (0.9, 0.9 / 255), (8.0, 8 / 255), (3.5, 3.5 / 255),
+           (2.0, 0.0078431372), (7.0, 0.0274509803)]  # fmt: skip
 
 
 class _Colours(nn.Module):
@@ -39,18 +48,19 @@ def fgsm_normalised(attempt: Callable[..., Tensor]) -> str | None:
     pixels = torch.rand(4, 3, 5, 5, generator=generator).mul(1.6).sub(0.3).clamp(0, 1)
     network, epsilon = _Colours((3, 5, 5)), 0.05
     normalised, labels = (pixels - mean) / std, torch.tensor([0, 1, 0, 1])
-    before = normalised.clone()
-    changed = attempt(network, normalised, labels, epsilon, mean, std)
-    if not isinstance(changed, Tensor) or changed.shape != pixels.shape:
-        return f"it must return a tensor of shape {tuple(pixels.shape)}, like its images"
-    if not torch.equal(normalised, before):
-        return "it changed the images it was given; make new ones"
-    changed = changed.detach().to(pixels)
+    answer = attempt(network, normalised, labels, epsilon, mean, std)
+    changed = tensor_like(answer, pixels, "pictures")
+    if not changed.isfinite().all():
+        return "some of its values are no numbers (NaN or infinite)"
     # Up the loss: away from the class's own pattern.
     signs = torch.where(labels.view(-1, 1, 1, 1) == 0, -1.0, 1.0) * network.weights.detach().sign()
     best = (pixels + epsilon * signs).clamp(0, 1)
     if torch.allclose(changed, best, atol=1e-5):
         return "it returns pixels, and the network that comes next expects normalised images"
+    uphill = signs.sign() * epsilon / std
+    clamped = [(normalised + step).clamp(0, 1) for step in (uphill, epsilon * signs.sign())]
+    if any(torch.allclose(changed, wrong, atol=1e-5) for wrong in clamped):
+        return "it clips *normalised* values to [0, 1], and 0 is not black there, but the mean"
     back = changed * std + mean
     if torch.allclose(back, (pixels - epsilon * signs).clamp(0, 1), atol=1e-5):
         return "it walks down the loss"
@@ -96,37 +106,35 @@ def to_file(attempt: Callable[[Tensor, Tensor, float], Tensor]) -> str | None:
     levels = torch.randint(0, 256, (2, 3, 6, 6), generator=generator)
     levels[0, 0, 0, :3], levels[1, 0, 0, :3] = 0, 255
     images = levels / 255
-    for allowed in (2.0, 1.6, 0.9, 8.0, 3.5):
-        epsilon = allowed / 255
+    for allowed, epsilon in ALLOWED:
         noise = torch.rand(images.shape, generator=generator).mul(2).sub(1)
         images_adv = Ball("linf", epsilon).perturb(images, (1.5 * epsilon * noise))
-        file = attempt(images, images_adv, epsilon)
-        if not isinstance(file, Tensor) or file.shape != images.shape:
-            return f"it must return a tensor of shape {tuple(images.shape)}, like its images"
-        if file.isnan().any():
+        file = tensor_like(attempt(images, images_adv, epsilon), images, "pictures").double()
+        if not file.isfinite().all():
             return "some of its pixels are no numbers"
-        file = file.double() * 255
-        if file.max() > 256:
+        if file.max() > 1.01:
             return "it must return pixels from 0 to 1, not levels"
+        file = file * 255
         if (file - file.round()).abs().max() > 1e-3:
             return "some of its pixels lie between two levels, which no file can store"
+        if file.min() < 0 or file.round().max() > 255:
+            return "some pixels left [0, 1]"
         moved = (file.round() - levels).abs().max().item()
         if moved > allowed:
             return (
                 f"at ε = {allowed:g}/255 a pixel of the file has moved by {moved:.0f} levels: "
                 "round into the ball"
             )
-        if file.min() < 0 or file.round().max() > 255:
-            return "some pixels left [0, 1]"
         whole = int(allowed)
         wanted = images_adv.double() * 255
         best = wanted.round().clamp(min=levels - whole, max=levels + whole).clamp(0, 255)
         excess = (file - wanted).abs() - (best - wanted).abs()
         if excess.max() > 1e-3:
             return (
-                f"at ε = {allowed:g}/255 a pixel lies {float((file - wanted).abs().max()):.2f} "
-                "levels from where the attack wants it, and an allowed level is nearer: is a half "
-                "cut off, or a whole level that floats put at 1.9999999?"
+                f"at ε = {epsilon:.10g}, {allowed:g}/255, a pixel lies "
+                f"{float((file - wanted).abs().max()):.2f} levels from where the attack wants it, "
+                "and an allowed level is nearer: is a half cut off, or a whole level that floats "
+                "put at 1.9999999?"
             )
     return None
 
@@ -134,7 +142,7 @@ def to_file(attempt: Callable[[Tensor, Tensor, float], Tensor]) -> str | None:
 def _impostors(ball: Ball) -> list[tuple[Project, str]]:
     """Return functions that are no projections, each with what gives it away."""
 
-    def rescaled(delta: Tensor, norm: Literal["linf", "l2", "l1"]) -> Tensor:
+    def rescaled(delta: Tensor, norm: Norm) -> Tensor:
         length = Ball(norm, 1).length(delta).to(delta)
         return delta * (ball.epsilon / length.clamp(min=ball.epsilon)).unsqueeze(1)
 
@@ -156,8 +164,7 @@ def _impostors(ball: Ball) -> list[tuple[Project, str]]:
         (lambda delta: ball.project(-delta), "one that turns every sign"),
         (lambda delta: ball.project(delta.abs()), "one that makes every coordinate positive"),
     ]
-    others: tuple[Literal["linf", "l2", "l1"], ...] = ("linf", "l2", "l1")
-    for norm in others:
+    for norm in NORMS:
         if norm != ball.norm:
             other = Ball(norm, ball.epsilon)
             fakes.append((other.project, f"the projection onto the {norm} ball"))
@@ -171,13 +178,13 @@ def _impostors(ball: Ball) -> list[tuple[Project, str]]:
 @exercise("7.3")
 def is_projection(attempt: Callable[[Project, Ball], bool]) -> str | None:
     """`is_projection(project, ball)` tells projections of the plane from impostors."""
-    norms: tuple[Literal["linf", "l2", "l1"], ...] = ("l2", "linf", "l1")
-    for norm, epsilon in zip(norms, (0.5, 0.3, 1.0), strict=True):
+    for norm, epsilon in zip(NORMS, (0.5, 0.3, 1.0), strict=True):
         ball = Ball(norm, epsilon)
-        if not attempt(ball.project, ball):
+        seen = cast(Ball, Window(ball, "contains", "length", "epsilon"))
+        if not truth(attempt(ball.project, seen)):
             return f"it says that the projection onto {ball} is none"
         for fake, description in _impostors(ball):
-            if attempt(fake, ball):
+            if truth(attempt(fake, seen)):
                 return f"for {ball} it accepts {description}"
     return None
 
@@ -190,11 +197,8 @@ def best_l1_step(attempt: Callable[[Tensor, Tensor, float], Tensor]) -> str | No
     images = torch.rand(gradient.shape, generator=generator).mul(1.6).sub(0.3).clamp(0, 1)
     gradient[5] = 0
     for epsilon in (3.0, 0.2, 40.0):
-        delta = attempt(gradient, images, epsilon)
-        if not isinstance(delta, Tensor) or delta.shape != gradient.shape:
-            return f"it must return a tensor of shape {tuple(gradient.shape)}, like the gradient"
-        delta = delta.detach()
-        if delta.isnan().any():
+        delta = tensor_like(attempt(gradient, images, epsilon), gradient, "a δ")
+        if not delta.isfinite().all():
             return "some of its entries are no numbers"
         total = float(Ball("l1", 1).length(delta).max())
         if total > epsilon * (1 + 1e-5):
@@ -229,18 +233,13 @@ def nearest_allowed(attempt: Callable[[Tensor, Tensor, str, float], Tensor]) -> 
     delta = torch.randn(images.shape, generator=generator)
     delta[0] *= 0.01  # stays, but for the pixels' ends
     delta[1] = 0
-    norms: tuple[Literal["l2", "l1"], ...] = ("l2", "l1")
-    for norm, epsilon in [(norm, epsilon) for norm in norms for epsilon in (0.5, 1.5)]:
+    for norm, epsilon in itertools.product(NORMS[::2], (0.5, 1.5)):
         ball = Ball(norm, epsilon)
-        found = attempt(delta, images, norm, epsilon)
-        if not isinstance(found, Tensor) or found.shape != delta.shape:
-            return f"it must return a tensor of shape {tuple(delta.shape)}, like δ"
-        found = found.detach()
+        found = tensor_like(attempt(delta, images, norm, epsilon), delta, "a δ")
         longest = float(ball.length(found).max())
         if not longest <= epsilon * (1 + 1e-4):
             return f"for {ball} it returns a δ of norm {longest:.3f}"
-        reached = images + found
-        if reached.min() < -1e-5 or reached.max() > 1 + 1e-5:
+        if (images + found).min() < -1e-5 or (images + found).max() > 1 + 1e-5:
             return "x + δ leaves [0, 1]"
         ours = (found.double() - delta.double()).flatten(1).norm(dim=1)
         best = _nearest(delta, images, norm, epsilon)
@@ -272,3 +271,30 @@ def _nearest(delta: Tensor, images: Tensor, norm: str, epsilon: float) -> Tensor
         fits = torch.linalg.vector_norm(shrunk, order, dim=1) <= epsilon * (1 + 1e-9)
         distances.append((shrunk[fits] - row).norm(dim=1).min())
     return torch.stack(distances)
+
+
+# What an adversary does, whether linf with ε = 8/255 allows it (white box, any wrong answer), why.
+CLAIMS: dict[str, tuple[bool, str]] = {
+    "every pixel 5/255 brighter": (True, "no pixel moves by more than 8/255"),
+    "every pixel 8/255 up or down": (True, "the border belongs to the ball"),
+    "one black pixel made white": (False, "that pixel moves by 1, which is 255/255"),
+    "the photo shifted by one pixel": (False, "along an edge pixels change by far more than 8/255"),
+    "a printed sticker on the object": (False, "its pixels change by as much as the printer likes"),
+    "reads the network's weights": (True, "in most of this book it knows the whole network"),
+    "is content with any wrong answer": (True, "it wants any wrong answer, no certain one"),
+    "adds pictures to the training set": (False, "it changes the picture that is to be read"),
+    "a black pixel 5/255 darker": (False, "there is no such pixel: x + δ stays in [0, 1]"),
+    "saves the result as 8-bit PNG": (True, "8/255 are whole levels; rounding stays in this ball"),
+}
+
+
+@exercise("7.6")
+def allowed_changes(attempt: Mapping[str, object]) -> str | None:
+    """Judge `allowed`: for each item, whether the threat model lets the adversary do it."""
+    said = dict(zip(CLAIMS, map(truth, entries(attempt, list(CLAIMS))), strict=True))
+    wrong = [text for text, (right, _) in CLAIMS.items() if said[text] is not right]
+    if not wrong:
+        return None
+    right, reason = CLAIMS[wrong[0]]
+    more = f" ({len(wrong) - 1} more are wrong)" if wrong[1:] else ""
+    return f'"{wrong[0]}" is {"" if right else "not "}allowed: {reason}{more}'

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from within_epsilon.attacks import fgsm, pgd
 from within_epsilon.data import digits
-from within_epsilon.exercises.registry import exercise
+from within_epsilon.exercises.answers import entries, number, pictures, tensor, tensor_like
+from within_epsilon.exercises.hills import BALL, Attack, Slope, bugs_in, reach, run
+from within_epsilon.exercises.registry import Wrong, exercise
+from within_epsilon.exercises.watch import Hidden, Watched
 from within_epsilon.losses import cross_entropy
 from within_epsilon.models import digits_classifier
-from within_epsilon.threat import Ball
-
-Attack = Callable[..., Tensor]
-
-_BALL = Ball("linf", 0.1)
 
 
 class _Table(nn.Module):
@@ -46,13 +44,11 @@ def worse_of(attempt: Attack) -> str | None:
     first, second = (
         torch.tensor([case[side] for case in cases]).view(-1, 3, 1, 1) for side in (0, 1)
     )
-    found = attempt(model, labels, first.clone(), second.clone())
-    if not isinstance(found, Tensor) or found.shape != first.shape:
-        return "it must return images of the candidates' shape"
+    found = tensor_like(attempt(model, labels, first, second), first, "pictures")
     for row, (_, _, worse, reason) in enumerate(cases):
         wanted = (first, second)[worse][row]
-        if not torch.equal(found[row].detach(), wanted):
-            if not any(torch.equal(found[row].detach(), c[row]) for c in (first, second)):
+        if not torch.equal(found[row], wanted):
+            if not any(torch.equal(found[row], c[row]) for c in (first, second)):
                 return "an image it returned is neither of its two candidates"
             return f"it kept the wrong one of two: {reason}"
     return None
@@ -75,9 +71,9 @@ def is_flat(attempt: Callable[[Tensor, Tensor], Tensor]) -> str | None:
     ]
     logits = torch.tensor([case[0] for case in cases])
     labels = torch.tensor([case[1] for case in cases])
-    found = attempt(logits.clone(), labels.clone())
-    if not isinstance(found, Tensor) or found.shape != labels.shape:
-        return f"it must return a tensor of shape {tuple(labels.shape)}, one boolean for each image"
+    found = tensor(attempt(logits, labels), (len(cases),), "one boolean for each image, a tensor")
+    if not ((found == 0) | (found == 1)).all():
+        return "it must return one boolean for each image, True where it is flat"
     for (row, label, flat, reason), said in zip(cases, found.tolist(), strict=True):
         if bool(said) != flat:
             shown = ", ".join(f"{logit:g}" for logit in row)
@@ -86,108 +82,38 @@ def is_flat(attempt: Callable[[Tensor, Tensor], Tensor]) -> str | None:
     return None
 
 
-class _Slope(nn.Module):
-    """Two classes; the second gains `scale` times <w, x - 1/2>, a straight line."""
-
-    def __init__(self, scale: float) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(0)
-        self.weights = torch.randn(1, 1, 4, 4, generator=generator)
-        self.scale = scale
-        self.eval()
-
-    def forward(self, images: Tensor) -> Tensor:
-        gain = self.scale * (self.weights * (images - 0.5)).flatten(1).sum(dim=1)
-        return torch.stack([torch.zeros_like(gain), gain], dim=1)
-
-
-class _Summit(nn.Module):
-    """Two classes; the loss of the first is highest where all pixels are at `top`."""
-
-    top = 0.53
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.eval()
-
-    def forward(self, images: Tensor) -> Tensor:
-        height = 5 - 50 * ((images - self.top) ** 2).flatten(1).sum(dim=1)
-        return torch.stack([torch.zeros_like(height), height], dim=1)
-
-
-def _reach(attempt: Attack, scale: float, **options: object) -> float:
-    """Return how far an attack on a slope goes, as a share of the ball: 1 is its best corner."""
-    model = _Slope(scale)
-    grey = torch.full((4, 1, 4, 4), 0.5)
-    labels = torch.full((4,), 1 if options.get("targeted") else 0)
-    changed = attempt(model, grey, labels, _BALL, **options)
-    return float(((changed - grey) * model.weights.sign()).mean() / _BALL.epsilon)
-
-
-def _still_in(attempt: Attack) -> list[str]:
-    """Name by its effect every planted bug that an attack still has."""
-    found = []
-    labels, grey = torch.zeros(4, dtype=torch.int64), torch.full((4, 1, 4, 4), 0.5)
-    if _reach(attempt, 1e-6, steps=10) < 0.9 < _reach(attempt, 1e3, steps=10):
-        found.append(
-            "on flat ground it hardly moves, on steep ground it does: the gradient's length "
-            "decides how long a step is"
-        )
-    leap = attempt(_Slope(1e3), grey, labels, _BALL, steps=1, step_size=0.45) - grey
-    # Steep enough for raw gradients to get somewhere; gentle enough not to be flat at any start.
-    drift = torch.cat(
-        [attempt(_Slope(scale), grey, labels, _BALL, steps=40) - grey for scale in (1e3, 20.0)]
-    )
-    if leap.abs().max() > 2.1 * _BALL.epsilon:
-        found.append("one long step leaves the ball: nothing brings it back")
-    elif drift.abs().max() > _BALL.epsilon + 1e-5:
-        found.append(
-            "it leaves the ball little by little: each step is held within ε of the point before "
-            "it, not of the clean image"
-        )
-    ends = (grey.sign() - 0.5).mul(torch.tensor([1.0, -1.0, 1.0, -1.0]).view(4, 1, 1, 1)) + 0.5
-    changed = attempt(_Slope(1e3), ends, labels, _BALL, steps=10)
-    if changed.min() < -1e-6 or changed.max() > 1 + 1e-6:
-        found.append("black pixels become darker, or white ones brighter: it leaves [0, 1]")
-    summit = torch.full((4, 1, 2, 2), 0.5)
-    climbed = attempt(_Summit(), summit, labels, _BALL, steps=40, step_size=0.01)
-    if (climbed - _Summit.top).abs().max() > 0.03:
-        found.append(
-            "it runs past the top of a hill and never turns: its gradient is not that of the "
-            "point where it stands"
-        )
-    if _reach(attempt, 20.0, steps=10, targeted=True) < 0:
-        found.append("with targeted=True it moves away from the target")
-    return found
-
-
 @exercise("9.3")
 def repaired(attempt: Attack) -> str | None:
     """`repaired(model, images, labels, ball, *, steps, step_size, targeted, seed)` is PGD."""
     grey, labels = torch.full((4, 1, 4, 4), 0.5), torch.zeros(4, dtype=torch.int64)
-    tried = attempt(_Slope(20.0), grey, labels, _BALL)
-    if not isinstance(tried, Tensor) or tried.shape != (4, 1, 4, 4):
-        return "it must return a tensor of the images' shape"
-    if tried.requires_grad:
+    watched = Watched(Slope(20.0))
+    answer = attempt(watched, grey, labels, BALL, steps=10)
+    if isinstance(answer, Tensor) and answer.requires_grad:
         return "what it returns still hangs on the graph: detach it"
-    if _reach(attempt, 20.0, steps=10) < -0.5:
+    tensor_like(answer, grey, "pictures")
+    if 0 < len(watched.slopes_at) < 10:
+        return (
+            f"it takes {len(watched.slopes_at)} gradient{'s' * (len(watched.slopes_at) > 1)} where "
+            "steps = 10: PGD takes a new one before every step, FGSM a single one"
+        )
+    if reach(attempt, 20.0, steps=10) < -0.5:
         return "on a straight slope it goes downhill: an attack raises the loss of the true class"
-    found = _still_in(attempt)
+    found = bugs_in(attempt)
     if found:
         count = "one of the five bugs is" if len(found) == 1 else f"{len(found)} of the five are"
         return f"{count} still in: " + "; ".join(found)
-    reach = _reach(attempt, 20.0, steps=10)
-    if reach < 0.9:
+    share = reach(attempt, 20.0, steps=10)
+    if share < 0.9:
         return (
-            f"the five bugs are out, but on a straight slope it covers {reach:.0%} of the way to "
+            f"the five bugs are out, but on a straight slope it covers {share:.0%} of the way to "
             "the best corner: every pixel needs steps of one length, together at least 2ε"
         )
-    if _reach(attempt, 20.0, steps=10, step_size=0.001) > 0.5:
+    if reach(attempt, 20.0, steps=10, step_size=0.001) > 0.5:
         return "the five bugs are out, but its steps have the same length whatever `step_size` says"
     model, (images, labels) = digits_classifier(), digits().validation[:100]
     losses = []
     for attack in (attempt, pgd):
-        changed = attack(model, images.clone(), labels, _BALL, steps=20)
+        changed = run(attack, model, images, labels, steps=20)
         with torch.no_grad():
             losses.append(cross_entropy(model(changed), labels).mean().item())
     if losses[0] < 0.9 * losses[1]:
@@ -208,7 +134,7 @@ def error_at(attempt: Callable[[Tensor, float], float]) -> str | None:
         (0.5, 5 / 6, "an infinite distance means that nothing was found, at any ε"),
         (0.0, 2 / 6, "at ε = 0 it is the clean error"),
     ]:
-        found = float(attempt(distances.clone(), epsilon))
+        found = number(attempt(distances, epsilon))
         if abs(found - share) < 1e-6:
             continue
         if abs(found - 100 * share) < 1e-4:
@@ -219,43 +145,108 @@ def error_at(attempt: Callable[[Tensor, float], float]) -> str | None:
     return None
 
 
-class _Mute(nn.Module):
-    """A network that answers and has no gradient; it counts how many images it was shown."""
+class _Mirrored(nn.Module):
+    """The digits network as one sees it in a mirror: whoever looks up the book's is none wiser."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.model, self.shown = model, 0
+        self.model = digits_classifier()
         self.eval()
 
-    @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        self.shown += len(images)
-        logits: Tensor = self.model(images)
+        logits: Tensor = self.model(images.flip(-1))
         return logits
 
 
 @exercise("9.5")
 def search(attempt: Attack) -> str | None:
     """`search(model, images, labels, ball, queries)` fools at least as many digits as FGSM."""
-    model, queries = digits_classifier(), 800
+    network, queries = _Mirrored(), 800
     images, labels = digits().validation[:60]
-    asked = _Mute(model)
-    changed = attempt(asked, images.clone(), labels, _BALL, queries)
-    if not isinstance(changed, Tensor) or changed.shape != images.shape:
-        return f"it must return a tensor of shape {tuple(images.shape)}, like its images"
+    images = images.flip(-1)
+    asked = Hidden(network)
+    answer = attempt(asked, images, labels, BALL, queries)
+    if isinstance(answer, Tensor) and answer.requires_grad:
+        raise Wrong("what it returns hangs on a graph, and there are no gradients to be had here")
+    changed = pictures(answer, images)
     if asked.shown > queries * len(images):
         return (
             f"it asked the model {asked.shown / len(images):.0f} times about an image, "
             f"{queries} times are allowed"
         )
-    if not _BALL.admits(images, changed.detach(), atol=1e-6).all():
+    if not BALL.admits(images, changed, atol=1e-6).all():
         return "what it returns leaves the ball or [0, 1]: end with ball.perturb(images, delta)"
+    if asked.shown == 0:
+        return "it never asked `model(images)`: that is the only thing it may use"
     with torch.no_grad():
-        one_step = fgsm(model, images, labels, _BALL)
-        ours, theirs = (int((model(x).argmax(dim=1) != labels).sum()) for x in (changed, one_step))
+        one_step = fgsm(network, images, labels, BALL)
+        ours, theirs = (int((network(x).argmax(1) != labels).sum()) for x in (changed, one_step))
     if ours < theirs:
         return (
             f"it fools {ours} of 60 digits, FGSM {theirs}: keep every change that lowers an "
             "image's margin, drop the others, and spend all your queries"
         )
+    return None
+
+
+@exercise("9.6")
+def next_step_size(attempt: Callable[[float, list[float], bool, float], float]) -> str | None:
+    """`next_step_size(step_size, losses, just_halved, best_before)` is APGD's rule."""
+    cases = [
+        ([1.0, 1.1, 1.2, 1.3, 1.4], False, 1.0, False,
+         "every step rose, and there is a new best: nothing to mend"),
+        ([1.0, 1.1, 1.0, 1.2, 1.1], False, 1.05, True,
+         "only two of four steps rose, fewer than three quarters"),
+        ([1.0, 1.1, 1.2, 1.15, 1.3], False, 1.0, False,
+         "three of four steps rose, which is not *fewer* than three quarters (four steps lie "
+         "between five losses)"),
+        ([1.0, 1.1, 1.1, 1.2, 1.2], False, 1.0, True,
+         "a loss that stays the same has not risen: two of four steps rose"),
+        ([1.0, 1.1, 1.2, 1.15, 1.3], False, 1.3, True,
+         "three quarters of the steps rose, but no loss is above the best before, 1.3, and the "
+         "step size has not just been halved"),
+        ([1.0, 1.1, 1.2, 1.15, 1.3], True, 1.5, False,
+         "there is no new best, but the step size has just been halved: give it a chance"),
+        ([1.0, 0.9, 0.8, 0.9, 0.7], True, 1.5, True,
+         "too few steps rose, and then it is halved, whether it has just been halved or not"),
+    ]  # fmt: skip
+    for losses, just_halved, best_before, halve, reason in cases:
+        found = number(attempt(0.08, losses, just_halved, best_before))
+        wanted = 0.04 if halve else 0.08
+        if not abs(found - wanted) <= 1e-6:
+            return (
+                f"for losses {losses}, just_halved={just_halved} and best_before={best_before} "
+                f"0.08 becomes {wanted:g}, not {found:g}: {reason}"
+            )
+    return None
+
+
+@exercise("9.7")
+def in_turn(attempt: Callable[[Tensor, Tensor], Mapping[str, object]]) -> str | None:
+    """`in_turn(fooled, prices)` says what an ensemble finds, at what price, how surely."""
+    generator = torch.Generator().manual_seed(0)
+    hard = torch.rand(60, generator=generator)
+    fooled = torch.stack([hard + 0.3 * torch.rand(60, generator=generator) < bar
+                          for bar in (0.55, 0.62, 0.6)])  # fmt: skip
+    prices = torch.tensor([1.0, 100.0, 20.0])
+    found = attempt(fooled, prices)
+    lost, best = fooled.any(dim=0).double(), fooled[1].double()
+    standing = [1.0, *(1 - fooled[:a].any(dim=0).double().mean().item() for a in (1, 2))]
+    gain = lost - best
+    half = 1.96 * (gain.std() / 60**0.5).item()
+    unpaired = 1.96 * ((lost.var() + best.var()) / 60).sqrt().item()
+    price = sum(p * s for p, s in zip(prices.tolist(), standing, strict=True))
+    wanted = {
+        "error": (lost.mean().item(), "an image is lost if *any* of the attacks fools it"),
+        "price": (price, "an attack is run, and paid for, only on images that still stand"),
+        "gain": (gain.mean().item(), "compare with the single attack that fools the most"),
+        "half": (half, f"take the spread of the differences, image by image; of two shares that "
+                 f"had nothing to do with each other it would be {unpaired:.3f}"),
+    }  # fmt: skip
+    for (name, (right, reason)), given in zip(
+        wanted.items(), entries(found, list(wanted)), strict=True
+    ):
+        value = number(given, f"for {name} a number")
+        if not abs(value - right) <= 0.02 * abs(right) + 1e-6:
+            return f"{name} is {right:.4g}, and you say {value:.4g}: {reason}"
     return None

@@ -1,4 +1,4 @@
-"""Where the chapters' modules put their checks."""
+"""Where the chapters' modules put their checks, and how a check says that it is not satisfied."""
 
 from __future__ import annotations
 
@@ -10,11 +10,29 @@ Check = Callable[[Any], str | None]
 CHECKS: dict[str, Check] = {}
 
 
+class Wrong(Exception):  # noqa: N818 - a judgement, no failure of the program
+    """The end of a sentence that begins with "wrong, because".
+
+    Parameters
+    ----------
+    reason : what is wrong, in the reader's terms
+    attempted : whether something was done although every call returned nothing
+    """
+
+    def __init__(self, reason: str, *, attempted: bool = False) -> None:
+        super().__init__(reason)
+        self.attempted = attempted
+
+
+class NotAttempted(Exception):  # noqa: N818
+    """The attempt is still the stub."""
+
+
 def exercise(number: str) -> Callable[[Check], Check]:
     """Register the decorated function as the check of an exercise, "3.1" for example.
 
     The check receives the attempt and returns None if it is right, else the end of a sentence
-    that begins with "wrong, because".
+    that begins with "wrong, because"; what it calls may raise that sentence as `Wrong`.
     """
 
     def register(function: Check) -> Check:

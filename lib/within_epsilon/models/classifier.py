@@ -1,13 +1,19 @@
 """A network that speaks pixels in [0, 1] and the names of its classes."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, SupportsIndex
 
 import torch
 from torch import Tensor, nn
 
 from within_epsilon.checks import check_images
+from within_epsilon.models.normalize import Normalize
+from within_epsilon.models.outputs import check_one_row_each, find_logits
+from within_epsilon.modes import warn_if_training
 from within_epsilon.wording import percent
+
+_UNSQUEEZE = "add a batch dimension to a single image with images.unsqueeze(0)"
 
 
 class Prediction(NamedTuple):
@@ -30,58 +36,74 @@ class Classifier(nn.Module):
     Parameters
     ----------
     body : Module
-        Takes normalised images (N, C, H, W), returns logits (N, K).
+        Takes normalised images (N, C, H, W), returns logits (N, K); or tabular data (N, D),
+        signals (N, C, L), volumes (N, C, D, H, W). It may be compiled, parallel, TorchScript
+        or quantised. Activation checkpointing needs ``use_reentrant=False``: torch refuses
+        the other kind wherever a gradient in the input alone is asked for.
     mean, std : float or one float per channel
-        Nothing is normalised by default, for a body that does so itself.
-    categories : sequence of str, optional
-        The K classes' names, by index.
+        For pixels in [0, 1], along dimension 1; see `Normalize`. Nothing is normalised by
+        default, for a body that does so itself.
+    categories : sequence of str, or mapping, optional
+        The K classes' names, by index; a mapping from index to name (``id2label``) or from
+        name to index (``class_to_idx``) has all indices from 0 to K - 1.
     output : str or int, optional
-        Where the logits are, if the body returns a dictionary or a tuple.
+        Where the logits are if the body returns more: a key, a field or an attribute, or a
+        position, negative from the end. A tensor alone is taken as it is.
 
     Attributes
     ----------
+    mean, std : Tensor
+        The normalisation's constants, (C, 1, 1) or (1, 1, 1).
     categories : tuple of str
         Empty if none were given; predictions then bear the class's index as its name.
 
     Raises
     ------
+    TypeError
+        If categories are no names.
     ValueError
-        If a std is not positive, or mean and std are of different lengths.
+        If mean and std cannot be those of pixels in [0, 1] or are of different lengths, or a
+        mapping's indices are not 0 to K - 1.
     """
-
-    mean: Tensor
-    std: Tensor
 
     def __init__(
         self,
         body: nn.Module,
         mean: float | Sequence[float] = 0.0,
         std: float | Sequence[float] = 1.0,
-        categories: Sequence[str] = (),
+        categories: Iterable[str] | Mapping[Any, Any] = (),
         output: str | int | None = None,
     ) -> None:
         super().__init__()
+        self.normalize = Normalize(mean, std)
         self.body = body
-        self.categories = tuple(categories)
+        self.categories = _in_order(categories)
         self.output = output
-        # Constants of the model, so not part of its state_dict; they move with it.
-        for name, value in (("mean", mean), ("std", std)):
-            buffer = torch.as_tensor(value, dtype=torch.float32).reshape(-1, 1, 1).clone()
-            self.register_buffer(name, buffer, persistent=False)
-        if len({1, len(self.mean), len(self.std)}) > 2:
-            raise ValueError(
-                "mean and std: expected one number each, or as many as there are channels, "
-                f"received {len(self.mean)} and {len(self.std)}"
-            )
-        if not (self.std > 0).all():
-            raise ValueError(f"std: expected positive numbers, received {std}")
+
+    @property
+    def mean(self) -> Tensor:
+        """What is subtracted, (C, 1, 1) or (1, 1, 1)."""
+        return self.normalize.mean
+
+    @mean.setter
+    def mean(self, value: Tensor) -> None:
+        self.normalize.mean = value
+
+    @property
+    def std(self) -> Tensor:
+        """What is divided by, (C, 1, 1) or (1, 1, 1)."""
+        return self.normalize.std
+
+    @std.setter
+    def std(self, value: Tensor) -> None:
+        self.normalize.std = value
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute logits.
 
         Parameters
         ----------
-        images : Tensor, (N, C, H, W)
+        images : Tensor, (N, C, H, W), or of another shape that the body takes
             Pixels, in [0, 1] but for those who step outside on purpose, with finite
             differences or Gaussian noise: attacks and `predict` check the range.
 
@@ -94,17 +116,21 @@ class Classifier(nn.Module):
         ValueError
             If images or logits have the wrong shape.
         TypeError
-            If images are integers, or the body returns something else than a tensor.
+            If images are integers, or there are no logits in what the body returns.
         """
         self._check_images(images)
-        return self._logits(self.body((images - self.mean) / self.std))
+        normalised = self.normalize(images)
+        result = self._of_signals(normalised) if images.ndim == 3 else self.body(normalised)
+        logits = find_logits(result, self.output)
+        check_one_row_each(logits, len(images), len(self.categories))
+        return logits
 
     def predict(self, images: Tensor, top: int = 5) -> list[list[Prediction]]:
         """Name the most probable classes of each image.
 
         Parameters
         ----------
-        images : Tensor, (N, C, H, W)
+        images : Tensor, (N, C, H, W), or of another shape that the body takes
             Pixels in [0, 1].
         top : int
             How many classes to name; all, if there are fewer.
@@ -118,8 +144,14 @@ class Classifier(nn.Module):
         ------
         ValueError
             If a pixel is outside [0, 1], or there is no image.
+
+        Warns
+        -----
+        UserWarning
+            If a part of the model is in train mode.
         """
         check_images(images)
+        warn_if_training(self)
         with torch.no_grad():
             probabilities = self(images).cpu().double().softmax(-1)
         values, indices = probabilities.topk(min(top, probabilities.shape[1]))
@@ -129,20 +161,16 @@ class Classifier(nn.Module):
         ]
 
     def extra_repr(self) -> str:
-        """Name what the body does not."""
-        mean, std = (
-            tuple(round(v, 4) for v in b.flatten().tolist()) for b in (self.mean, self.std)
-        )
-        return f"mean={mean}, std={std}, {len(self.categories)} categories"
+        """Count the categories."""
+        return f"{len(self.categories)} categories"
 
     def _name(self, index: int) -> str:
         return self.categories[index] if self.categories else str(index)
 
     def _check_images(self, images: Tensor) -> None:
-        if images.ndim != 4:
+        if images.ndim < 2:
             raise ValueError(
-                f"images: expected shape (N, C, H, W), received {tuple(images.shape)}; "
-                "add a batch dimension to a single image with images.unsqueeze(0)"
+                f"images: expected shape (N, C, H, W), received {tuple(images.shape)}; {_UNSQUEEZE}"
             )
         if not images.is_floating_point():
             raise TypeError(
@@ -151,26 +179,56 @@ class Classifier(nn.Module):
             )
         channels = max(len(self.mean), len(self.std))
         if channels not in (1, images.shape[1]):
+            remedy = "give images as many as mean and std have"
+            if images.ndim == 3:
+                remedy = _UNSQUEEZE
+            elif channels == images.shape[-1]:
+                remedy = "move them to dimension 1 with images.movedim(-1, 1)"
             raise ValueError(
                 f"images: expected {channels} channels, as many as mean and std have, received "
-                f"shape {tuple(images.shape)}"
+                f"shape {tuple(images.shape)}; {remedy}"
             )
 
-    def _logits(self, result: Any) -> Tensor:
-        """Find the logits in what the body returned, and check their shape."""
-        logits = result
-        if self.output is not None:
-            parts = result if isinstance(result, Mapping) else dict(enumerate(result))
-            logits = parts.get(self.output)
-        if not isinstance(logits, Tensor):
-            keys = f" with keys {list(result)}" if isinstance(result, Mapping) else ""
-            raise TypeError(
-                f"body: expected logits, received a {type(result).__name__}{keys}, and "
-                f"output={self.output!r}; set output to the key or position of the logits"
-            )
-        if logits.ndim != 2 or (self.categories and logits.shape[1] != len(self.categories)):
+    def _of_signals(self, signals: Tensor) -> Any:
+        """Run the body on (N, C, L), which a single image might be taken for."""
+        try:
+            return self.body(signals)
+        except (ValueError, RuntimeError, torch.jit.Error) as error:
             raise ValueError(
-                f"logits: expected shape (N, {len(self.categories) or 'K'}), one per category, "
-                f"received {tuple(logits.shape)}; give the body's own categories, or none"
-            )
-        return logits
+                f"images: expected shape (N, C, H, W), received {tuple(signals.shape)}, which the "
+                f"body cannot take as signals (N, C, L); {_UNSQUEEZE}"
+            ) from error
+
+
+def _in_order(categories: Iterable[str] | Mapping[Any, Any]) -> tuple[str, ...]:
+    """Return the names of the classes, by index."""
+    if isinstance(categories, Mapping):
+        items = list(categories.items())
+        for pairs in (items, [(index, name) for name, index in items]):
+            named = {_index(index): name for index, name in pairs if isinstance(name, str)}
+            if set(named) == set(range(len(items))):
+                return tuple(named[index] for index in range(len(items)))
+        raise ValueError(
+            "categories: expected a mapping between names and all indices from 0 to "
+            f"{len(items) - 1}, received {reprlib.repr(dict(categories))}; give a name to every "
+            "output of the body, or a list of names in the order of its outputs"
+        )
+    if isinstance(categories, set | frozenset) or not isinstance(categories, Iterable):
+        raise TypeError(
+            "categories: expected names in the order of the body's outputs, received a "
+            f"{type(categories).__name__}; give a list, or a mapping from index to name"
+        )
+    names = tuple(categories)
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(
+            f"categories: expected names, received {reprlib.repr(names)}; make strings of them: "
+            "[str(name) for name in categories]"
+        )
+    return tuple(map(str, names))
+
+
+def _index(key: Any) -> int | str:
+    """Return an index as a number, also one that JSON has made a string of."""
+    if isinstance(key, str):
+        return int(key) if key.isascii() and key.isdigit() else key
+    return int(key) if isinstance(key, SupportsIndex) else repr(key)

@@ -11,7 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from within_epsilon.plots.style import ADVERSARY, PALETTE, STYLE, TRUE, canvas
+from within_epsilon.plots.style import ADVERSARY, PALETTE, STYLE, TRUE, canvas, ink
 
 
 def probability_bars(
@@ -29,7 +29,7 @@ def probability_bars(
     with plt.style.context(STYLE):
         figure: Figure
         figure, grid = plt.subplots(
-            1, len(panels), figsize=(7, 0.55 + 0.34 * count), squeeze=False, sharex=True
+            1, len(panels), figsize=(7, 0.6 + 0.38 * count), squeeze=False, sharex=True
         )
     plt.close(figure)
     for axes, (title, rows) in zip(grid[0], panels.items(), strict=True):
@@ -37,9 +37,9 @@ def probability_bars(
             colour = TRUE if category == true else ADVERSARY if place == 0 else "#BBBBBB"
             axes.barh(place, probability, height=0.34, color=colour)
             mark = " (true)" if category == true else ""
-            axes.text(0, place - 0.27, f"{category}{mark}", va="bottom", fontsize=9)
-            axes.text(1, place - 0.27, f"{probability:.1%}", va="bottom", ha="right", fontsize=9)
-        axes.set_title(title, fontsize=10, fontweight="bold", loc="left")
+            axes.text(0, place - 0.27, f"{category}{mark}", va="bottom")
+            axes.text(1, place - 0.27, f"{probability:.1%}", va="bottom", ha="right")
+        axes.set_title(title, fontweight="bold", loc="left")
         axes.set(xlim=(0, 1), ylim=(count - 0.4, -0.85))
         axes.set_axis_off()
     return figure
@@ -128,7 +128,7 @@ def matrix(
 def _label_ends(figure: Figure, axes: Axes, ends: list[tuple[str, float, float, str]]) -> None:
     """Write each curve's name at its right end, moved apart where names would overlap."""
     figure.draw_without_rendering()  # a closed figure's canvas no longer draws
-    spacing = 15 * figure.dpi / 100
+    spacing = 17 * figure.dpi / 100
     placed = sorted((axes.transData.transform(end[1:3])[1], *end) for end in ends)
     height = -np.inf
     for pixel, name, x, y, colour in placed:
@@ -138,8 +138,7 @@ def _label_ends(figure: Figure, axes: Axes, ends: list[tuple[str, float, float, 
             (x, y),
             xytext=(8, (height - pixel) * 72 / figure.dpi),
             textcoords="offset points",
-            color=colour,
+            color=ink(colour),
             va="center",
-            fontsize=10,
             annotation_clip=False,
         )

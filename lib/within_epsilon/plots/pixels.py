@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -14,6 +15,9 @@ from within_epsilon.plots.style import STYLE
 
 _SIDE = 448  # pixels a picture is enlarged to, at _DPI: 2.24 inches, three in a row
 _DPI = 200
+_LETTER = 0.55 * _DPI / 72  # an average letter's width in pixels, per point of font size
+_CAPTION = 13.0  # points: 9 pixels where a phone shows seven inches in 350
+_SMALLEST = 8.0
 
 
 def _picture(image: ArrayLike) -> NDArray[Any]:
@@ -67,7 +71,8 @@ def pictures(images: Sequence[ArrayLike], captions: Sequence[str], *, columns: i
         side * max(1, limit // max(arrays[0].shape[:2])) for side in arrays[0].shape[:2]
     )
     gap = 20
-    size = _caption_size(captions, width)
+    size = _caption_size(captions, width + 15)
+    captions = [_wrap(text, (width + 15) / (_LETTER * size)) for text in captions]
     caption = 26 + round(4 * size) * max(1 + text.count("\n") for text in captions)
     total = (columns * width + (columns - 1) * gap, rows * (height + caption))
     with plt.style.context(STYLE):
@@ -96,10 +101,15 @@ def pictures(images: Sequence[ArrayLike], captions: Sequence[str], *, columns: i
 
 
 def _caption_size(captions: Sequence[str], width: int) -> float:
-    """Return the font size, 8 to 12 points, at which the longest line fits over a picture."""
-    longest = max(len(line) for text in captions for line in (text or " ").split("\n"))
-    letter = 0.55 * _DPI / 72  # an average letter's width in pixels, per point of font size
-    return min(12.0, max(8.0, (width + 15) / (letter * max(longest, 1))))
+    """Return the font size at which the longest word fits over a picture."""
+    longest = max((len(word) for text in captions for word in text.split()), default=1)
+    return min(_CAPTION, max(_SMALLEST, width / (_LETTER * longest)))
+
+
+def _wrap(caption: str, letters: float) -> str:
+    """Break a caption's lines after so many letters."""
+    lines = caption.split("\n")
+    return "\n".join("\n".join(wrap(line, int(letters))) for line in lines)
 
 
 def triptych(

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeGuard, TypeVar
+from typing import Any
 
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from within_epsilon.data.files import registry, shipped
-from within_epsilon.models import Classifier, digits_classifier, photo_classifier
+from within_epsilon.models import (
+    Classifier,
+    Layer,
+    digits_classifier,
+    photo_classifier,
+    read_layers,
+)
+from within_epsilon.models.layers import computes_as
+from within_epsilon.runtime import device_of
+from within_epsilon.widgets.recording import InFloat32, in_float32
 
 ENGINE = Path(__file__).with_name("frontend") / "engine"
 
@@ -21,10 +30,6 @@ ENGINE = Path(__file__).with_name("frontend") / "engine"
 SHIPPED = {"squeezenet1_0": (3, 224, 224), "digits_cnn": (1, 8, 8)}
 
 _HEAVY = 200_000  # bytes of weights that a page may carry
-
-_NO_EFFECT = (nn.Identity, nn.Dropout, nn.Flatten)
-
-M = TypeVar("M", bound=nn.Module)
 
 
 def describe(model: Classifier, shape: Sequence[int]) -> dict[str, Any]:
@@ -52,12 +57,11 @@ def describe(model: Classifier, shape: Sequence[int]) -> dict[str, Any]:
     ValueError
         If a layer has settings that the engine does not know, or the shape does not fit.
     """
-    channels, height, width = shape
-    mean, std = (_decimals(b.flatten().expand(channels)) for b in (model.mean, model.std))
-    layers = list(_layers("", model.body))
-    model(torch.zeros(1, channels, height, width, device=model.mean.device))  # or torch says why
+    mean, std = (_decimals(b.flatten().expand(shape[0])) for b in (model.mean, model.std))
+    layers = _all_described(read_layers(model.body))
+    in_float32(model)(torch.zeros(1, *shape, device=device_of(model)))  # or torch says why
     return {
-        "shape": [channels, height, width],
+        "shape": list(shape),
         "mean": mean,
         "std": std,
         "layers": layers,
@@ -66,7 +70,7 @@ def describe(model: Classifier, shape: Sequence[int]) -> dict[str, Any]:
 
 
 def weights(model: Classifier) -> bytes:
-    """Return the weights of a classifier's body, as safetensors for the engine."""
+    """Return the weights of a classifier's body in float32, as safetensors for the engine."""
     state = model.body.state_dict()
     # Copies: a layer that stands in two places has two names here, but one memory.
     copies = {name: w.float().cpu().contiguous().clone() for name, w in state.items()}
@@ -92,8 +96,10 @@ def reference(model: nn.Module, shape: Sequence[int]) -> dict[str, Any]:
         sentence that says why a page cannot run it: the engine does not know its layers, or its
         weights would make the page heavy. "heavy" if plain JavaScript is too slow for it.
     """
+    if isinstance(model, InFloat32):
+        model = model.model
     try:
-        if not _computes_as(model, Classifier):
+        if not computes_as(model, Classifier):
             raise TypeError(f"expected a Classifier, received {type(model).__name__}")
         description = describe(model, shape)
     except (TypeError, ValueError):
@@ -129,51 +135,34 @@ def _shipped_as(model: Classifier, description: dict[str, Any]) -> str | None:
 
 def _decimals(numbers: Tensor) -> list[float]:
     """Return the shortest decimals that are these float32."""
-    return [float(str(number)) for number in numbers.cpu().numpy()]
+    return [float(str(number)) for number in numbers.float().cpu().numpy()]
 
 
-def _layers(name: str, module: nn.Module) -> Iterator[dict[str, Any]]:
-    """Yield the layers of a module, in the order in which they run."""
-    from torchvision.models.squeezenet import Fire, SqueezeNet
-
-    if _computes_as(module, nn.Sequential):
-        # named_children would pass over a layer that has stood there before.
-        yield from _in_turn(name, module, module._modules)
-    elif _computes_as(module, SqueezeNet):
-        yield from _in_turn(name, module, ("features", "classifier"))
-    elif _computes_as(module, Fire):
-        yield from _in_turn(name, module, ("squeeze", "squeeze_activation"))
-        ways = [(size, f"{size}_activation") for size in ("expand1x1", "expand3x3")]
-        yield {"kind": "concat", "branches": [list(_in_turn(name, module, way)) for way in ways]}
-    elif _computes_as(module, nn.Conv2d):
-        yield _conv(name, module)
-    elif _computes_as(module, nn.Linear):
+def _described(layer: Layer) -> dict[str, Any] | None:
+    """Return a layer as the engine needs it, or None if it changes no number."""
+    name, kind, module, branches = layer
+    if kind == "concat":
+        return {"kind": kind, "branches": [_all_described(branch) for branch in branches]}
+    if isinstance(module, nn.Conv2d):
+        return _conv(name, module)
+    if isinstance(module, nn.Linear):
         _require_weight_and_bias(name, module)
-        yield {"kind": "linear", "name": name, "out": module.out_features}
-    elif _computes_as(module, nn.ReLU):
-        yield {"kind": "relu"}
-    elif _computes_as(module, nn.MaxPool2d):
-        yield _max_pool(name, module)
-    elif _computes_as(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1)):
-        yield {"kind": "mean"}
-    elif not any(_computes_as(module, kind) for kind in _NO_EFFECT):
-        raise TypeError(
-            f"model: expected a body of layers that the engine knows (Conv2d, Linear, ReLU, "
-            f"MaxPool2d, AdaptiveAvgPool2d(1), Flatten, Dropout, SqueezeNet, in Sequential) and no "
-            f"forward of their own, received {type(module).__name__} at {name or 'its top'}"
-        )
+        return {"kind": kind, "name": name, "out": module.out_features}
+    if isinstance(module, nn.MaxPool2d):
+        return _max_pool(name, module)
+    if kind in ("relu", "mean"):
+        return {"kind": kind}
+    if kind == "flatten":
+        return None
+    raise TypeError(
+        "model: expected a body of layers that the engine knows (Conv2d, Linear, ReLU, "
+        "MaxPool2d, AdaptiveAvgPool2d(1), Flatten, Dropout, SqueezeNet, in Sequential), received "
+        f"{type(module).__name__} at {name or 'its top'}"
+    )
 
 
-def _computes_as(module: nn.Module, kind: type[M]) -> TypeGuard[M]:
-    """Tell whether a module does what its kind does: a subclass may, if it has the same forward."""
-    own = getattr(module.forward, "__func__", None)
-    return isinstance(module, kind) and own is kind.forward
-
-
-def _in_turn(name: str, module: nn.Module, parts: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """Yield the layers of parts of a module, one part after the other."""
-    for part in parts:
-        yield from _layers(f"{name}.{part}".lstrip("."), getattr(module, part))
+def _all_described(layers: Iterable[Layer]) -> list[dict[str, Any]]:
+    return [found for found in map(_described, layers) if found]
 
 
 def _conv(name: str, module: nn.Conv2d) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import torch
 import traitlets
 from torch import Tensor, nn
 
-from within_epsilon.checks import warn_if_training
+from within_epsilon.modes import warn_if_training
 from within_epsilon.runtime import device_of
 from within_epsilon.threat import Ball
 from within_epsilon.widgets import pictures, scale
@@ -22,6 +22,7 @@ from within_epsilon.widgets.recording import (
     class_names,
     directions_from,
     guess,
+    in_float32,
     record_curve,
 )
 from within_epsilon.widgets.stills import triptych
@@ -31,7 +32,7 @@ from within_epsilon.wording import percent
 class EpsilonExplorer(Explorer):
     """See one image perturbed by ±ε in every pixel, and what the model then sees in it.
 
-    Three directions: against the true class (FGSM), towards a target class if one is named, and
+    Three directions: away from the true class (FGSM), towards a target class if one is named, and
     random signs, the control of the same size. Every stop of the slider is recorded: picture and
     probabilities are exact, nothing is interpolated.
 
@@ -41,9 +42,11 @@ class EpsilonExplorer(Explorer):
         Takes images in [0, 1], returns logits (N, K); its `categories`, if it has any, name the
         classes. Mode and parameters' gradients stay as they are.
     images : Tensor of shape (1, C, H, W)
-        One image, C = 1 or 3, pixels in [0, 1]. Shown in 8 bits, computed in float32.
+        One image, C = 1 or 3, pixels in [0, 1]. Shown in 8 bits, computed in float32; a model of
+        another precision gets them rounded to its own.
     label : int or str, optional
-        The true class, by index or name; what the model sees in the clean image by default.
+        The true class, by index or name; by default the clean answer, what the model sees in the
+        clean image.
     target : int or str, optional
         A class to go towards.
     epsilon : float
@@ -79,6 +82,7 @@ class EpsilonExplorer(Explorer):
     directions = state(traitlets.List(traitlets.Dict()))
     categories = state(traitlets.Dict())
     label = state(traitlets.Int())
+    answer = state(traitlets.Unicode())  # what that class is called
     target = state(traitlets.Int(None, allow_none=True))
     epsilons = state(traitlets.List(traitlets.Float()))
     balls = state(traitlets.List(traitlets.Unicode()))
@@ -102,6 +106,7 @@ class EpsilonExplorer(Explorer):
     ) -> None:
         check_one_image(images)
         warn_if_training(model)
+        model = in_float32(model)
         images = images.detach().to(device_of(model), torch.float32)
         names = class_names(model, images)
         true = guess(model, images) if label is None else class_index("label", label, names)
@@ -132,6 +137,7 @@ class EpsilonExplorer(Explorer):
             directions=list(map(_direction_state, self._ways.values(), curves)),
             categories=_mentioned(curves, names),
             label=true,
+            answer="clean answer" if label is None else "true class",
             target=goal,
             epsilons=stops,
             balls=balls,

@@ -10,14 +10,15 @@ import traitlets
 from torch import Tensor, nn
 
 from within_epsilon import attacks
-from within_epsilon.checks import check_logits, warn_if_training
+from within_epsilon.checks import check_logits
 from within_epsilon.losses import softmax
+from within_epsilon.modes import warn_if_training
 from within_epsilon.runtime import device_of
 from within_epsilon.threat import Ball
 from within_epsilon.widgets import engine, scale
 from within_epsilon.widgets.base import Explorer, state
 from within_epsilon.widgets.kernel import Answers
-from within_epsilon.widgets.recording import class_index, class_names
+from within_epsilon.widgets.recording import class_index, class_names, in_float32
 from within_epsilon.wording import percent, radius
 
 ATTACKS = {"fgsm": "FGSM", "pgd": "PGD", "noise": "random signs"}
@@ -93,11 +94,11 @@ class Lab(Explorer):
     ) -> None:
         if not 1 <= len(networks) <= 2:
             raise ValueError(f"networks: expected one or two, received {len(networks)}")
-        self.models = list(networks.values())
-        for model in self.models:
+        for model in networks.values():
             warn_if_training(model)
+        self.models = [in_float32(model) for model in networks.values()]
         self._shape = tuple(images.shape[1:])
-        names = class_names(self.models[0], images.to(device_of(self.models[0])))
+        names = class_names(self.models[0], images.to(device_of(self.models[0]), torch.float32))
         stops = sorted({Ball("linf", stop).epsilon for stop in (0.0, epsilon, *epsilons)})
         super().__init__(
             networks=[{"name": name} for name in networks],

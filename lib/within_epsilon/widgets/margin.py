@@ -20,13 +20,13 @@ CLASSES = (2, 10, 1000)
 class MarginExplorer(Explorer):
     """Move the margin z_y - max_j z_j and see loss, probability and gradient.
 
-    All other logits are equal. Beside the loss computed from logits stands -log(softmax(z)_y)
-    computed from float32 probabilities, which turns into 0, nan or infinity.
+    All other logits are equal. Loss and gradient stand in float32 by three formulas: minus the
+    logarithm of the softmax, PyTorch's `cross_entropy`, and the library's.
 
     Parameters
     ----------
     margin : float
-        Where to start, -120 to 60.
+        Where to start, -120 to 120.
     classes : {2, 10, 1000}
         Number of classes k.
     view : {"near", "far"}
@@ -44,7 +44,7 @@ class MarginExplorer(Explorer):
 
     kind = "margin"
 
-    margin = state(traitlets.Float(2.0, min=-120.0, max=60.0))
+    margin = state(traitlets.Float(2.0, min=-120.0, max=120.0))
     classes = state(traitlets.Enum(CLASSES, default_value=10))
     view = state(traitlets.Enum(("near", "far"), default_value="near"))
 

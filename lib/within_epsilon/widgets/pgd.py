@@ -23,7 +23,7 @@ from within_epsilon.threat import Ball
 from within_epsilon.widgets.base import Explorer, state, still_picture
 from within_epsilon.widgets.landscape import contour_figure, mulberry32
 from within_epsilon.widgets.pictures import chart
-from within_epsilon.widgets.recording import check_one_image, class_names
+from within_epsilon.widgets.recording import check_one_image, class_names, in_float32
 from within_epsilon.wording import radius
 
 Array = NDArray[np.float64]
@@ -45,7 +45,7 @@ class PGDExplorer(Explorer):
     model : nn.Module
         Takes images in [0, 1], returns logits; `categories`, if it has them, name the classes.
     image : Tensor of shape (1, C, H, W)
-        The clean image.
+        The clean image; computed in float32, rounded for a model of another precision.
     label : Tensor of shape (1,), int64
         Its class.
     ball : Ball
@@ -114,7 +114,8 @@ class PGDExplorer(Explorer):
         check_one_image(image)
         check_labels(label, 1)
         device = device_of(model)
-        image, first, second = (each.to(device) for each in (image, first, second))
+        image, first, second = (each.to(device, torch.float32) for each in (image, first, second))
+        model = in_float32(model)
         plane = Plane(model, image, *spanning(first - image, second - image))
         super().__init__(
             epsilon=ball.epsilon,
@@ -216,7 +217,7 @@ class Plane(nn.Module):
         super().__init__()
         self.model, self.image = model, image
         self.directions = (across, up)
-        self.train(model.training)
+        self.training = model.training  # train() would set the model's parts too
 
     def forward(self, points: Tensor) -> Tensor:
         """Return the logits at points (N, 2) in [0, 1]; pixels are clipped to [0, 1]."""

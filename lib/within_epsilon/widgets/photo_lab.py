@@ -9,7 +9,7 @@ import torch
 import traitlets
 from torch import Tensor, nn
 
-from within_epsilon.checks import warn_if_training
+from within_epsilon.modes import warn_if_training
 from within_epsilon.runtime import device_of
 from within_epsilon.threat import Ball
 from within_epsilon.widgets import pictures, scale
@@ -21,6 +21,7 @@ from within_epsilon.widgets.recording import (
     class_names,
     gradient_signs,
     guess,
+    in_float32,
     random_signs,
     record_curve,
 )
@@ -43,9 +44,11 @@ class PhotoLab(Lab):
         Takes images in [0, 1], returns logits (N, K); its `categories`, if it has any, name the
         classes. Mode and parameters' gradients stay as they are.
     images : Tensor of shape (1, C, H, W)
-        One image, C = 1 or 3, pixels in [0, 1]. Shown in 8 bits, computed in float32.
+        One image, C = 1 or 3, pixels in [0, 1]. Shown in 8 bits, computed in float32; a model of
+        another precision gets them rounded to its own.
     label : int or str, optional
-        The true class, by index or name; what the model sees in the clean image by default.
+        The true class, by index or name. Without one the lab leads away from the clean answer,
+        what the model sees in the clean image.
     targets : sequence of int or str
         Classes towards which FGSM is recorded too.
     epsilons : sequence of float, optional
@@ -100,8 +103,9 @@ class PhotoLab(Lab):
         check_one_image(images)
         warn_if_training(model)
         images = images.detach().to(device_of(model), torch.float32)
-        names = class_names(model, images)
-        true = guess(model, images) if label is None else class_index("label", label, names)
+        float_model = in_float32(model)
+        names = class_names(float_model, images)
+        true = guess(float_model, images) if label is None else class_index("label", label, names)
         small = pictures.is_small(images)
         settings = {"epsilon": 1 / 255, "run_label": "Run PGD"} | settings
         if not small:
@@ -112,7 +116,7 @@ class PhotoLab(Lab):
             epsilons=epsilons or (scale.DIGIT_EPSILONS if small else scale.LAB_EPSILONS),
             shape=list(images.shape[1:]),
             clean=pictures.encode_pixels(images),
-            label=true,
+            label=None if label is None else true,
             **settings,
         )
         if record:
@@ -167,9 +171,9 @@ class PhotoLab(Lab):
         return guess(model, self.image.to(device_of(model))) if self.label is None else self.label
 
     def summary(self) -> str:
-        """Return the true class, the threat model and the attack."""
-        name = "own image" if self.label is None else repr(self.categories[self.label])
-        return f"{name}, {Ball('linf', self.epsilon)}, {self.words()}"
+        """Return the class to lead away from, the threat model and the attack."""
+        name = self.categories[self.true_class()]
+        return f"{name!r}, {Ball('linf', self.epsilon)}, {self.words()}"
 
     def still(self) -> str:
         """Return clean | perturbation | adversarial, with the verdict below."""

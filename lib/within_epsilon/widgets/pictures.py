@@ -51,8 +51,8 @@ def encode_pixels(image: Tensor) -> str:
     ----------
     image : float tensor (1, C, H, W), C = 1 or 3, in [0, 1]
     """
-    levels = eight_bits(image)
-    exact = channels_last(image.to(torch.float32))
+    image = image.to(torch.float32)
+    levels, exact = eight_bits(image), channels_last(image)
     if np.array_equal(levels.astype(np.float32) / np.float32(255), exact):
         return png(levels)
     return data_uri(exact.astype("<f4").tobytes(), "application/octet-stream")

@@ -29,6 +29,39 @@ class Direction(NamedTuple):
     signs: Tensor  # (1, C, H, W) in {-1, 0, 1}
 
 
+class InFloat32(nn.Module):
+    """A model of another precision that takes float32 images and returns float32 logits.
+
+    Its mode, and its gradients' way to the pixels, are the model's.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Takes images of `dtype`.
+    dtype : torch.dtype
+        What it computes in.
+    """
+
+    def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.model, self.dtype = model, dtype
+        self.training = model.training  # train() would set the model's parts too
+        self.categories = getattr(model, "categories", ())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, K), float32, for images (N, C, H, W)."""
+        return check_logits(self.model(images.to(self.dtype)), len(images)).float()
+
+
+def in_float32(model: nn.Module) -> nn.Module:
+    """Return a model for float32 images: itself, or its like if it computes in another dtype."""
+    if isinstance(model, InFloat32):
+        return model
+    numbers = (t.dtype for t in (*model.parameters(), *model.buffers()) if t.is_floating_point())
+    dtype = next(numbers, torch.float32)
+    return model if dtype == torch.float32 else InFloat32(model, dtype)
+
+
 def check_one_image(images: Tensor) -> None:
     """Require one grey or colour image in [0, 1], as a batch (1, C, H, W)."""
     check_images(images)
@@ -120,7 +153,7 @@ def directions_from(
 ) -> list[Direction]:
     """Return the directions to choose from: away, towards the goal if there is one, random."""
     away = gradient_signs(model, images, true)
-    ways = [Direction("away", "against true class", "FGSM", away)]
+    ways = [Direction("away", "anything else", "FGSM", away)]
     if goal is not None:
         signs = gradient_signs(model, images, goal, targeted=True)
         towards = f"towards {names[goal]}"

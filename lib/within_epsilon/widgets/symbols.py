@@ -60,15 +60,15 @@ class Symbol:
 
 SYMBOLS = (
     Symbol(
-        "x", "image", "images", "(N, C, H, W)", "float32 in [0, 1]",
+        "x", "image", "images[i]", "(C, H, W)", "float32 in [0, 1]",
         "The clean image, in pixels from 0 to 1, before any normalisation.", "image",
     ),
     Symbol(
-        "X", "input space", "images", "all (C, H, W)", "pixels in [0, 1]",
+        "X", "input space", "images[i]", "a set of (C, H, W)", "pixels in [0, 1]",
         "All images that could be shown to the network.", "image",
     ),
     Symbol(
-        "δ", "perturbation", "delta", "(N, C, H, W)", "at most ε a pixel, for l∞",
+        "δ", "perturbation", "delta[i]", "(C, H, W)", "at most ε a pixel, for l∞",
         "What the adversary adds to the image.", "perturbation",
     ),
     Symbol(
@@ -80,8 +80,9 @@ SYMBOLS = (
         "How large a perturbation may be, in the norm of the threat model.", "perturbation",
     ),
     Symbol(
-        "h_θ", "hypothesis", "model", "(N, C, H, W) → (N, k)", "a function",
-        "The network with its parameters: it turns images into logits.", "network",
+        "h_θ", "hypothesis", "model", "(C, H, W) → (k,)", "a function",
+        "The network with its parameters: it turns an image into logits; in code, N at a time.",
+        "network",
     ),
     Symbol(
         "θ", "parameters", "model.parameters()", "a list of tensors", "float32, any sign",
@@ -89,7 +90,7 @@ SYMBOLS = (
         "network",
     ),
     Symbol(
-        "z", "logits", "logits", "(N, k)", "float32, any sign",
+        "z", "logits", "logits[i]", "(k,)", "float32",
         "One score per class, z = h(x); only their differences matter.", "logits",
     ),
     Symbol(
@@ -97,15 +98,15 @@ SYMBOLS = (
         "How many classes there are, and so how many logits an image gets.", "logits",
     ),
     Symbol(
-        "σ", "softmax", "softmax", "(N, k) → (N, k)", "in [0, 1], each row sums to 1",
+        "σ", "softmax", "softmax", "(k,) → (k,)", "in [0, 1], sum 1",
         "The function that turns logits into probabilities.", "softmax",
     ),
     Symbol(
-        "y", "label", "labels", "(N,)", "int64, 0 … k − 1",
+        "y", "label", "labels[i]", "a number", "int64, 0 … k − 1",
         "The true class; formulas count it from 1 to k, code from 0 to k − 1.", "loss",
     ),
     Symbol(
-        "ℓ", "loss", "cross_entropy", "(N, k), (N,) → (N,)", "from 0 to ∞",
+        "ℓ", "loss", "cross_entropy", "(k,), a class → a number", "from 0 to ∞",
         "How wrong the logits are about the label: training makes it small, an attack large.",
         "loss",
     ),

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.checks import check_images, check_indices
+from within_epsilon.region import Region
 from within_epsilon.runtime import streams
 from within_epsilon.threat import Ball, check_ball
 
@@ -52,6 +53,7 @@ def starting_points(
     restart: int = 0,
     seed: int = 0,
     indices: Tensor | Sequence[int] | None = None,
+    region: Region | None = None,
 ) -> Tensor:
     """Draw where an attack starts: one random point of the ball per image.
 
@@ -71,6 +73,8 @@ def starting_points(
         Seed of the experiment.
     indices : Tensor or sequence of int, shape (N,), optional
         Positions in the data set, which key the randomness; 0 ... N - 1 by default.
+    region : Region, optional
+        What ``ball.within(images)`` returns, for who has it already.
 
     Returns
     -------
@@ -79,7 +83,7 @@ def starting_points(
     """
     generators = streams(check_indices(indices, len(images)), seed, restart)
     delta = ball.random(images, generators, shortened=ball.norm != "linf")
-    return ball.perturb(images, delta)
+    return (region or ball.within(images)).perturb(delta)
 
 
 def noise_control(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.checks import (
-    check_finite_gradient,
+    check_finite,
     check_labels,
     check_logits,
     check_losses,
@@ -87,7 +87,8 @@ class Objective:
         if self.loss is cross_entropy:
             # Written out, the commonest loss costs a small network a tenth less.
             self._check(logits)
-            return logits, self.sign * cross_entropy_slopes(logits, self.labels)
+            slopes = cross_entropy_slopes(logits, self.labels)
+            return logits, -slopes if self.targeted else slopes
         values = self.values(logits)
         return values, torch.ones_like(values)
 
@@ -184,10 +185,13 @@ def forward(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     lowest = min(_INSIDE, place)
     with torch.enable_grad():
         pixels = images.detach().clamp(lowest, 1 - max(lowest, place / 2)).requires_grad_()
-        # A copy, for a model may write into what it gets.
-        logits = check_logits(model(pixels.clone()), len(images))
-    check_no_nan(logits.detach())
-    return pixels, logits
+        try:
+            logits = model(pixels)
+        except RuntimeError as error:  # torch's word for a model that writes into its input
+            if "in-place" not in str(error):
+                raise
+            logits = model(pixels.clone())
+    return pixels, check_logits(logits, len(images))
 
 
 def differentiate(
@@ -206,7 +210,7 @@ def differentiate(
             "in them; look for inference_mode() around the attack, and for detach(), no_grad(), "
             "argmax or NumPy in the model, or use an attack that needs no gradient"
         )
-    check_finite_gradient(gradient)
+    check_finite(gradient, outputs.detach())
     return gradient
 
 

@@ -8,9 +8,10 @@ from typing import Any, Literal, ParamSpec, TypeVar
 
 from torch import Tensor, nn
 
-from within_epsilon.checks import check_images, check_labels, check_model, warn_if_training
+from within_epsilon.checks import check_images, check_labels, check_model
 from within_epsilon.geometry import Norm
 from within_epsilon.losses import cross_entropy, margin
+from within_epsilon.modes import warn_if_training
 from within_epsilon.runtime import untouched
 from within_epsilon.threat import Ball, check_ball
 from within_epsilon.wording import radius

@@ -106,11 +106,7 @@ def fmn(
     Constraints", NeurIPS 2021, Algorithm 1.
     """
     check_counts(steps=steps, rivals=rivals)
-    if step_size <= 0 or not 0 < gamma < 1:
-        raise ValueError(
-            f"step_size, gamma: expected step_size > 0 and gamma in (0, 1), received "
-            f"{step_size} and {gamma}"
-        )
+    _check(step_size, gamma)
     everyone = Objective(labels, margin_loss, targeted, mask=mask)
     closest, rows = begin(model, images, everyone, norm)
     clean, objective = images[rows], everyone[rows]
@@ -146,6 +142,14 @@ def fmn(
     if callback is not None:
         callback(steps, closest.visit(rows, images_adv), closest.distances.clone())
     return closest.result(model, everyone)
+
+
+def _check(step_size: float, gamma: float) -> None:
+    if step_size <= 0 or not 0 < gamma < 1:
+        raise ValueError(
+            f"step_size, gamma: expected step_size > 0 and gamma in (0, 1), received "
+            f"{step_size} and {gamma}"
+        )
 
 
 def _widest(norm: Norm, images: Tensor) -> float:

@@ -125,7 +125,9 @@ def pgd(
     for restart in range(restarts):
         images_adv, velocity = images, None
         if random_start or restart > 0:
-            images_adv = starting_points(images, ball, restart=restart, seed=seed, indices=indices)
+            images_adv = starting_points(
+                images, ball, restart=restart, seed=seed, indices=indices, region=region
+            )
         for step in range(steps):
             logits, uphill = steepest_ascent(model, images_adv, objective)
             if callback is not None:

@@ -28,7 +28,7 @@ export function chooseCategory({ label, nothing, names, value, change }) {
   const list = html("ul", { id, role: "listbox", "aria-label": label, class: "options", hidden: true });
   const said = html("span", { class: "unseen", role: "status" });
   const input = html("input", { id: `${id}-input`, type: "text", role: "combobox", autocomplete: "off",
-    spellcheck: "false", "aria-expanded": "false", "aria-controls": id, "aria-autocomplete": "list" });
+    spellcheck: "false", placeholder: "type a name", "aria-expanded": "false", "aria-controls": id, "aria-autocomplete": "list" });
   const title = html("label", { for: `${id}-input` }, label);
   const node = html("div", { class: "combobox grow" }, title,
     html("div", { class: "field" }, input, list), said);
@@ -47,6 +47,9 @@ export function chooseCategory({ label, nothing, names, value, change }) {
       onclick: () => pick(i) }, nameOf(place))));
     if (!options.length) list.append(html("li", { role: "option", "aria-disabled": "true",
       class: "muted" }, "no class has that in its name"));
+    const more = found.length - MOST;
+    if (more > 0) list.append(html("li", { role: "option", "aria-disabled": "true", class: "muted" },
+      `and ${more} more: type a part of the name`));
     list.hidden = false;
     input.setAttribute("aria-expanded", "true");
     activate(text.trim() && options.length ? 0 : options.indexOf(chosen));

@@ -69,8 +69,9 @@ export async function render({ model, el }) {
       (await engine.gradient(image, attack === "noise" ? label : target ?? label)).gradient });
   const { card, state, parts } = lab;
 
-  const pad = makePad(card, { change: (strokes) =>
-    lab.update({ strokes, pixels: rasterise(strokes), label: null }) });
+  // A new drawing is first read as it is: whoever turns ε up asks for more.
+  const pad = makePad(card, { change: (strokes) => lab.update({ strokes, pixels: rasterise(strokes),
+    label: null, ...(state.strokes.length ? {} : { epsilon: 0 }) }) });
   const shelf = makeShelf(get("gallery"), (label, pixels) =>
     lab.update({ strokes: [], pixels, label }));
   const pictures = ["clean image", "perturbation", "adversarial image"]
@@ -91,21 +92,40 @@ export async function render({ model, el }) {
     goals.show(state.target);
     whom.show(state.attacked);
     goals.node.hidden = state.attack === "noise";
+    if (!state.pixels.some(Boolean)) return askForDigit();
     if (lab.subject?.pixels !== state.pixels || lab.subject?.label !== state.label) {
       const { pixels, label } = state;
       lab.setSubject({ pixels, label, image: Float32Array.from(pixels) });
     }
   };
 
-  function show(view) {
-    if (!view.done && !view.watched) return; // its end comes in a moment
-    const { image, clean, point, prepared, label, epsilon, attack, target, other, replaying } = view;
-    const adversarial = point?.image ?? image;
+  /** An empty pad is no digit: nothing to read, and nothing to attack. */
+  function askForDigit() {
+    const blank = Float32Array.from(state.pixels);
+    lab.leave("Draw a digit, or take one from the test set.");
+    paint({ image: blank, adversarial: blank, epsilon: 0 });
+    gradient.show(null);
+    slope.textContent = "\u00a0";
+    for (const table of tables) table.show([]);
+  }
+
+  function paint({ image, adversarial, epsilon, attack }) {
     const k = amplification(epsilon);
     pictures[0].paint(image, "clean");
     pictures[1].paint(image.map((pixel, i) => 0.5 + k * (adversarial[i] - pixel)),
-      epsilon ? `perturbation\u00a0×\u00a0${k}` : "no perturbation");
-    pictures[2].paint(adversarial, attack === "noise" ? "noisy" : "adversarial");
+      epsilon ? `perturbation ×\u00a0${k}` : "no perturbation");
+    pictures[2].paint(adversarial, !epsilon ? "unchanged" : attack === "noise" ? "noisy" : "adversarial");
+  }
+
+  function show(view) {
+    if (!view.done && !view.watched) return; // its end comes in a moment
+    const { image, clean, point, prepared, label, attack, target, other, replaying } = view;
+    // Nothing leads a seven to a seven.
+    if (target !== null && clean && argmax(clean.probabilities) === target) {
+      lab.set("target", null);
+      return;
+    }
+    paint({ ...view, adversarial: point?.image ?? image });
     const largest = gradient.show(clean && prepared);
     slope.textContent = describeGradient(largest, name(attack === "noise" ? label : target ?? label));
     pad.enable(!replaying);
@@ -126,19 +146,19 @@ export async function render({ model, el }) {
   };
 
   const [clean, perturbation, adversarial] = pictures.map((one) => one.node);
+  const note = part(html("p", { class: "muted" }, "A drawing is enlarged to the full height, set on "
+    + "32 × 32 bits and counted in blocks of 4 × 4, as the network's training data were."));
   card.append(html("style", {}, DRAWING_CSS + STYLE),
     part(html("div", { class: "source" },
       html("div", {}, html("p", { class: "legend" }, "Draw a digit"), pad.node),
-      html("div", { class: "choose" }, html("div", { class: "row" }, ...pad.buttons), shelf.node,
-        html("p", { class: "muted" }, "A drawing is enlarged to the full height, set on 32 × 32 bits "
-          + "and counted in blocks of 4 × 4, as the network's training data were.")))),
+      html("div", { class: "choose" }, html("div", { class: "row" }, ...pad.buttons), shelf.node))),
     html("div", { class: "four pixelated" }, clean, gradient.node, perturbation, adversarial),
-    part(slope), parts.verdict, part(parts.epsilon),
-    part(html("div", { class: "row corner" }, parts.attack, parts.reset)),
-    part(goals.node), ...(names.length > 1 ? [part(whom.node)] : []), part(parts.pgd, parts.run),
+    part(parts.epsilon), parts.verdict,
     part(html("div", { class: "tables" }, ...tables.map((table, i) => html("div", {},
       names.length > 1 ? html("p", { class: "legend" }, names[i]) : "", table.node)))),
-    parts.notice);
+    part(html("div", { class: "row corner" }, parts.attack, parts.reset)),
+    part(goals.node), ...(names.length > 1 ? [part(whom.node)] : []), part(parts.pgd, parts.run),
+    part(slope), note, parts.notice);
   lab.changed();
   return () => card.close();
 }
@@ -185,11 +205,15 @@ figcaption { padding: 4px 0 0; line-height: 1.3; }
 .gradient rect { fill: var(--gradient); }
 .gradient rect.hollow { fill: none; stroke: var(--gradient); stroke-width: 0.07; }
 .tables { display: grid; grid-template-columns: repeat(auto-fit, minmax(250px, 1fr)); gap: 12px 24px; }
-.tables .bars li { grid-template-columns: 7em minmax(0, 1fr) 4em; }
+.tables .bars li { grid-template-columns: 7em minmax(0, 1fr) 4.4em; }
 @container (max-width: 520px) {
   .tables .bars li { min-height: 26px; }
   .tables .bars .bar { grid-row: auto; grid-column: auto; }
-  .source { grid-template-columns: minmax(0, 260px); justify-content: center; }
-  .four { grid-template-columns: repeat(2, minmax(0, 150px)); padding: 0 12px; }
+  .source { grid-template-columns: minmax(0, 1fr) 140px; gap: 12px; }
+  .shelf { grid-template-columns: repeat(3, 44px); gap: 4px; }
+  .four { gap: 8px 6px; padding: 0 12px; }
+  .four figure { font-size: 12px; }
+  .four figcaption { white-space: normal; }
+  .tables .bars li { min-height: 22px; }
 }
 `;

@@ -1,6 +1,8 @@
 // The page's side: finds <within-epsilon-explorer kind="…"> and brings each to life when it comes
 // near the screen. Only the modules that a page uses are loaded; without them the still picture
-// inside the element stands.
+// inside the element stands. And makes predictions and quizzes wait for the reader.
+
+if (document.querySelector(".predict, .quiz, .exercise, table.chapters")) import("./reading.js");
 
 /** The state that the notebook wrote into the element, with the interface of a widget's model. */
 export function pageModel(element) {

@@ -2,8 +2,8 @@
 // pictures are computed here, in float32 as in the notebook; the probabilities are the notebook's.
 
 import { CURVE_CSS, curve, key } from "./curve.js";
-import { bars, button, choice, html, keepState, nearest, openCard, part, percent, slider, ticks,
-  verdict } from "./explorer.js";
+import { bars, button, choice, html, markOf, keepState, nearest, openCard, part, percent, slider,
+  ticks, verdict } from "./explorer.js";
 import { PICTURES_CSS, addSigns, amplification, decodePixels, decodeSigns, difference, triptych }
   from "./pixels.js";
 
@@ -11,6 +11,7 @@ export async function render({ model, el }) {
   const get = (name) => model.get(name);
   const [shape, epsilons, directions, names, label] =
     ["shape", "epsilons", "directions", "categories", "label"].map(get);
+  const answer = get("answer");
   const clean = await decodePixels(get("clean"), shape);
   const signs = Object.fromEntries(await Promise.all(directions.map(async (direction) =>
     [direction.key, await decodeSigns(direction.signs, shape)])));
@@ -19,6 +20,7 @@ export async function render({ model, el }) {
   const card = openCard(el, "ε explorer");
   const { node: row, pictures } = triptych(shape);
   const { state, set, reset } = keepState(model, card, ["epsilon", "direction"], show);
+  const random = directions.find((one) => one.key === "random");
   const move = (i) => { if (epsilons[i] !== state.epsilon) set("epsilon", epsilons[i]); };
   const control = slider({ label: "Size of the perturbation", stops: epsilons, index: 0,
     text: (i) => get("readouts")[i], change: move, main: true });
@@ -39,30 +41,34 @@ export async function render({ model, el }) {
     pictures[0].paint(clean, "clean");
     pictures[1].paint(difference(clean, adversarial, k),
       epsilon ? `perturbation\u00a0×\u00a0${k}` : "no perturbation");
-    pictures[2].paint(adversarial, direction.key === "random" ? "noisy" : "adversarial");
+    pictures[2].paint(adversarial,
+      !epsilon ? "unchanged" : direction === random ? "noisy" : "adversarial");
 
     const rows = direction.curve[at];
     const [before, now] = [direction.curve[0][0], rows[0]];
-    const wrong = now[0] !== label;
+    const mark = markOf({ label, target: direction.key === "towards" ? get("target") : null,
+      before: before[0], after: now[0], noise: random.curve[at][0][0], isNoise: direction === random });
     say(`${name(before[0])} ${percent(before[1])} → ${name(now[0])} ${percent(now[1])}, `
-      + `${get("balls")[at]}, ${direction.attack}`,
-    wrong ? "fooled" : "holds", wrong ? "adversary" : "true");
+      + `${get("balls")[at]}, ${direction.attack}`, ...(epsilon ? mark : ["unchanged"]));
     top.show(rows.map(([index, value], i) => {
       const role = index === label ? "true" : i === 0 ? "adversary" : "";
-      const tag = index === label ? "true class" : index === get("target") ? "target" : "";
+      const tag = index === label ? answer : index === get("target") ? "target" : "";
       return { name: name(index), value, role, tag };
     }));
     const truth = direction.curve.map((stop) => stop.find(([index]) => index === label)[1]);
     const other = direction.curve.map((stop) => stop.find(([index]) => index !== label)[1]);
-    probabilities.show(at, { truth, other }, { truth: truth[at], other: other[at] });
+    probabilities.show(at, { truth, other }, { truth: truth[at], other: other[at] }, direction);
     control.show(at);
     choose.show(direction.key);
   }
 
-  control.input.before(key(name(label)), probabilities.node);
   card.append(html("style", {}, PICTURES_CSS + CURVE_CSS), row,
-    part(html("div", { class: "row bottom spread" }, choose.node, button("Reset", reset))),
-    part(control.node, scale), verdictNode, part(top.node));
+    part(html("div", { class: "row bottom spread" }, choose.node, button("Reset", () => {
+      probabilities.forget();
+      reset();
+    }))),
+    part(control.node, scale), verdictNode, part(top.node),
+    part(key(`${answer}, ${name(label)}`, "strongest other class", "probability:"), probabilities.node));
   show();
   return () => card.close();
 }

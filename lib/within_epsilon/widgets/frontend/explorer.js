@@ -116,6 +116,7 @@ export const ticks = (named, count) => html("div", { class: "ticks muted", "aria
   ...named.map(([place, text]) => {
     const tick = html("span", {}, text);
     tick.style.left = `${(100 * place) / Math.max(1, count - 1)}%`;
+    if (place === count - 1) tick.classList.add("last"); // a long word ends with the track
     return tick;
   }));
 
@@ -161,6 +162,18 @@ export function verdict(card) {
       500);
   };
   return { node: part(seen, spoken), say };
+}
+
+/** A verdict's mark, [words, role], from classes: the true one and the target (or null), the answers
+ * before and after, and that under random signs of the same size if it is known. */
+export function markOf({ label, target, before, after, noise, isNoise }) {
+  if (before !== label) return ["wrong already", "unknown"];
+  if (after === label) return ["holds", "true"];
+  if (isNoise) return ["noise does it", "unknown"];
+  const reached = target !== null && after === target;
+  const alike = noise !== undefined && (reached ? noise === target : noise !== label);
+  if (alike) return ["noise does it too", "unknown"];
+  return [reached ? "target reached" : "fooled", "adversary"];
 }
 
 /** Bars from 0 to 1: rows of { name, value, text, role, tag }. */

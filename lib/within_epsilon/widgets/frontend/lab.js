@@ -25,7 +25,7 @@
 // notice (what runs where, loading, failures), verdict. Whoever calls it puts them in their places.
 
 import { latestWins } from "./engine/calls.js";
-import { button, choice, html, keepState, nearest, openCard, part, percent, slider, ticks,
+import { button, choice, html, markOf, keepState, nearest, openCard, part, percent, slider, ticks,
   verdict } from "./explorer.js";
 import { takeSeat } from "./ladder.js";
 
@@ -86,7 +86,10 @@ export function openLab({ model, el, title, name, keys = [], replay = () => null
   });
   const { state } = kept;
   const lab = { card, state, set: kept.set, update: kept.update, subject: null };
-  const controls = makeControls(lab, model, card, { run, reset: kept.reset });
+  const controls = makeControls(lab, model, card, { run, reset() {
+    lab.forget?.();
+    kept.reset();
+  } });
   Object.assign(lab, { parts: controls.parts, open, isOpen: () => isOpen(), finish,
     touch: () => { touched = true; } });
 
@@ -94,6 +97,14 @@ export function openLab({ model, el, title, name, keys = [], replay = () => null
     lab.subject = { label: null, ...subject };
     stop?.abort();
     return lab.refresh();
+  };
+
+  /** Nothing to attack: say so instead. */
+  lab.leave = (sentence) => {
+    lab.subject = null;
+    stop?.abort();
+    asks += 1;
+    controls.leave(sentence);
   };
 
   const question = () => {
@@ -196,8 +207,9 @@ export function openLab({ model, el, title, name, keys = [], replay = () => null
     }
   }
 
-  /** Show an answer, and say it. */
+  /** Show an answer, and say it, unless its subject has been taken away. */
   function finish(view) {
+    if (!lab.subject) return;
     show(view);
     controls.say(view, name);
     if (!view.point || view.attack === "noise" || view.epsilon === 0) return;
@@ -310,6 +322,8 @@ const pause = (time, signal) => new Promise((resolve, reject) => {
 });
 
 function beforeTouch(networks) {
+  const missing = networks.find((network) => network.missing)?.missing;
+  if (missing) return `${missing} What you see was recorded when the book was made.`;
   const size = networks.reduce((sum, network) => sum + (network.size ?? 0), 0);
   return `Touch a control: the network loads (${megabytes(size)}) and runs in this page. `
     + "Nothing is sent anywhere.";
@@ -385,6 +399,10 @@ function makeControls(lab, model, card, { run, reset }) {
       meter.hidden = true;
     },
     step: ({ step, steps: all }) => watchMeter(step, all, "steps of the attack"),
+    leave(sentence) {
+      controlLine.textContent = "\u00a0";
+      say(sentence);
+    },
     say(view, name) {
       controlLine.textContent = "\u00a0";
       sayVerdict(say, view, name);
@@ -393,13 +411,14 @@ function makeControls(lab, model, card, { run, reset }) {
       const best = argmax(probabilities);
       controlLine.textContent = `The control, random signs of the same size: `
         + `${name(best)} ${percent(probabilities[best])}`;
+      sayVerdict(say, { ...view, noise: best }, name);
     },
   };
 }
 
 /** The verdict: a sentence with the threat model in it, as the library has it. */
 function sayVerdict(say, view, name) {
-  const { clean, point, label, epsilon, target, attack, stopped, replaying } = view;
+  const { clean, point, label, epsilon, target, attack, noise, stopped, replaying } = view;
   if (!clean || (replaying && !point)) return say("The notebook has not recorded this.");
   const seen = ({ probabilities }) => {
     const best = argmax(probabilities);
@@ -411,10 +430,9 @@ function sayVerdict(say, view, name) {
   const words = attackWords(early ? { ...view, steps: point.step } : view, name) + early;
   const sentence = `${seen(clean)} → ${seen(point)}, l∞ ε = ${radius(epsilon)}, ${words}`;
   if (!view.done) return say(sentence);
-  if (before !== label) return say(sentence, "wrong already", "unknown");
-  if (after === label) return say(sentence, "holds", "true");
-  const hit = target !== null && attack !== "noise" && after === target;
-  return say(sentence, hit ? "target reached" : "fooled", "adversary");
+  const isNoise = attack === "noise";
+  if (epsilon === 0 && attack !== "file") return say(sentence, "unchanged");
+  return say(sentence, ...markOf({ label, target: isNoise ? null : target, before, after, noise, isNoise }));
 }
 
 const LAB_CSS = `

@@ -1,5 +1,5 @@
-// The margin explorer: cross-entropy against the margin, its gradient, and where a loss that is
-// computed from float32 probabilities stops telling the truth.
+// The margin explorer: cross-entropy against the margin, the weights that its gradient gives to label
+// and rivals, and where float32 loses them: by three formulas.
 
 import { pathThrough, plane, textAt, xAxis, yAxis } from "./chart.js";
 import { button, choice, dragAlong, drawAtWidth, html, keepState, nearest, openCard, part, percent,
@@ -7,43 +7,63 @@ import { button, choice, dragAlong, drawAtWidth, html, keepState, nearest, openC
 
 const { fround } = Math;
 
-/** Loss, probability and |gradient| in z_y, the rival logits all being `margin` below z_y. */
+/** Loss, probability, and the weights that it gives the label (without its sign) and each rival, the
+ * rival logits all being `margin` below z_y. */
 function exactLoss(margin, classes) {
   const rivals = (classes - 1) * Math.exp(-Math.abs(margin));
   // log(1 + (k - 1) exp(-m)), with the larger exponential taken out.
   const loss = margin >= 0 ? Math.log1p(rivals)
     : -margin + Math.log(classes - 1 + Math.exp(margin));
-  return { loss, probability: Math.exp(-loss), gradient: -Math.expm1(-loss) };
+  const own = -Math.expm1(-loss);
+  return { loss, probability: Math.exp(-loss), own, rival: own / (classes - 1) };
 }
 
-/** The same by way of float32 probabilities, -log(softmax(z)_y), and its gradient backwards. */
-function roundedLoss(margin, classes) {
+/** The same in float32, three ways: -log(softmax(z)_y), PyTorch's loss from logits (exp of a
+ * logarithm minus 1), and the library's (log(1 + e^rise), its slope a quotient of e^rise). */
+function roundedLosses(margin, classes) {
   const peak = Math.max(margin, 0);
-  const [own, rival] = [fround(Math.exp(fround(margin - peak))), fround(Math.exp(fround(-peak)))];
-  const probability = fround(own / fround(own + fround((classes - 1) * rival)));
-  const loss = fround(-Math.log(probability)) + 0; // -0 is 0
-  const above = fround(-1 / probability); // the gradient of -log p in p
-  const gradient = Math.abs(fround(probability * fround(above - fround(above * probability))));
-  return { loss, probability, gradient };
+  const [above, below] = [fround(margin - peak), fround(-peak)];
+  const [own, rival] = [fround(Math.exp(above)), fround(Math.exp(below))];
+  const sum = fround(own + fround((classes - 1) * rival));
+
+  const [p, other] = [fround(own / sum), fround(rival / sum)];
+  const slope = fround(-1 / p); // of -log p in p
+  const shared = fround(slope * p);
+  const softmax = { loss: fround(-Math.log(p)) + 0, // -0 is 0
+    own: Math.abs(fround(p * fround(slope - shared))), rival: fround(other * -shared) };
+
+  const log = fround(Math.log(sum));
+  const [logOwn, logRival] = [fround(above - log), fround(below - log)];
+  const torch = { loss: -logOwn + 0, own: fround(1 - fround(Math.exp(logOwn))),
+    rival: fround(Math.exp(logRival)) };
+
+  const rise = fround(fround(Math.log(classes - 1)) - margin);
+  const power = fround(Math.exp(rise));
+  const far = rise > 40; // where log(1 + e^rise) is rise
+  const lift = far ? 1 : fround(power / fround(power + 1));
+  const library = { loss: far ? rise : fround(Math.log1p(power)), own: lift,
+    rival: fround(lift / (classes - 1)) };
+  return { softmax, torch, library };
 }
 
-/** What float32 probabilities do to this margin: "", "zero", "nan" or "infinite". */
+/** What float32 does to this margin. */
 function fault(margin, classes) {
-  const { loss, gradient } = roundedLoss(margin, classes);
-  if (loss === Infinity) return "infinite";
-  if (Number.isNaN(gradient)) return "nan";
-  return loss === 0 ? "zero" : "";
+  const { softmax, torch, library } = roundedLosses(margin, classes);
+  if (softmax.loss === Infinity) return "infinite";
+  if (Number.isNaN(softmax.own)) return "nan";
+  if (library.own === 0) return "all";
+  return torch.own === 0 ? "half" : "";
 }
 
 const VIEWS = {
   near: { label: "near 0", x: [-10, 20], step: 0.1, xTicks: [-10, -5, 0, 5, 10, 15, 20],
     height: (value) => value,
     loss: { y: [0, 17], ticks: [[0, "0"], [5, "5"], [10, "10"], [15, "15"]], name: [-5, 10, -6] },
-    gradient: { y: [0, 1], ticks: [[0, "0"], [1, "1"]], name: [3, 10, -4] } },
-  far: { label: "as far as float32 goes", x: [-120, 60], step: 1, xTicks: [-120, -80, -40, 0, 40],
-    height: (value) => Math.log10(Math.max(value, 1e-30)),
-    loss: { y: [-27, 4], ticks: [[-10, "1e−10"], [0, "1"]], name: [-62, 0, 16] },
-    gradient: { y: [-27, 4], ticks: [[-20, "1e−20"], [0, "1"]], name: [-62, 0, 16] } },
+    own: { y: [0, 1], ticks: [[0, "0"], [1, "1"]], name: [3, 10, -4] } },
+  far: { label: "as far as float32 goes", x: [-120, 120], step: 1, xTicks: [-120, -80, -40, 0, 40, 80, 120],
+    height: (value) => Math.log10(Math.max(value, 1e-55)),
+    loss: { y: [-53, 6], ticks: [[-40, "1e−40"], [-20, "1e−20"], [0, "1"]], name: [-75, 0, 18] },
+    own: { y: [-53, 6], ticks: [[-40, "1e−40"], [0, "1"]], name: [-75, 0, 18] } },
 };
 
 const MARGIN_STYLE = `
@@ -65,9 +85,10 @@ table { border-collapse: collapse; width: 100%; }
 th { font-weight: 400; text-align: left; }
 th, td { padding: 4px 8px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 thead th { font-size: 13px; color: var(--muted); }
-td { font-weight: 600; width: 36%; }
+td { font-weight: 600; width: 22%; }
 td.wrong { color: var(--adversary-text); }
 .g { color: var(--gradient-text); }
+@container (max-width: 520px) { th, td { font-size: 13px; padding-right: 4px; } }
 `;
 
 const short = (value) => {
@@ -77,9 +98,9 @@ const short = (value) => {
     : value.toExponential(2).replace("-", "−");
 };
 
-/** The stretches of a view where float32 probabilities fail. */
+/** The stretches of a view where float32 fails. */
 function failures(margins, classes) {
-  const words = { zero: "loss 0", nan: "gradient nan", infinite: "loss ∞" };
+  const words = { half: "label's weight 0", all: "all 0", nan: "nan", infinite: "loss ∞" };
   const step = margins[1] - margins[0];
   return Object.keys(words).flatMap((kind) => {
     const where = margins.filter((m) => fault(m, classes) === kind);
@@ -105,11 +126,12 @@ function panel(what, { width, top, bottom, view, margins, classes, margin }) {
       width: at.x(to) - at.x(from), height: bottom - top })),
     svg("path", { class: "band", d: `${pathThrough(band)}Z` }), yAxis(at, ticks),
     svg("path", { class: "cursor", d: `M${x} ${top}V${bottom}` }),
-    svg("path", { class: `line ${what}`, d: pathThrough(margins.map((m) => point(m))) }),
-    textAt(nameX + name[1], nameY + name[2], what === "loss" ? "loss ℓ" : "gradient 1 − p_y",
-      { class: `named ${what}` }),
-    ...(what === "loss" ? broken.map(({ text, from, to }, i) => textAt(at.x((from + to) / 2),
-      bottom - 12 - 18 * i, text, { class: "named broken", "text-anchor": "middle" })) : []), mark);
+    svg("path", { class: `line ${what === "own" ? "gradient" : ""}`, d: pathThrough(margins.map((m) => point(m))) }),
+    textAt(nameX + name[1], nameY + name[2], what === "loss" ? "loss ℓ" : "weight of the label, 1 − p_y",
+      { class: `named ${what === "own" ? "gradient" : ""}` }),
+    ...(what === "loss" ? broken.map(({ text, from, to }, i) => textAt(
+      to === margins.at(-1) ? at.x(to) : at.x((from + to) / 2), bottom - 12 - 18 * i, text,
+      { class: "named broken", "text-anchor": to === margins.at(-1) ? "end" : "middle" })) : []), mark);
 }
 
 /** Both panels over one axis. */
@@ -121,32 +143,35 @@ function drawCurves({ width, view, classes, margin }) {
     svg("defs", {}, svg("pattern", { id: "hatch", width: 8, height: 8,
       patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
     svg("path", { class: "hatch", d: "M0 0V8" }))),
-    panel("gradient", { ...shared, top: 222, bottom: 282 }),
+    panel("own", { ...shared, top: 222, bottom: 282 }),
     panel("loss", { ...shared, top: 8, bottom: 200 }),
     xAxis(foot, view.xTicks.map((m) => [m, signed(m, 0)]), "margin: z_y − largest other logit"));
 }
 
-/** Loss, probability and gradient, exact and by way of float32 probabilities. */
+/** Weights and loss in float32, three ways. */
 function numbers(margin, classes) {
-  const [exact, rounded] = [exactLoss(margin, classes), roundedLoss(margin, classes)];
-  const row = (name, key, role = "") => {
-    const right = Math.abs(exact[key] - rounded[key]) <= 0.1 * exact[key];
-    return html("tr", {}, html("th", { scope: "row", class: role }, ...subscripted(name)),
-      html("td", {}, short(exact[key])),
-      html("td", { class: right ? "" : "wrong" }, short(rounded[key]), right ? "" : ", wrong"));
+  const exact = exactLoss(margin, classes);
+  const ways = Object.values(roundedLosses(margin, classes));
+  const cell = (key) => (way) => {
+    const right = Math.abs(exact[key] - way[key]) <= 0.1 * exact[key];
+    return html("td", { class: right ? "" : "wrong" }, short(way[key]), right ? "" : ", wrong");
   };
+  const row = (name, key, role = "") => html("tr", {},
+    html("th", { scope: "row", class: role }, ...subscripted(name)), ...ways.map(cell(key)));
   return [
-    html("thead", {}, html("tr", {}, html("td"), html("th", { scope: "col" }, "from logits"),
-      html("th", { scope: "col" }, "from float32 probabilities"))),
-    html("tbody", {}, row("loss ℓ", "loss"), row("p_y = exp(−ℓ)", "probability"),
-      row("gradient 1\u00a0−\u00a0p_y", "gradient", "g"))];
+    html("thead", {}, html("tr", {}, html("td"), ...["−log softmax", "PyTorch", "library"].map((name) =>
+      html("th", { scope: "col" }, name)))),
+    html("tbody", {}, row("weight of the label, 1\u00a0−\u00a0p_y", "own", "g"),
+      row("weight of each rival, p_j", "rival", "g"), row("loss ℓ", "loss"))];
 }
 
 const SENTENCES = {
-  "": "By way of float32 probabilities: the same.",
-  zero: "p_y rounds to 1, so its logarithm and the gradient are 0: an attack has nothing to climb.",
-  nan: "p_y is so small that the gradient becomes nan.",
-  infinite: "p_y rounds to 0: the loss is infinite, the gradient nan.",
+  "": "In float32: the same.",
+  half: "In float32 p_y rounds to 1: half of PyTorch's gradient, the label's weight, is 0. "
+    + "The rivals' weights are alive.",
+  all: "In float32 e to the minus margin rounds to 0, in any formula: nothing is left to climb.",
+  nan: "In float32 p_y is so small that the gradient of −log softmax becomes nan.",
+  infinite: "In float32 p_y rounds to 0: −log softmax is infinite, its gradient nan.",
 };
 
 export function render({ model, el }) {
@@ -195,7 +220,7 @@ export function render({ model, el }) {
       button("Reset", reset))),
     verdictNode, part(table),
     part(html("p", { class: "muted" }, "Curves: all rivals' logits equal. Grey: where the loss can "
-      + "lie if some are lower. Hatched: float32 probabilities fail.")));
+      + "lie if some are lower. Hatched: float32 fails. Table: in float32.")));
   drawAtWidth(card, plot, (now) => { width = now; show(); });
   show();
   return () => card.close();

@@ -80,7 +80,7 @@ export async function render({ model, el }) {
   });
   const legend = html("div");
   const category = chooseCategory({ label: "Target class", names, value: state.target,
-    nothing: () => (seen?.label == null ? "none" : `none: away from ${name(seen.label)}`),
+    nothing: () => "anything else",
     change: (value) => lab.set("target", value) });
   const desk = openDesk({ card, kernel: Boolean(model.send), take, save });
   let painted = null; // the clean picture on the screen
@@ -135,7 +135,8 @@ export async function render({ model, el }) {
     pictures[1].paint(difference(image, moved, k),
       epsilon && moved !== image ? `perturbation\u00a0×\u00a0${k}` : "no perturbation");
     const captions = { noise: "noisy", file: "from the file" };
-    pictures[2].paint(moved, moved === image ? "not attacked yet" : captions[attack] ?? "adversarial");
+    pictures[2].paint(moved, moved === image || (!epsilon && attack !== "file") ? "unchanged"
+      : captions[attack] ?? "adversarial");
   }
 
   function show(view) {
@@ -147,7 +148,7 @@ export async function render({ model, el }) {
     if (current) paintPictures(view, point?.image ?? image);
     seen = view;
     const probabilities = (point ?? clean).probabilities;
-    top.show(topRows(probabilities, label, state.target, name));
+    top.show(topRows(probabilities, label, state.target, name, answerOf(state)));
     drawCurve(view);
     category.show(state.target);
     desk.show(Boolean(point?.image));
@@ -158,12 +159,18 @@ export async function render({ model, el }) {
   function drawCurve({ image, attack, target, label, clean, point }) {
     const stops = known.curveOf(image, wayOf({ attack: attack === "file" ? state.attack : attack, target }));
     const until = epsilons.findIndex((_, i) => !stops[i]);
-    const sides = Array.from(until < 0 ? stops : stops.slice(0, until), (p) => twoSides(p, label));
+    const goal = attack === "noise" ? null : target;
+    // PGD and a file are a point, not a line: another ε is another run.
+    const single = attack === "pgd" || attack === "file";
+    const sides = Array.from(single ? [] : until < 0 ? stops : stops.slice(0, until),
+      (p) => twoSides(p, label, goal));
     const of = (side) => sides.map((both) => both[side]);
     line.show(nearest(epsilons, state.epsilon), { truth: of("truth"), other: of("other") },
-      twoSides((point ?? clean).probabilities, label));
+      twoSides((point ?? clean).probabilities, label, goal), stops);
     const words = attack === "noise" ? "random signs" : attackWords({ attack: "fgsm", target }, name);
-    legend.replaceChildren(key(name(label), words));
+    legend.replaceChildren(key(`${answerOf(state)}, ${name(label)}`,
+      goal === null ? "strongest other class" : `target, ${name(goal)}`,
+      single ? "probability now:" : `probability under ${words}:`));
   }
 
   /** Ask for the probabilities along the slider while nothing else is asked. */
@@ -242,11 +249,11 @@ export async function render({ model, el }) {
   }
 
   const { attack, epsilon, pgd, run, reset, notice, verdict } = lab.parts;
-  epsilon.querySelector("input").before(legend, line.node);
+  lab.forget = line.forget;
   card.append(html("style", {}, PICTURES_CSS + CURVE_CSS + CATEGORY_CSS + DESK_CSS), row,
     part(html("div", { class: "row bottom spread" }, attack, reset)),
-    part(epsilon), notice, part(html("div", { class: "row aim" }, category.node, run)), part(pgd),
-    verdict, part(top.node), desk.node);
+    part(epsilon), verdict, part(html("div", { class: "row aim" }, category.node, run)), part(pgd),
+    part(top.node), part(legend, line.node), notice, desk.node);
   lab.changed();
   return () => card.close();
 }
@@ -278,8 +285,12 @@ function remember(engine, known) {
   };
 }
 
-/** Probabilities of the true class and of the strongest other. */
-function twoSides(probabilities, label) {
+/** What the class to lead away from is called: without a label, only the network has said it. */
+const answerOf = ({ label }) => (label === null ? "clean answer" : "true class");
+
+/** Probabilities of the true class and of the target, or of the strongest other. */
+function twoSides(probabilities, label, target) {
+  if (target !== null) return { truth: probabilities[label], other: probabilities[target] };
   let other = 0;
   for (let i = 0; i < probabilities.length; i += 1) {
     if (i !== label && probabilities[i] > other) other = probabilities[i];
@@ -288,12 +299,12 @@ function twoSides(probabilities, label) {
 }
 
 /** The five most probable classes, and the true one and the target if they are not among them. */
-function topRows(probabilities, label, target, name) {
+function topRows(probabilities, label, target, name, answer) {
   const order = Array.from(probabilities.keys()).sort((a, b) => probabilities[b] - probabilities[a]);
   const rows = order.filter((index, i) => i < 5 || index === label || index === target);
   return rows.map((index, i) => {
     const role = index === label ? "true" : i === 0 ? "adversary" : "";
-    const tag = index === label ? "true class" : index === target ? "target" : "";
+    const tag = index === label ? answer : index === target ? "target" : "";
     return { name: name(index), value: probabilities[index], role, tag };
   });
 }

@@ -99,7 +99,7 @@ export function triptych(shape) {
 // Three photos of 224 pixels just fill a column of the book: the gaps give way before they do.
 export const PICTURES_CSS = `
 .pictures { display: grid; justify-content: center;
-  gap: clamp(0px, calc((100cqw - 3 * var(--shown)) / 2), 8px);
+  gap: clamp(0px, calc((100cqw - 3 * var(--shown)) / 4), 8px);
   grid-template-columns: repeat(3, minmax(0, var(--shown))); }
 .pictures figure { text-align: center; font-size: 14px; }
 canvas { display: block; width: 100%; height: auto; border-radius: 3px; }

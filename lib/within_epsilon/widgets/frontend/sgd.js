@@ -118,10 +118,13 @@ function outcome(path, losses, lowest, best, frame) {
   }
   const near = losses.slice(-10).every((loss) => loss - lowest < 0.01 * (losses[0] - lowest));
   if (near) return ["arrived", "true", words];
-  // Steps that agree cover ground; steps that do not stay where they are.
+  // Steps that agree cover ground, and those that do not may still lower the loss.
+  const excess = (some) => some.reduce((sum, loss) => sum + loss - lowest, 0) / some.length;
+  const earlier = losses.length > 20 ? losses.slice(-40, -20) : losses.slice(0, 1);
+  const falls = excess(losses.slice(-20)) < 0.6 * excess(earlier);
   const last = path.slice(-20);
   const length = last.slice(1).reduce((sum, w, i) => sum + distance(w, last[i]), 0);
-  if (distance(last[0], last[last.length - 1]) > 0.4 * length) return ["on its way", "", words];
+  if (falls || distance(last[0], last[last.length - 1]) > 0.4 * length) return ["on its way", "", words];
   const stray = Math.sqrt(last.reduce((sum, w) => sum + distance(w, best) ** 2, 0) / last.length);
   return ["wanders", "unknown",
     `${words}; the last 20 points stray ${stray.toPrecision(2)} from it`];

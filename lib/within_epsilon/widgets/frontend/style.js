@@ -54,6 +54,7 @@ input[type="range"]::-moz-range-thumb { width: var(--size); height: var(--size);
   box-shadow: 0 0 0 1px var(--control); box-sizing: border-box; }
 .ticks { position: relative; height: 20px; margin: -8px 14px 0; }
 .ticks span { position: absolute; transform: translateX(-50%); white-space: nowrap; }
+.ticks .last { left: auto !important; right: -14px; transform: none; }
 
 legend { padding: 0; margin: 0 0 4px; }
 .choice { display: flex; flex-wrap: wrap; gap: 6px; }
@@ -77,7 +78,7 @@ button[disabled] { color: var(--muted); cursor: default; }
 .mark.unknown { border-style: dashed; border-color: var(--unknown); }
 
 .bars li { display: grid; align-items: center; gap: 0 10px; min-height: 26px;
-  grid-template-columns: minmax(0, 13em) minmax(0, 1fr) 4em; }
+  grid-template-columns: minmax(0, 13em) minmax(0, 1fr) 4.4em; }
 .bars .name { overflow-wrap: anywhere; line-height: 1.25; }
 .bars small { font-size: 12px; color: var(--muted); white-space: nowrap; }
 .bars .value { text-align: right; }
@@ -98,7 +99,7 @@ svg text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
   .verdict { min-height: 2.8em; }
   .row.bottom > :first-child legend { line-height: 44px; }
   .row.bottom > button { position: absolute; top: 0; right: 0; }
-  .bars li { grid-template-columns: minmax(0, 1fr) 4em; min-height: 40px; }
+  .bars li { grid-template-columns: minmax(0, 1fr) 4.4em; min-height: 40px; }
   .bars .bar { grid-row: 2; grid-column: 1 / -1; }
 }
 @media print { button { display: none; } }

@@ -36,7 +36,7 @@ dt { color: var(--muted); }
 
 /** Lines of code with the places marked where a symbol's name in code occurs. */
 function markedCode(lines, code) {
-  const [name] = code.match(/[A-Za-z_]\w*/) ?? ["no name at all"];
+  const [name] = code.match(/[A-Za-z_]\w*/) ?? ["no name at all"]
   return lines.join("\n").split(new RegExp(`\\b(${name})\\b`))
     .map((piece, i) => (i % 2 ? html("mark", {}, piece) : piece));
 }

@@ -1,26 +1,30 @@
-"""Accuracies counted by hand, intervals against SciPy, warnings about what looks robust."""
+"""Accuracies counted by hand, on data of every kind, past what cannot be judged."""
 
+import random
 import re
 import warnings
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
-from scipy.stats import binomtest
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from within_epsilon.attacks import describe, fgsm, fmn, noise_control, pgd
+from within_epsilon.attacks import describe, fgsm, fmn, noise_control, pgd, square
+from within_epsilon.checks import check_finite
 from within_epsilon.data import Split, digits
 from within_epsilon.evaluation import (
+    DoubtfulEvaluationWarning,
     RobustReport,
     accuracy,
+    merge,
     robust_accuracy,
+    robust_curve,
     verdict,
-    wilson_interval,
 )
-from within_epsilon.evaluation.batches import Batches
-from within_epsilon.losses import margin_loss
+from within_epsilon.evaluation.examples import Examples
+from within_epsilon.losses import cross_entropy
 from within_epsilon.models import Classifier, digits_classifier
 from within_epsilon.threat import Ball
 
@@ -52,7 +56,10 @@ def test_accuracy_counts():
 @pytest.mark.parametrize("batch_size", [1, 4, 256])
 def test_robust_accuracy_counts(attack, batch_size):
     report = robust_accuracy(Threshold().eval(), examples(), attack, BALL, batch_size=batch_size)
-    assert report == RobustReport(0.8, 0.4, BALL, describe(attack), 10)
+    assert (report.clean, report.robust, report.n) == (8, 4, 10)
+    assert (report.clean_accuracy, report.robust_accuracy) == (0.8, 0.4)
+    assert (report.ball, report.attack) == (BALL, describe(attack))
+    assert report.outcomes == "++aaaa++--"
 
 
 def test_every_kind_of_data_gives_the_same_report():
@@ -60,6 +67,12 @@ def test_every_kind_of_data_gives_the_same_report():
     sources = [
         (images, labels),
         Split(images, labels),
+        [images, labels],
+        (images.numpy(), labels.numpy()),
+        (images.numpy(), labels.tolist()),
+        TensorDataset(images, labels),
+        [(images[k], int(labels[k])) for k in range(10)],
+        [(images[:7].numpy(), labels[:7].numpy()), (images[7:], labels[7:])],
         DataLoader(TensorDataset(images, labels), batch_size=3),
         [(images[:7], labels[:7]), (images[7:], labels[7:])],
         ([images[k : k + 1], labels[k : k + 1], {"name": str(k)}] for k in range(10)),
@@ -71,6 +84,121 @@ def test_every_kind_of_data_gives_the_same_report():
         for source in sources
     }
     assert len(reports) == 1
+
+
+class Scans(Dataset):
+    """Negatives, which its transform turns; one of them cannot be read."""
+
+    def __init__(self, images, labels, broken=None):
+        self.images, self.labels, self.broken = 1 - images, labels, broken
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, number):
+        if number == self.broken:
+            raise OSError("the file is damaged")
+        return 1 - self.images[number], self.labels[number]
+
+
+def test_a_data_set_is_read_by_its_items_and_past_what_it_cannot_give():
+    scans = Scans(*examples())
+    report = robust_accuracy(Threshold().eval(), scans, fgsm, BALL)
+    assert report.outcomes == "++aaaa++--"
+    with pytest.warns(DoubtfulEvaluationWarning, match="bad examples: 1 of 10"):
+        report = robust_accuracy(Threshold().eval(), Scans(*examples(), broken=6), fgsm, BALL)
+    assert report.outcomes == "++aaaa!+--"
+    assert report.bad == {6: "unreadable: OSError: the file is damaged"}
+    assert (report.clean, report.robust, report.n) == (7, 3, 10)
+    with pytest.warns(DoubtfulEvaluationWarning, match="bad examples"):
+        assert accuracy(Threshold().eval(), Scans(*examples(), broken=6)) == 0.7
+
+
+class Spoilt(Threshold):
+    """NaN logits at pixels of 0.9, and a gradient that is not finite at 0.8."""
+
+    def forward(self, images):
+        logits = super().forward(images)
+        first = images.flatten(1)[:, :1]
+        root = (first - 0.8).abs().sqrt()  # whose slope at 0 is NaN
+        return torch.where(first == 0.9, torch.nan, logits + 1e-9 * root)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 256])
+def test_an_example_that_cannot_be_judged_is_recorded_and_counts_as_lost(batch_size):
+    images, labels = examples()
+    images[1] = torch.nan
+    with pytest.warns(DoubtfulEvaluationWarning, match="bad examples: 3 of 10"):
+        report = robust_accuracy(
+            Spoilt().eval(), (images, labels), square_free, BALL, batch_size=batch_size
+        )
+    assert report.outcomes == "+!aaaa!!--"
+    assert {k: v.split(":")[0] for k, v in report.bad.items()} == {
+        1: "images",
+        6: "gradient",
+        7: "logits",
+    }
+    assert report.outcome(7).startswith("bad: logits")
+
+
+def square_free(model, images, labels, ball, *, indices):
+    """Step as FGSM does, from where the gradient is asked for exactly."""
+    leaf = images.clone().requires_grad_()
+    losses = cross_entropy(model(leaf), labels)
+    (gradient,) = torch.autograd.grad(losses.sum(), leaf)
+    check_finite(gradient, losses.detach())
+    return ball.perturb(images, ball.epsilon * gradient.sign())
+
+
+def test_nothing_that_is_handed_in_changes():
+    class Writes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = digits_classifier()
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, images):
+            self.calls += 1
+            return self.network(images.mul_(3).round_().div_(3) + 0 * torch.rand(()))
+
+    class Copies(Writes):
+        def forward(self, images):
+            return self.network((images * 3).round() / 3)
+
+    test, model = digits().test, Writes().eval()
+    images, labels = test.images[:60].clone(), test.labels[:60].clone()
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    attack = partial(square, queries=60)
+    reports = [
+        robust_accuracy(each, (images, labels), attack, BALL, diagnose=False)
+        for each in (model, Copies().eval())
+    ]
+    assert reports[0].outcomes == reports[1].outcomes
+    assert accuracy(model, images, labels) == accuracy(model, images, labels) > 0.9
+    assert verdict(model, images[:1], images[:1], BALL).endswith("l∞ ε = 0.1")
+    robust_curve(model, (images, labels), attack, "linf", [0.05])
+    assert torch.equal(images, test.images[:60])
+    assert torch.equal(labels, test.labels[:60])
+    assert model.calls == 0
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert before[1:] == (random.getstate(), np.random.get_state()[1].tolist())  # noqa: NPY002
+
+
+def test_a_mask_for_each_image_follows_its_position():
+    images, labels = examples()
+    images, mask = images.expand(-1, 1, 1, 2), torch.ones(10, 1, 1, 2, dtype=torch.bool)
+    mask[3] = mask[4] = False
+    ball = Ball("linf", 0.1, mask=mask)
+    whole = robust_accuracy(Threshold().eval(), (images, labels), fgsm, ball, batch_size=4)
+    assert whole.outcomes == "++a++a++--"
+    parts = [
+        robust_accuracy(
+            Threshold().eval(), (images[k::2], labels[k::2]), fgsm, ball, indices=range(k, 10, 2)
+        )
+        for k in (0, 1)
+    ]
+    assert merge(parts) == whole
+    assert RobustReport.from_json(whole.to_json()) == whole
 
 
 def test_only_what_is_still_right_is_attacked_and_keyed_by_its_place():
@@ -141,9 +269,9 @@ def test_unusable_data_are_refused(wrap):
     ("batches", "received"),
     [
         ([{"pixels": 0, "labels": torch.zeros(2)}], r"dict with keys \['pixels', 'labels'\]"),
-        ([(torch.rand(2, 1), [0, 1])], "tuple of Tensor, list"),
+        ([(torch.rand(2, 1), ["a", "b"])], "tuple of Tensor, list"),
+        ([(object(), 3)], "tuple of object, int"),
         ([torch.rand(2, 1)], "a Tensor"),
-        (TensorDataset(*examples()), "labels: expected"),
         ([[]], "list of nothing"),
     ],
 )
@@ -197,10 +325,10 @@ def test_a_batch_of_no_size_is_refused():
 
 def test_the_progress_bar_gets_the_number_of_batches_where_there_is_one():
     images, labels = examples()
-    assert len(Batches((images, labels), 4)) == 3
-    assert len(Batches(DataLoader(TensorDataset(images, labels), batch_size=4), 1)) == 3
+    assert len(Examples((images, labels), 4)) == 3
+    assert len(Examples(DataLoader(TensorDataset(images, labels), batch_size=4))) == 3
     with pytest.raises(TypeError):
-        len(Batches(((images, labels) for _ in range(2)), 4))
+        len(Examples(((images, labels) for _ in range(2)), 4))
 
 
 def test_data_without_examples_is_refused():
@@ -226,8 +354,8 @@ class Detached(Threshold):
     ("model", "attack", "message"),
     [
         (nn.Sequential(Threshold(), nn.Softmax(dim=1)).eval(), fgsm, "return the logits"),
-        (Steps().eval(), noise_control, "zero for 8 of the first 8 attacked"),
-        (Detached().eval(), noise_control, "no usable gradient"),
+        (Steps().eval(), noise_control, "zero for 10 of 10 examples"),
+        (Detached().eval(), noise_control, "no gradient"),
         (Threshold().train(), noise_control, "train mode"),
     ],
 )
@@ -308,57 +436,12 @@ def test_nan_does_not_pass_for_a_fooled_model():
         def forward(self, images):
             return super().forward(images) * torch.nan
 
-    with pytest.raises(ValueError, match="NaN for 10 of 10"):
-        accuracy(Broken().eval(), *examples())
-
-
-@pytest.mark.parametrize(("successes", "n"), [(0, 10), (10, 10), (3, 7), (341, 1000), (1, 1)])
-@pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
-def test_the_interval_is_wilsons(successes, n, confidence):
-    theirs = binomtest(successes, n).proportion_ci(confidence, method="wilson")
-    assert wilson_interval(successes, n, confidence) == pytest.approx(tuple(theirs), abs=1e-12)
-
-
-def test_a_report_says_all_that_it_depends_on():
-    report = RobustReport(0.978, 0.391, BALL, "PGD, 40 steps", 360)
-    assert str(report) == (
-        "clean accuracy 98%, robust accuracy 39% (95% interval 34% to 44%), "
-        "l∞ ε = 0.1, PGD, 40 steps, 360 examples"
-    )
-
-
-def other_defaults(
-    model, images, labels, ball, steps=3, queries=None, restarts=None, step_size="wide", loss="ce"
-):
-    return fgsm(model, images, labels, ball)
-
-
-@pytest.mark.parametrize(
-    ("attack", "words"),
-    [
-        (fgsm, "FGSM"),
-        (pgd, "PGD, 40 steps"),
-        (partial(pgd, steps=1), "PGD, 1 step"),
-        (
-            partial(partial(pgd, steps=9), restarts=5),
-            "PGD, 9 steps, 5 restarts",
-        ),
-        (
-            partial(pgd, step_size=1 / 255, random_start=False, loss=margin_loss),
-            "PGD, 40 steps, step size 1/255, clean start, margin loss",
-        ),
-        (partial(fgsm, targeted=True), "FGSM, targeted"),
-        (partial(pgd, loss=partial(margin_loss)), "PGD, 40 steps, margin loss"),
-        (partial(fgsm, loss=nn.CrossEntropyLoss(reduction="none")), "FGSM, CrossEntropyLoss"),
-        (other_defaults, "other defaults, 3 steps"),
-        (noise_control, "noise control"),
-    ],
-)
-def test_attacks_are_described_by_what_makes_them_strong(attack, words):
-    assert describe(attack) == words
-    if "targeted" not in words:
-        report = robust_accuracy(Threshold().eval(), examples(), attack, BALL)
-        assert report.attack == words
+    for judge in (
+        lambda: accuracy(Broken().eval(), *examples()),
+        lambda: robust_accuracy(Broken().eval(), examples(), fgsm, BALL),
+    ):
+        with pytest.raises(ValueError, match=r"10 that cannot; the first, at position 0: .*NaN"):
+            judge()
 
 
 def test_a_verdict_is_a_sentence():
@@ -371,10 +454,11 @@ def test_a_verdict_is_a_sentence():
     model = Classifier(Fixed(), categories=("Egyptian cat", "airliner")).eval()
     image = torch.full((1, 3, 2, 2), 0.499)
     image_adv, ball = image + 2 / 255, Ball("linf", 2 / 255)
-    assert (
-        verdict(model, image, image_adv, ball)
-        == "Egyptian cat 86% → airliner 100%, l∞ ε = 2/255, PGD, 40 steps"
-    )
+    said = "Egyptian cat 86% → airliner 100%, l∞ ε = 2/255"
+    assert verdict(model, image, image_adv, ball) == said  # no attack that nobody named
+    assert verdict(model, image, image_adv, ball, pgd) == f"{said}, PGD, 40 steps"
+    plain = verdict(model.body, image, image_adv, ball, "by hand")
+    assert plain == "0 86% → 1 100%, l∞ ε = 2/255, by hand"
     assert verdict(model, image, image, ball, fgsm) == (
         "Egyptian cat 86% → Egyptian cat 86%, l∞ ε = 2/255, FGSM"
     )
@@ -382,3 +466,22 @@ def test_a_verdict_is_a_sentence():
         verdict(model, image, image_adv, Ball("linf", 1 / 255))
     with pytest.raises(ValueError, match="one image each"):
         verdict(model, image.expand(2, 3, 2, 2), image_adv, ball)
+
+
+def test_a_default_batch_is_bounded_by_pixels_and_larger_ones_are_cut():
+    seen = []
+
+    def spy(model, images, labels, ball):
+        seen.append(len(images))
+        return images
+
+    photos = torch.rand(30, 3, 224, 224), torch.zeros(30, dtype=torch.int64)
+    model = nn.Sequential(nn.AvgPool2d(224), nn.Flatten(), nn.Linear(3, 2), Biased()).eval()
+    for data in (photos, [photos]):
+        robust_accuracy(model, data, spy, BALL, diagnose=False)
+    assert seen == [27, 3] * 2
+
+
+class Biased(nn.Module):
+    def forward(self, logits):
+        return logits + torch.tensor([9.0, 0.0])

@@ -1,0 +1,30 @@
+// How the book's search ranks and quotes: chapters before the library's reference, and where a
+// word is in several, the chapter that has it first. Sphinx reads this before its own search.
+
+var Scorer = {
+  score: ([page, , , , score]) => {
+    const [, number] = /^chapters\/(\d\d)_/.exec(page) ?? [];
+    if (number) return score + 100 - number / 2;
+    return page === "chapters/api" ? score - 100 : score;
+  },
+  objNameMatch: 11,
+  objPartialMatch: 6,
+  objPrio: { 0: 15, 1: 5, 2: -5 },
+  objPrioDefault: 0,
+  title: 6.5, // of a page: no more than three chapters' lead
+  partialTitle: 7,
+  term: 5,
+  partialTerm: 2,
+};
+
+// An excerpt quotes prose: no formulas' source, no buttons, no table of contents.
+const UNQUOTED = ".math, .bd-header-article, #jb-print-docs-body, .folded, .visually-hidden";
+
+document.addEventListener("DOMContentLoaded", () => {
+  const { htmlToText } = Search;
+  Search.htmlToText = (text, anchor) => {
+    const page = new DOMParser().parseFromString(text, "text/html");
+    for (const node of page.querySelectorAll(UNQUOTED)) node.remove();
+    return htmlToText(page.documentElement.outerHTML, anchor);
+  };
+});

@@ -1,0 +1,296 @@
+"""Labelled images one batch at a time, whatever they come from."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from within_epsilon.checks import Labelled, check_labels
+from within_epsilon.data import Split
+
+# A split, a pair of tensors or arrays, a data set, or batches such as a DataLoader gives.
+Data: TypeAlias = Labelled | Sequence[Any] | Dataset[Any] | Iterable[Any]
+
+# By default as many examples at a time as have this many pixel values, and no more than these:
+# 27 photos of 224 x 224, whose gradient takes a ResNet-50 less than 3 GB.
+_MOST_NUMBERS, _MOST_EXAMPLES = 2**22, 256
+
+
+class Batch(NamedTuple):
+    """Images (N, ...), labels (N,), and their positions in the data set, (N,) int64."""
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+
+    def rows(self, chosen: Tensor) -> "Batch":
+        """Return the examples chosen by a mask (N,) or by their numbers."""
+        return Batch(*(column[chosen.to(column.device)] for column in self))
+
+
+class Unreadable(NamedTuple):
+    """An example that its data set could not give."""
+
+    position: int
+    reason: str
+
+
+class Examples:
+    """Iterate over `Batch` and `Unreadable`.
+
+    Parameters
+    ----------
+    data : Data
+        See `evaluation.robust_accuracy`.
+    batch_size : int, optional
+        Most examples at a time; by default what a photo network holds in 4 GB.
+    indices : sequence of int, optional
+        Positions in the whole data set, one per example; 0, 1, 2 ... by default.
+    dtype : torch.dtype, optional
+        What NumPy's float64, its default, is turned into.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If batch_size is below 1, indices repeat, are negative or not as many as there are
+        examples, or data are unusable; while iterating.
+    """
+
+    def __init__(
+        self,
+        data: Data,
+        batch_size: int | None = None,
+        indices: Sequence[int] | Tensor | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"batch_size: expected at least 1, received {batch_size}")
+        self._data, self._size, self._columns = data, batch_size, _columns(data)
+        if self._columns is not None and isinstance(self._columns[1], Tensor):
+            check_labels(self._columns[1], len(self._columns[0]))
+        elif self._columns is not None and len(self._columns[0]) != len(self._columns[1]):
+            raise ValueError(
+                f"labels: expected as many as images, {len(self._columns[0])}, received "
+                f"{len(self._columns[1])}; give one class number per example"
+            )
+        self._dtype = dtype
+        self._places: range | list[int] | None = None
+        if indices is not None:
+            listed = indices if isinstance(indices, range) else list(map(int, indices))
+            if len(set(listed)) != len(listed) or min(listed, default=0) < 0:
+                raise ValueError(
+                    "indices: expected different positions >= 0, received some twice or below 0; "
+                    "give each example's position in the whole data set"
+                )
+            self._places = listed
+
+        self._items, self._waiting = self._numbered(), deque[Batch | Unreadable]()
+
+    def __len__(self) -> int:
+        """Return the number of batches; TypeError if nobody knows it."""
+        if self._columns is not None:
+            images = self._columns[0]
+            size = self._size or default_batch_size(images[0] if len(images) else images)
+            return -(-len(images) // size)
+        if _is_data_set(self._data):
+            raise TypeError("the size of a data set's batches depends on its images")
+        return len(self._data)  # type: ignore[arg-type]
+
+    def ahead(self, most: int) -> list[Batch]:
+        """Return the first batches, up to so many examples, which iterating still yields."""
+        while sum(len(batch.labels) for batch in self._batches()) < most:
+            item = next(self._items, None)
+            if item is None:
+                break
+            self._waiting.append(item)
+        return self._batches()
+
+    def _batches(self) -> list[Batch]:
+        return [item for item in self._waiting if isinstance(item, Batch)]
+
+    def __iter__(self) -> Iterator[Batch | Unreadable]:
+        while self._waiting:
+            yield self._waiting.popleft()
+        yield from self._items
+
+    def _numbered(self) -> Iterator[Batch | Unreadable]:
+        places = count() if self._places is None else iter(self._places)
+        for block in self._blocks():
+            if isinstance(block, str):
+                yield Unreadable(self._next(places), block)
+                continue
+            images, labels = block
+            indices = torch.tensor([self._next(places) for _ in range(len(labels))])
+            yield Batch(images, labels, indices)
+        if self._places is not None and next(places, None) is not None:
+            self._complain("fewer")
+
+    def _next(self, places: Iterator[int]) -> int:
+        place = next(places, None)
+        if place is None:
+            self._complain("more")
+        return place  # type: ignore[return-value]
+
+    def _complain(self, word: str) -> None:
+        raise ValueError(
+            f"indices: expected one position per example, received {len(self._places or ())} for "
+            f"{word} examples; give the positions of exactly these examples in the data set"
+        )
+
+    def _blocks(self) -> Iterator[tuple[Tensor, Tensor] | str]:
+        """Yield images and labels, or why there are none."""
+        if self._columns is not None:
+            images, labels = self._columns
+            for part in self._parts(images, labels):
+                yield self._pair(part)
+        elif _is_data_set(self._data):
+            yield from self._read(self._data)
+        else:
+            for batch in self._data:  # type: ignore[union-attr]
+                yield from self._parts(*self._pair(batch))
+
+    def _pair(self, batch: Any, *, one: bool = False) -> tuple[Tensor, Tensor]:
+        return pair(batch, one=one, dtype=self._dtype)
+
+    def _parts(self, images: Any, labels: Any) -> Iterator[tuple[Any, Any]]:
+        size = self._size or default_batch_size(images[0] if len(images) else images)
+        for start in range(0, max(len(images), 1), size):
+            yield images[start : start + size], labels[start : start + size]
+
+    def _read(self, data: Any) -> Iterator[tuple[Tensor, Tensor] | str]:
+        """Read a data set example by example; those of one shape that follow make a batch."""
+        waiting: list[tuple[Tensor, Tensor]] = []
+        for number in range(len(data)):
+            try:
+                item = data[number]
+            except Exception as error:
+                if waiting:
+                    yield _stacked(waiting)
+                    waiting = []
+                yield f"unreadable: {type(error).__name__}: {error}"
+                continue
+            image, label = self._pair(item, one=True)
+            if waiting and (
+                image.shape != waiting[0][0].shape
+                or len(waiting) >= (self._size or default_batch_size(image))
+            ):
+                yield _stacked(waiting)
+                waiting = []
+            waiting.append((image, label))
+        if waiting:
+            yield _stacked(waiting)
+
+
+def default_batch_size(image: Tensor | np.ndarray) -> int:
+    """Return how many such images a photo network holds in 4 GB with what a gradient needs."""
+    numbers = max(int(np.prod(image.shape)), 1)
+    return max(1, min(_MOST_EXAMPLES, _MOST_NUMBERS // numbers))
+
+
+def model_dtype(model: nn.Module) -> torch.dtype | None:
+    """Return the dtype that the model computes in, if its parameters tell."""
+    return next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
+
+
+def require_some(n: int, bad: Mapping[int, str]) -> None:
+    """Require at least one example, and of several one that can be judged."""
+    if n == 0:
+        raise ValueError("data: expected at least one example, received none")
+    if n == len(bad) > 1:
+        raise ValueError(
+            f"data: expected examples that can be judged, received {n} that cannot; the first, at "
+            f"position {min(bad)}: {bad[min(bad)]}"
+        )
+
+
+def pair(
+    batch: Any, *, one: bool = False, dtype: torch.dtype | None = None
+) -> tuple[Tensor, Tensor]:
+    """Find images and labels in a batch, or image and label of `one` example, as tensors.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there are none where `Examples` looks for them, or not as many of both.
+    """
+    found: Any = ()
+    if isinstance(batch, Labelled):
+        found = batch.images, batch.labels
+    elif isinstance(batch, Mapping):
+        names = ("images", "image"), ("labels", "label")
+        found = [batch[key] for keys in names for key in keys if key in batch]
+    elif isinstance(batch, tuple | list):
+        found = batch[:2]
+    if len(found) == 2 and isinstance(found[0], Tensor | np.ndarray):
+        images, labels = _tensor(found[0], dtype), _labels(found[1], one)
+        if labels is not None:
+            if not one:
+                check_labels(labels, len(images))
+            return images, labels
+    words = type(batch).__name__
+    if isinstance(batch, Mapping):
+        words += f" with keys {list(batch)}"
+    elif isinstance(batch, tuple | list):
+        words += f" of {', '.join(type(part).__name__ for part in batch[:4]) or 'nothing'}"
+    raise TypeError(
+        "data: expected images (N, ...) and labels (N,) as tensors or arrays, in a pair or under "
+        f'the keys "images" and "labels", received a {words}; turn pictures into tensors with '
+        "torchvision.transforms.ToTensor(), put a data set of another kind into a DataLoader, or "
+        "name the parts: ((batch['pixels'], batch['class']) for batch in loader)"
+    )
+
+
+def _tensor(array: Tensor | np.ndarray, dtype: torch.dtype | None) -> Tensor:
+    if isinstance(array, Tensor):
+        return array
+    tensor = torch.from_numpy(np.array(array))  # a copy: an array may be read-only, or a file
+    # NumPy computes in float64 unless asked; networks do so only if asked.
+    return tensor.to(dtype) if dtype and tensor.dtype == torch.float64 else tensor
+
+
+def _labels(labels: Any, one: bool) -> Tensor | None:
+    if isinstance(labels, Tensor):
+        return labels
+    if isinstance(labels, np.ndarray | np.integer | int) or _is_list_of_numbers(labels):
+        array = np.asarray(labels)
+        if array.dtype.kind in "iu" and array.ndim == (0 if one else 1):
+            return torch.from_numpy(array.astype(np.int64))
+    return None
+
+
+def _stacked(examples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    images, labels = zip(*examples, strict=True)
+    return torch.stack(images), torch.stack(labels)
+
+
+def _columns(data: Any) -> tuple[Any, Any] | None:
+    """Return all images and all labels, if that is how the data come."""
+    if isinstance(data, Split) or (isinstance(data, Labelled) and not isinstance(data, Dataset)):
+        return data.images, data.labels
+    if not (isinstance(data, tuple | list) and len(data) == 2 and _is_array(data[0], 2)):
+        return None
+    return (data[0], data[1]) if _is_array(data[1], 1) or _is_list_of_numbers(data[1]) else None
+
+
+def _is_array(value: Any, dimensions: int) -> bool:
+    return isinstance(value, Tensor | np.ndarray) and value.ndim >= dimensions
+
+
+def _is_list_of_numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(part, int | np.integer) for part in value)
+
+
+def _is_data_set(data: Any) -> bool:
+    """Tell whether examples are read one by one, by their number."""
+    if isinstance(data, IterableDataset | DataLoader | Mapping):
+        return False
+    if isinstance(data, list | tuple):
+        # Examples with a number for a label; batches have an array.
+        first = data[0] if data else None
+        return isinstance(first, tuple | list) and len(first) >= 2 and isinstance(first[1], int)
+    return hasattr(data, "__getitem__") and hasattr(data, "__len__")

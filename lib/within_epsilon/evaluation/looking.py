@@ -1,0 +1,80 @@
+"""What a diagnosis looks at: a model's answers and gradients on a few examples."""
+
+import functools
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from within_epsilon.attacks import Loss
+from within_epsilon.checks import check_logits
+from within_epsilon.losses import margin_loss
+from within_epsilon.threat import Ball
+
+# A tenth of the examples, so that one odd example is no finding.
+_MANY = 0.1
+
+
+@dataclass
+class Look:
+    """What the checks look at; each part is computed when first asked for."""
+
+    model: nn.Module
+    images: Tensor
+    labels: Tensor
+    ball: Ball
+    losses: tuple[Loss, ...]
+    writes: bool = False
+    no_gradient: str = ""
+
+    def answers(self, images: Tensor) -> Tensor:
+        """Return the logits of a copy of images."""
+        given = images.clone()
+        with torch.no_grad():
+            logits = check_logits(self.model(given), len(images))
+        self.writes |= not torch.equal(given, images)
+        return logits
+
+    @functools.cached_property
+    def logits(self) -> Tensor:
+        """The model's answers, (N, K)."""
+        return self.answers(self.images)
+
+    @functools.cached_property
+    def inside(self) -> Tensor:
+        """The images, moved off 0 and 1 by a rounding error."""
+        margin = torch.finfo(self.images.dtype).eps
+        return self.images.clamp(margin, 1 - margin)
+
+    @functools.cached_property
+    def gradient(self) -> Tensor | None:
+        """The margin loss's gradient just inside the box, (N, ...), or None."""
+        return self.slope(self.inside, self.labels)
+
+    def slope(self, images: Tensor, labels: Tensor) -> Tensor | None:
+        """Differentiate the margin loss in the pixels."""
+        leaf = images.detach().requires_grad_()
+        try:
+            with torch.enable_grad():
+                # Not the leaf itself, which a model could not write into.
+                losses = margin_loss(self.model(leaf.clone()), labels)
+                (gradient,) = torch.autograd.grad(losses.sum(), leaf, allow_unused=True)
+        except (RuntimeError, NotImplementedError) as error:
+            self.no_gradient = str(error).splitlines()[0]
+            return None
+        return gradient
+
+    def rise(self, there: Tensor, here: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how far the margin loss rises from here to there, as predicted and as it does."""
+        assert self.gradient is not None
+        predicted = (self.gradient.double() * (there.double() - here.double())).flatten(1).sum(1)
+        rises = [margin_loss(self.answers(x).double(), self.labels) for x in (there, here)]
+        return predicted, rises[0] - rises[1]
+
+    def of(self, hits: Tensor) -> str:
+        """Say how many of the examples."""
+        return f"{int(hits.sum())} of {len(hits)} examples"
+
+    def many(self, hits: Tensor) -> bool:
+        """Tell whether it is more than one odd example of them."""
+        return bool(hits.any()) and int(hits.sum()) >= _MANY * len(hits)

@@ -1,0 +1,116 @@
+"""What an evaluation does: a look at the model, then the attacks, batch by batch."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from within_epsilon.attacks import Loss, noise_control, settings
+from within_epsilon.attacks.core.registry import function_of
+from within_epsilon.evaluation.diagnosis import diagnose, training
+from within_epsilon.evaluation.examples import Batch, Examples
+from within_epsilon.evaluation.judging import Guarded, ball_at, judge, on_device
+from within_epsilon.evaluation.record import Record
+from within_epsilon.evaluation.watching import Controls, check_stages
+from within_epsilon.losses import cross_entropy, margin_loss
+from within_epsilon.reports import Finding, RobustReport
+from within_epsilon.runtime import untouched
+from within_epsilon.threat import Ball
+
+# How many examples the diagnosis looks at: so many, and of large ones no more than have this
+# many pixel values: one photo of 224 x 224. Controls are worth their time from so many on.
+_ENOUGH, _ENOUGH_NUMBERS, _COMPARED = 64, 2**17, 8
+
+# What is harmless for the library's attacks alone.
+_HARMLESS_HERE = {"zero gradient at 0 and 1", "in-place writes"}
+# What could only make the robust accuracy too high, and does not if nothing stands.
+_TOO_HIGH = {
+    *("probabilities", "flat loss", "zero gradient", "no gradient", "misleading gradient"),
+    *("gradient-free attack finds more", "zero gradient at 0 and 1"),
+}
+
+
+class Run:
+    """An evaluation under way.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model.
+    ball : Ball
+        The threat model.
+    stages : sequence of Guarded
+        The attacks in turn.
+    seed : int
+        Of the global random generators during a batch.
+    """
+
+    def __init__(self, model: nn.Module, ball: Ball, stages: Sequence[Guarded], seed: int) -> None:
+        self.model, self.ball, self.stages, self.seed = model, ball, stages, seed
+        self._controls: Controls | None = None
+
+    def look(self, examples: Examples, record: Record, *, thoroughly: bool) -> None:
+        """Diagnose the model, on the first examples that are not on record."""
+        sample = self._sample(examples, record) if thoroughly else None
+        if sample is None:
+            finding = training(self.model)
+            record.note([] if finding is None else [finding])
+            return
+        ball = ball_at(self.ball, sample.indices)
+        losses = _losses(self.stages)
+        record.note(diagnose(self.model, sample.images, sample.labels, ball, losses=losses))
+        if len(sample.labels) >= _COMPARED:
+            self._controls = Controls(self.model, sample, self.ball, self.stages)
+
+    def _sample(self, examples: Examples, record: Record) -> Batch | None:
+        """Return the first examples of one shape that are not on record and have no NaN."""
+        if record.report.n >= _ENOUGH:
+            return None
+        first = [record.unknown(batch) for batch in examples.ahead(_ENOUGH)]
+        first = [batch for batch in first if len(batch.labels)]
+        if not first:
+            return None
+        shape = first[0].images.shape[1:]
+        alike = [batch for batch in first if batch.images.shape[1:] == shape]
+        most = max(1, min(_ENOUGH, _ENOUGH_NUMBERS // max(shape.numel(), 1)))
+        whole = Batch(*(torch.cat(column)[:most] for column in zip(*alike, strict=True)))
+        sample = whole.rows(~whole.images.flatten(1).isnan().any(dim=1))
+        return on_device(sample, self.model) if len(sample.labels) else None
+
+    def judge(self, batch: Batch, record: Record) -> Tensor:
+        """Judge a batch, add what became of it to the record, and return adversarial images."""
+        here = on_device(batch, self.model)
+        with untouched(self.model, self.seed):
+            record.check(self.model, here.images)
+            judged = judge(self.model, here, self.ball, self.stages)
+        record.add(batch, judged)
+        if self._controls is not None:
+            self._controls.note(here, judged)
+            if self._controls.complete:
+                record.note(self._controls.findings())
+                self._controls = None
+        return judged.images_adv
+
+    def findings(self, record: Record, report: RobustReport) -> tuple[Finding, ...]:
+        """Return all findings; those that the stages refute are not doubtful."""
+        if self._controls is not None:
+            record.note(self._controls.findings())
+        record.note(check_stages(report))
+        own = any(stage.own for stage in self.stages)
+        found = []
+        for finding in record.findings:
+            doubtful = finding.doubtful or (own and finding.name in _HARMLESS_HERE)
+            doubtful &= not (report.robust == 0 and finding.name in _TOO_HIGH)
+            found.append(replace(finding, doubtful=doubtful))
+        return tuple(found)
+
+
+def _losses(stages: Sequence[Guarded]) -> list[Loss]:
+    """Return what the attacks raise; those of the library that do not say raise margins."""
+    losses: list[Loss] = []
+    for stage in stages:
+        loss = settings(stage.attack).get("loss", cross_entropy if stage.own else margin_loss)
+        if callable(loss) and function_of(stage.attack) is not noise_control:
+            losses.append(loss)
+    return losses

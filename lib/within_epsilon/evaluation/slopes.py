@@ -1,0 +1,119 @@
+"""What may be wrong with a model's gradient in the pixels."""
+
+import torch
+from torch import Tensor
+
+from within_epsilon.evaluation.looking import Look
+from within_epsilon.reports import Finding
+
+
+def check_gradient(look: Look) -> Finding | None:
+    """Find the first thing that is wrong with the margin loss's gradient in the pixels."""
+    gradient = look.gradient
+    if gradient is None:
+        return _missing(look)
+    bad = ~gradient.isfinite().flatten(1).all(dim=1)
+    if bad.any():
+        return Finding(
+            "gradient not finite",
+            f"the gradient has infinities or NaN for {look.of(bad)}",
+            "attacks stop there, and these examples count as lost",
+            "look for a logarithm of 0, a division by 0 or an overflowing exponential",
+        )
+    flat = (gradient == 0).flatten(1).all(dim=1)
+    if look.many(flat):
+        return Finding(
+            "zero gradient",
+            f"the gradient in the pixels is zero for {look.of(flat)}",
+            "attacks that follow it stand still there, and the robust accuracy is too high",
+            "replace rounding and thresholds by smooth stand-ins in the backward pass (BPDA), or "
+            "try an attack without gradients",
+        )
+    return _at_bounds(look) or _prediction(look)
+
+
+def _missing(look: Look) -> Finding:
+    integers = [
+        name or type(module).__name__
+        for name, module in look.model.named_modules()
+        if "quantized" in type(module).__module__
+    ]
+    layers = f" (quantised: {', '.join(integers[:3])})" if integers else ""
+    return Finding(
+        "no gradient",
+        f"the logits do not depend on the pixels by differentiable steps{layers}"
+        + (f": {look.no_gradient}" if look.no_gradient else ""),
+        "no attack that follows a gradient can run",
+        "attack the model before it was quantised and transfer, look for detach(), no_grad(), "
+        "argmax or NumPy, or use an attack that needs no gradient, such as square",
+    )
+
+
+def _at_bounds(look: Look) -> Finding | None:
+    """Compare gradients at pixels of exactly 0 or 1 with those a float inside."""
+    some = slice(0, 8)
+    images, inside = look.images[some], look.gradient[some]  # type: ignore[index]
+    bound = ((images == 0) | (images == 1)) & (inside != 0)
+    if not bound.any():
+        return None
+    there = look.slope(images, look.labels[some])
+    if there is None:
+        return None
+    lost, elsewhere = there[bound] == 0, there[~bound & (inside != 0)] == 0
+    if lost.double().mean() < 0.9 or (len(elsewhere) and elsewhere.double().mean() > 0.5):
+        return None
+    return Finding(
+        "zero gradient at 0 and 1",
+        f"the gradient is zero at {int(lost.sum())} of {len(lost)} pixels that are exactly 0 or 1, "
+        "and not just inside",
+        "attacks that differentiate there never move these pixels",
+        "leave out a clamp in front of the model; the library differentiates just inside",
+        doubtful=False,
+    )
+
+
+def _prediction(look: Look) -> Finding | None:
+    """Compare the loss's rise along the gradient with what the gradient predicts."""
+    gradient, inside = look.gradient, look.inside
+    assert gradient is not None
+    length = gradient.double().flatten(1).norm(dim=1)
+    scale = look.logits.double().nan_to_num(0, 0, 0).abs().amax(dim=1)
+    # So short that few kinks lie between, so long that rounding is a hundredth of the rise.
+    step = 300 * torch.finfo(inside.dtype).eps * scale / length
+    reach = _reach(look)
+    judged = (length > 0) & (step <= reach)
+    if not judged.any():
+        return None
+    view = (-1, *[1] * (inside.ndim - 1))
+    direction = gradient.double() / length.clamp(min=1e-300).view(view)
+    delta = direction * step.clamp(max=1).nan_to_num(0).view(view)
+    ends = [(inside.double() + sign * delta).clamp(0, 1).to(inside) for sign in (1, -1)]
+    hits = judged & _apart(*look.rise(*ends), 2)
+    if 2 * hits.sum() <= judged.sum():
+        return None
+    region = look.ball.within(look.images)
+    far = region.clip(region.step(look.images, gradient, look.ball.epsilon / 2))
+    hits &= _apart(*look.rise(far, look.images), 4)
+    if 2 * hits.sum() <= judged.sum():
+        return None
+    predicted, risen = (part[hits].median().item() for part in look.rise(*ends))
+    return Finding(
+        "misleading gradient",
+        f"for {look.of(hits)} the loss does not rise along the gradient as that predicts: by "
+        f"{risen:.3g} in place of {predicted:.3g} (medians)",
+        "attacks that follow it go astray, and the robust accuracy is too high",
+        "look for a backward pass of one's own, shuffling or an inverted sign; try an attack "
+        "without gradients",
+    )
+
+
+def _reach(look: Look) -> float:
+    """Return the Euclidean length of a change as large as the ball allows."""
+    pixels = look.images[0].numel()
+    return look.ball.epsilon * (pixels**0.5 if look.ball.norm == "linf" else 1)
+
+
+def _apart(predicted: Tensor, risen: Tensor, factor: float) -> Tensor:
+    """Tell where a rise is not what was predicted, up to a factor."""
+    ratio = risen / predicted
+    return ~((ratio >= 1 / factor) & (ratio <= factor))

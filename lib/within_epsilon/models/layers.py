@@ -1,0 +1,149 @@
+"""A network as a list of layers, for whoever computes with them in another way than torch."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, TypeGuard, TypeVar
+
+from torch import nn
+
+from within_epsilon.models.classifier import Classifier
+from within_epsilon.models.normalize import Normalize
+from within_epsilon.modes import training_modules
+
+M = TypeVar("M", bound=nn.Module)
+
+# Layers that need no reading of their own, by what `Layer.kind` calls them.
+_KINDS: dict[str, type[nn.Module]] = {
+    "normalize": Normalize,
+    "conv": nn.Conv2d,
+    "linear": nn.Linear,
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "max_pool": nn.MaxPool2d,
+    "avg_pool": nn.AvgPool2d,
+}
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+_NO_EFFECT = (nn.Identity, nn.Dropout, nn.Dropout2d)
+
+
+class Layer(NamedTuple):
+    """One layer of a network.
+
+    Parameters
+    ----------
+    name : str
+        Where it stands in the network: "features.0". A module may stand in several places.
+    kind : str
+        "normalize", "conv", "linear", "relu", "leaky_relu", "max_pool", "avg_pool", "mean"
+        (over all places), "batch_norm", "flatten" (all dimensions but the first), or
+        "concat" (of what the branches return, along dimension 1).
+    module : nn.Module
+        The module itself, with its settings and weights; of a "concat" the one it is in.
+    branches : tuple of tuples of Layer
+        What a "concat" does side by side to the same input.
+    """
+
+    name: str
+    kind: str
+    module: nn.Module
+    branches: tuple[tuple["Layer", ...], ...] = ()
+
+
+def read_layers(model: nn.Module, name: str = "") -> Iterator[Layer]:
+    """Read a network as layers in the order in which they run.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A `Classifier`, `Sequential` or SqueezeNet, in eval mode, of `Normalize`, `Conv2d`,
+        `Linear`, `ReLU`, `LeakyReLU`, `MaxPool2d`, `AvgPool2d`, `AdaptiveAvgPool2d(1)`,
+        `BatchNorm1d`, `BatchNorm2d` and `Flatten`. `Dropout` and `Identity` have no effect
+        and are left out.
+    name : str
+        Where the network stands in another one.
+
+    Yields
+    ------
+    Layer
+        Their settings are not looked at: who cannot do with one has to refuse it.
+
+    Raises
+    ------
+    TypeError
+        If a module is none of these, or computes something else by a `forward` of its own
+        or by hooks.
+    ValueError
+        If a module is in train mode, or computes its weights (as `spectral_norm` does).
+    """
+    from torchvision.models.squeezenet import Fire, SqueezeNet
+
+    if computes_as(model, nn.Sequential):
+        # named_children would pass over a layer that has stood there before.
+        yield from _in_turn(model, name, model._modules)
+    elif computes_as(model, Classifier):
+        yield from _in_turn(model, name, ("normalize", "body"))
+    elif computes_as(model, SqueezeNet):
+        yield from _in_turn(model, name, ("features", "classifier"))
+        yield Layer(name, "flatten", nn.Flatten())
+    elif computes_as(model, Fire):
+        yield from _in_turn(model, name, ("squeeze", "squeeze_activation"))
+        ways = [(size, f"{size}_activation") for size in ("expand1x1", "expand3x3")]
+        branches = tuple(tuple(_in_turn(model, name, way)) for way in ways)
+        yield Layer(name, "concat", model, branches)
+    elif any(computes_as(model, kind) for kind in _NO_EFFECT):
+        _require_eval(model, name)
+    else:
+        _require_plain_weights(model, name)
+        kind = _kind(model, name)
+        _require_eval(model, name)
+        yield Layer(name, kind, model)
+
+
+def computes_as(module: nn.Module, kind: type[M]) -> TypeGuard[M]:
+    """Tell whether a module does what its kind does: a subclass may, if it has the same forward."""
+    own = getattr(module.forward, "__func__", None)
+    hooked = module._forward_hooks or module._forward_pre_hooks
+    return isinstance(module, kind) and own is kind.forward and not hooked
+
+
+def _in_turn(module: nn.Module, name: str, parts: Iterable[str]) -> Iterator[Layer]:
+    """Read parts of a module, one after the other."""
+    for part in parts:
+        yield from read_layers(getattr(module, part), f"{name}.{part}".lstrip("."))
+
+
+def _kind(module: nn.Module, name: str) -> str:
+    for known, kind in _KINDS.items():
+        if computes_as(module, kind):
+            return known
+    if computes_as(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1)):
+        return "mean"
+    if computes_as(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1):
+        return "flatten"
+    if any(computes_as(module, kind) for kind in _BATCH_NORMS) and module.running_mean is not None:
+        return "batch_norm"
+    hooks = " with hooks" if module._forward_hooks or module._forward_pre_hooks else ""
+    raise TypeError(
+        "model: expected a network of layers that can be read (Conv2d, Linear, ReLU, LeakyReLU, "
+        "MaxPool2d, AvgPool2d, AdaptiveAvgPool2d(1), BatchNorm with running statistics, Flatten, "
+        "Dropout, SqueezeNet, in Sequential) and neither hooks nor a forward of their own, "
+        f"received {type(module).__name__}{hooks} at {name or 'its top'}"
+    )
+
+
+def _require_eval(module: nn.Module, name: str) -> None:
+    if training_modules(module):
+        raise ValueError(
+            f"model: expected one in eval mode, received {type(module).__name__} at "
+            f"{name or 'its top'} in train mode; call model.eval() first"
+        )
+
+
+def _require_plain_weights(module: nn.Module, name: str) -> None:
+    """Refuse what computes its weight anew from others in every pass."""
+    found = set(module.state_dict())
+    if isinstance(module, nn.Conv2d | nn.Linear) and not found <= {"weight", "bias"}:
+        raise ValueError(
+            f"model: expected a weight and a bias in {name}, received "
+            f"{', '.join(sorted(found))}; make the weight a plain one with "
+            "torch.nn.utils.parametrize.remove_parametrizations or remove_spectral_norm"
+        )

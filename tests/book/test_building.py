@@ -1,0 +1,72 @@
+"""What the build adds to pages: names of folds, descriptions, and what is missing."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MISSING = 'The weights of squeezenet1_0 were "not" there.'
+PAGE = """<html><head><title>T</title></head><body>
+<p class="lead-line">25 minutes.</p>
+<p>This is <em>Chelsea</em>, a "cat".</p>
+<div class="cell"><details class="admonition hide above-input">
+<summary aria-label="Toggle hidden content">
+<p class="collapsed admonition-title">{shown}</p>
+<p class="expanded admonition-title">Hide it</p>
+</summary></details></div>
+<script type="application/json">{{"networks":[{{"name":"n","shipped":"squeezenet1_0"}}]}}</script>
+</body></html>"""
+
+
+@pytest.fixture
+def finished(tmp_path, monkeypatch):
+    """Return a function that runs a page through the end of the build."""
+    monkeypatch.syspath_prepend(str(ROOT / ".ci"))
+    for name in ("book", "engine"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    book = importlib.import_module("book")
+    monkeypatch.setattr(book, "ROOT", tmp_path)
+    path = tmp_path / "_build" / "html" / "page.html"
+    path.parent.mkdir(parents=True)
+
+    def run(html, missing, times=1):
+        path.write_text(html, encoding="utf-8")
+        for _ in range(times):
+            book.finish(missing)
+        return path.read_text(encoding="utf-8")
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("shown", "name"),
+    [
+        ("Show code cell content", "Solution"),
+        ("Show code cell source", "Code of this figure"),
+        ("The same with ResNet-50", "The same with ResNet-50"),
+    ],
+)
+def test_a_fold_is_called_by_what_it_holds(finished, shown, name):
+    html = finished(PAGE.format(shown=shown), {})
+    assert f'<summary><p class="admonition-title">{name}</p></summary>' in html
+
+
+def test_a_page_is_described_by_its_first_words_once(finished):
+    html = finished(PAGE.format(shown=""), {}, times=2)
+    assert re.findall(r'<meta name="description" content="([^"]*)">', html) == [
+        "This is Chelsea, a &quot;cat&quot;."
+    ]
+
+
+def test_a_lab_is_told_which_weights_are_missing(finished):
+    html = finished(PAGE.format(shown=""), {"squeezenet1_0": MISSING}, times=2)
+    state = json.loads(re.search(r'json">(.*?)</script>', html)[1])
+    assert state["networks"] == [{"name": "n", "shipped": "squeezenet1_0", "missing": MISSING}]
+    assert html.count('"missing"') == 1
+    assert "missing" not in finished(html, {}), "they were there in the next build"
