@@ -5,7 +5,9 @@
 set -eu
 . "$(dirname "$0")/environment.sh"
 
-cat > "${program:=$(mktemp)}" <<'PY'
+program=$(mktemp)
+trap 'rm -f "$program"' EXIT
+cat > "$program" <<'PY'
 import torch
 
 expected = {"2.13.0": ([1, 1, 1], [1, 1, 1]), "2.14.0": ([0, 1, 0], [0.5, 1, 0.5])}
@@ -20,4 +22,3 @@ assert tuple(seen) == expected[version], f"expected {expected[version]}"
 PY
 python_with torch==2.13.0 numpy==2.4.6 < "$program"
 python_with torch==2.14.0 numpy==2.4.6 < "$program"
-rm "$program"

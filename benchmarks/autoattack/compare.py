@@ -117,20 +117,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkout", type=Path, help="a copy of the original's repository")
     parser.add_argument("subjects", nargs="*", choices=[*SUBJECTS, []], help="all by default")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON file")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON files")
     arguments = parser.parse_args()
     sys.path.append(str(arguments.checkout))
     import autoattack as package
 
     torch.set_num_threads(1)
-    rows = []
     for name in arguments.subjects or SUBJECTS:
         subject, options = SUBJECTS[name]()
+        rows = []
         for ball in subject.balls():
             print(f"{subject.name}, {ball}", file=sys.stderr, flush=True)
             rows += compare(package, subject, ball, **options)
-    print(text(rows))
-    write("standard", rows, versions({}), arguments.results)
+        print(text(rows), flush=True)
+        write(name.replace(" ", "_"), rows, versions({}), arguments.results)
 
 
 if __name__ == "__main__":

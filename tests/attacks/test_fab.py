@@ -1,9 +1,11 @@
 """FAB: where its runs begin, end and stop early; beside attacks of the same task."""
 
+from functools import partial
+
 import pytest
 import torch
 
-from within_epsilon.attacks import count_evaluations, fab, fmn
+from within_epsilon.attacks import autoattack, count_evaluations, fab, fmn, settings, stages_of
 from within_epsilon.data import digits
 from within_epsilon.models import digits_classifier
 from within_epsilon.threat import Ball
@@ -77,3 +79,17 @@ def test_impossible_settings_are_refused(some_digits):
         fab(*some_digits, near_enough=-0.1)
     with pytest.raises(ValueError, match="norm: expected linf or l2 or l1, received 'l0'"):
         fab(*some_digits, norm="l0")
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_it_is_the_third_attack_of_the_standard_version(some_digits, norm):
+    model, images, labels = some_digits
+    found = fab(model, images, labels, norm=norm, steps=20)
+    ball = Ball(norm, 1.001 * found.distances.median().item())
+    attack = stages_of(partial(autoattack, version="standard", steps=20), ball)[2]
+    assert settings(attack)["near_enough"] == ball.epsilon
+    images_adv = attack(model, images, labels, ball)
+    assert ball.admits(images, images_adv).all()
+    fooled = model(images_adv).argmax(dim=1) != labels
+    assert fooled[found.distances <= ball.epsilon].all()
+    assert torch.equal(images_adv[fooled], attack.search(model, images, labels, norm)[0][fooled])

@@ -10,9 +10,18 @@ import pytest
 import torch
 from torch import nn
 
-from within_epsilon.attacks import REGISTRY, carlini_wagner, deepfool, fmn, hop_skip_jump
+from within_epsilon.attacks import (
+    REGISTRY,
+    carlini_wagner,
+    ddn,
+    deepfool,
+    fab,
+    fmn,
+    hop_skip_jump,
+    sigma_zero,
+)
 
-NORMS = {"linf": math.inf, "l2": 2, "l1": 1}
+NORMS = {"linf": math.inf, "l2": 2, "l1": 1, "l0": 0}
 DUAL = {"linf": 1, "l2": 2, "l1": math.inf}
 # Name: attack, its norm, whether it takes targets, whether it asks for gradients, and by how
 # much its distances may exceed the least possible on linear models.
@@ -23,6 +32,11 @@ ATTACKS = {
     "fmn, l1": (partial(fmn, norm="l1", steps=100), "l1", True, True, 0.01),
     "deepfool, linf": (partial(deepfool, norm="linf"), "linf", True, True, 0.01),
     "deepfool, l2": (deepfool, "l2", True, True, 0.01),
+    "fab, linf": (partial(fab, norm="linf", steps=20), "linf", True, True, 0.01),
+    "fab, l2": (partial(fab, norm="l2", steps=20, nearest=True), "l2", True, True, 0.01),
+    "fab, l1": (partial(fab, norm="l1", steps=20, restarts=2), "l1", True, True, 0.01),
+    "ddn": (partial(ddn, steps=60, epsilon=0.5), "l2", True, True, None),
+    "sigma_zero": (partial(sigma_zero, steps=150), "l0", True, True, None),
     "carlini_wagner": (
         partial(carlini_wagner, steps=40, step_size=0.05, binary_search_steps=5, **FIRST),
         *("l2", True, True, 0.01),
@@ -113,7 +127,7 @@ def least_distances(model, images, labels, norm):
     return (gaps / slopes).nan_to_num(nan=math.inf).amin(dim=1)
 
 
-@pytest.mark.parametrize("name", [n for n in ATTACKS if n.startswith(("fmn", "deepfool"))])
+@pytest.mark.parametrize("name", [n for n in ATTACKS if n.startswith(("fmn", "deepfool", "fab"))])
 @pytest.mark.parametrize("classes", [2, 5])
 def test_on_a_linear_model_the_distance_is_the_least_possible(name, classes):
     attack, norm, *_, slack = ATTACKS[name]
@@ -197,7 +211,9 @@ def test_targets_are_reached(name):
     assert torch.equal(images_adv[~found], images[~found])
     assert distances[0] == 0
     nearest = attack(model, images, labels).distances
-    assert (distances[1:] > nearest[1:] * 0.95).all()  # any class will do is never harder
+    # That any class will do is never harder; a count may be found one too high.
+    slack = 1 if ATTACKS[name][1] == "l0" else 0
+    assert (distances[1:] + slack > nearest[1:] * 0.95).all()
 
 
 def test_carlini_wagner_goes_no_further_than_the_margin_asked_for_takes():
@@ -403,4 +419,5 @@ def test_pixels_outside_a_mask_stay_as_they_are(name, each):
     if name in RANDOM:
         return  # what is found in a few steps depends on luck
     # A boundary found within the mask is never much nearer than that of all pixels.
-    assert (distances >= 0.9 * attack(model, images, labels).distances).all()
+    slack = 1 if ATTACKS[name][1] == "l0" else 0
+    assert (distances + slack >= 0.9 * attack(model, images, labels).distances).all()

@@ -20,10 +20,10 @@ from within_epsilon.attacks.core.objective import (
 )
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_counts, check_indices
-from within_epsilon.draws import draw_rows
 from within_epsilon.geometry import Norm, double, norm_of_rows
 from within_epsilon.losses import margin_loss
 from within_epsilon.runtime import streams
+from within_epsilon.threat import Ball
 
 # (points, rows) -> by how much the model is fooled at the points (M,), and the gradient of that.
 Border = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -214,10 +214,8 @@ def _around(
     generators: Iterator[torch.Generator],
 ) -> Tensor:
     """Draw points at a distance from the images; for linf in a box of that size."""
-    shape = len(images), images[0].numel()
-    flat = None if mask is None else mask.flatten(1)
-    rows = draw_rows(norm, shape, generators, inside=norm == "linf", mask=flat)
-    change = rows.view(images.shape).to(radii.device) * per_pixel(double(radii), images)
+    draws = Ball(norm, 1.0, mask).random(images, generators, boundary=norm != "linf")
+    change = double(draws) * per_pixel(double(radii), images)
     return (double(images) + change).clamp_(0, 1).to(images)
 
 
