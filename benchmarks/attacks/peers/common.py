@@ -59,7 +59,7 @@ class Budget:
 
 FULL = Budget()
 # Enough to see how an attack behaves.
-SHORT = Budget(10, 20, 100, 100, 20, 100, 6, 2, 60)
+SHORT = Budget(10, 20, 100, 100, 20, 60, 4, 2, 60)
 
 # What tables call the functions of the library.
 NAMES = {
