@@ -121,7 +121,7 @@ def test_careless_behaviour_is_seen(compare):
     import behaviour
     from contestants import Contestant
 
-    subject = compare.standard_digits(6)
+    subject = compare.standard_digits(16)
     ball, one = subject.balls()[0], Contestant("careless", "a library", careless, 1)
     row = behaviour.look(subject, ball, one)
     others = len(subject.images) - 3
