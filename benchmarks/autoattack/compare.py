@@ -3,8 +3,8 @@
     PYTHONPATH=benchmarks .venv-benchmark/bin/python benchmarks/autoattack/compare.py CHECKOUT
 
 where CHECKOUT is a copy of github.com/fra31/auto-attack, of which nothing is kept here. Both
-attack the same examples; after every stage it is noted which of them still stand. The original
-runs with several seeds: by how much it differs from itself is what a comparison can tell.
+attack the same examples; after every stage it is noted which of them still stand. Where the
+original runs with several seeds, by how much it differs from itself is what a comparison can tell.
 """
 
 import argparse
@@ -102,7 +102,9 @@ def compare(
             "ours": [int(one[stage].sum()) for one in ours],
             "only_original": int((first & ~own).sum()),
             "only_ours": int((~first & own).sum()),
-            "original_with_itself": max(int((first != one[stage]).sum()) for one in theirs),
+            "original_with_itself": max(
+                (int((first != one[stage]).sum()) for one in theirs[1:]), default=None
+            ),
             "time": round((end - middle) / (middle - begin), 2) if stage == STAGES[-1] else None,
         }
 
