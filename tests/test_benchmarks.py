@@ -212,11 +212,12 @@ def test_our_attacks_behave():
     ours = [row for row in rows if row["library"] == OURS]
     assert len(ours) >= 20
     for row in ours:
-        wrong = ("outside", "nan", "black", "batch", "seed")
+        wrong = ("outside", "nan", "black", "seed")
         assert [row[what] for what in wrong] == [0] * len(wrong), row
         assert (row["raises"], row["generator"], row["leaves"]) == ("", "", []), row
         assert row["three_classes"] == "", row
-        assert row["offset"] <= row["n"] / 200 + 1, row
+        # Sums over a batch of another size are rounded otherwise, which may tip an example.
+        assert max(row["batch"], row["offset"]) <= 1, row
     assert {row["library"] for row in rows} == {OURS, *PEERS}
 
 
