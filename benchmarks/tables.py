@@ -12,6 +12,8 @@ from typing import Any
 import torch
 
 Row = dict[str, Any]
+# Of what was found example by example, the beginning is enough for the eye.
+_WIDEST = 32
 
 
 def versions(distributions: Iterable[str]) -> dict[str, str]:
@@ -38,8 +40,12 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list | tuple):
-        return "–".join(map(_cell, value))
-    return str(value)
+        return _short("–".join(map(_cell, value)))
+    return _short(str(value))
+
+
+def _short(words: str) -> str:
+    return words if len(words) <= _WIDEST else f"{words[:_WIDEST]}…"
 
 
 def write(name: str, rows: list[Row], took_part: dict[str, str], folder: Path) -> None:

@@ -13,17 +13,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import behaviour
 import ensemble
 import minimal
+import overhead
 import speed
 import strength
 import torch
-from peers import PEERS
+from peers import PEERS, Budget
 from subjects import PIXELS, Subject, photos, robust_digits, standard_digits
 from tables import text, versions, write
 
 # How many test digits are attacked; half of them by minimal-norm attacks.
 DIGITS = 200
+# How many are enough to see how an attack behaves.
+BEHAVIOUR = 20
+# Ensembles on photos take thousands of passes; these are hundreds.
+PHOTO_BUDGET = Budget(apgd=10, queries=50)
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -40,6 +46,21 @@ def _one(subjects: list[Subject]) -> list[Subject]:
     return [replace(one, images=one.images[:1], labels=one.labels[:1]) for one in subjects]
 
 
+def in_norms(subject: Subject, *norms: str) -> Subject:
+    """Return the subject with the balls of these norms alone."""
+    return replace(subject, epsilons={norm: subject.epsilons[norm] for norm in norms})
+
+
+def _photos_ensemble_speed() -> Iterator[dict[str, Any]]:
+    for subject in _photos():
+        yield from speed.ensemble_rows(in_norms(subject, "linf"), budget=PHOTO_BUDGET)
+
+
+def _photos_overhead() -> Iterator[dict[str, Any]]:
+    for subject in _photos():
+        yield from overhead.rows(subject, rounds=3, budget=PHOTO_BUDGET)
+
+
 TABLES: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
     "strength": lambda: strength.rows([standard_digits(DIGITS)]),
     "robust_strength": lambda: strength.rows([robust_digits(DIGITS)]),
@@ -48,7 +69,13 @@ TABLES: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
     "robust_minimal": lambda: minimal.rows([robust_digits(DIGITS // 2)]),
     "photos_minimal": lambda: minimal.rows(_photos()),
     "ensemble": lambda: ensemble.rows([standard_digits(DIGITS), robust_digits(DIGITS)]),
+    "behaviour": lambda: behaviour.rows(standard_digits(BEHAVIOUR)),
     "speed": lambda: speed.rows([standard_digits(), standard_digits(32)]),
+    "ensemble_speed": lambda: speed.ensemble_rows(in_norms(standard_digits(DIGITS), "linf", "l2")),
+    "photos_ensemble_speed": _photos_ensemble_speed,
+    "overhead": lambda: overhead.rows(standard_digits(32), rounds=9),
+    "photos_overhead": _photos_overhead,
+    "memory": overhead.memory,
     "photos_speed": lambda: speed.rows(_one(_photos(pixels=224)), rounds=3),
 }
 

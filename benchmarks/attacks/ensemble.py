@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from peers import QUERIES
+from peers import FULL, Budget
 from subjects import Subject
 
-from within_epsilon.attacks import apgd, autoattack, count_evaluations, fmn, multi_targeted
+from within_epsilon.attacks import autoattack, count_evaluations, stages_of
 from within_epsilon.evaluation import robust_accuracy
 from within_epsilon.threat import Ball
 
@@ -16,34 +16,31 @@ from within_epsilon.threat import Ball
 WIDTHS = (1.0, 1.25, 1.5)
 
 
-def rows(subjects: list[Subject]) -> Iterator[dict[str, Any]]:
+def rows(subjects: list[Subject], budget: Budget = FULL) -> Iterator[dict[str, Any]]:
     """Count gradients for the ensemble, and for its attacks one by one on every example."""
     for subject in subjects:
-        if "AutoAttack" in subject.skipped:
-            continue
         for ball in subject.balls():
             for width in WIDTHS:
                 wide = Ball(ball.norm, width * ball.epsilon)
                 print(f"ensemble: {subject.name}, {wide}", file=sys.stderr)
-                yield measure(subject, wide)
+                yield measure(subject, wide, budget)
 
 
-def measure(subject: Subject, ball: Ball) -> dict[str, Any]:
+def measure(subject: Subject, ball: Ball, budget: Budget = FULL) -> dict[str, Any]:
     """Compare on one subject and threat model. Square, which needs no gradients, counts for 0."""
     data = subject.images, subject.labels
-    attack = partial(autoattack, queries=QUERIES)
+    attack = partial(autoattack, steps=budget.apgd, queries=budget.queries)
+    thorough = partial(attack, targets=budget.targets)
     with count_evaluations(subject.model) as together:
         report = robust_accuracy(subject.model, data, attack, ball, diagnose=False)
-    thorough = partial(attack, targets=9)
     nine = robust_accuracy(subject.model, data, thorough, ball, diagnose=False)
     # In a ball of radius 0 nothing falls, so every attack runs to its end on every example.
     nowhere = Ball(ball.norm, 0)
     with count_evaluations(subject.model) as standing:
         attack(subject.model, *data, nowhere, queries=1)
     with count_evaluations(subject.model) as apart:
-        apgd(subject.model, *data, nowhere)
-        multi_targeted(subject.model, *data, nowhere)
-        fmn(subject.model, *data, norm=ball.norm)
+        for stage in stages_of(partial(thorough, queries=1), nowhere):
+            stage(subject.model, *data, nowhere)
     attacked = len(subject.images)
     return {
         "subject": subject.name,

@@ -1,21 +1,24 @@
-"""How fast PGD is: everybody's time over that of the bare loop, round by round."""
+"""How fast PGD and AutoAttack are: times over those of a floor, or a peer, round by round."""
 
 import sys
-import time
 from collections.abc import Callable, Iterator
-from statistics import median
+from functools import partial
 from typing import Any
 
 import torch
 from contestants import OURS, contestants
-from peers import STEPS, step_size
+from peers import FULL, Budget, Run, step_size
+from strength import outcomes
 from subjects import Subject
+from timing import interleave, ratio
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from within_epsilon.attacks import autoattack
 from within_epsilon.threat import Ball
 
 FLOOR = "bare loop"
+PEER = "torchattacks"
 
 
 def bare_loop(
@@ -69,56 +72,89 @@ def _bare_update(
     return (images + delta.view_as(images)).clamp(0, 1)
 
 
-def rows(subjects: list[Subject], rounds: int = 25) -> Iterator[dict[str, Any]]:
-    """Time everybody in every round, in changing order, and compare within the round."""
+def rows(
+    subjects: list[Subject], rounds: int = 25, budget: Budget = FULL
+) -> Iterator[dict[str, Any]]:
+    """Time everybody in every round, and compare within the round."""
     for subject in subjects:
         for ball in subject.balls():
             print(f"speed: {subject.name}, {ball}", file=sys.stderr)
-            runs = _runs(subject, ball)
-            ratios: dict[str, list[float]] = {name: [] for name in runs}
-            for number in range(rounds + 1):
-                names = list(runs)[number % len(runs) :] + list(runs)[: number % len(runs)]
-                seconds = {name: _seconds(runs[name]) for name in names}
-                for name in names if number else ():  # the first round warms up
-                    ratios[name].append(seconds[name] / seconds[FLOOR])
-            for name, values in ratios.items():
+            seconds = interleave(_runs(subject, ball, budget), rounds)
+            for name, values in seconds.items():
                 yield {
                     "subject": subject.name,
                     "norm": ball.norm,
                     "batch": len(subject.images),
-                    "steps": STEPS,
+                    "steps": budget.steps,
                     "library": name,
-                    "ratio": median(values),
-                    "lowest": min(values),
-                    "highest": max(values),
-                    "rounds": rounds,
+                    **ratio(values, seconds[FLOOR]),
                 }
 
 
-def _runs(subject: Subject, ball: Ball) -> dict[str, Callable[[], Tensor]]:
-    given = subject.model, subject.images, subject.labels, ball
-    runs: dict[str, Callable[[], Tensor]] = {
-        FLOOR: lambda: bare_loop(*given, STEPS, step_size(ball))
-    }
+def _runs(subject: Subject, ball: Ball, budget: Budget) -> dict[str, Callable[[], object]]:
+    given, steps = (subject.model, subject.images, subject.labels, ball), budget.steps
 
-    def scored(run: Callable[..., Tensor]) -> Callable[[], Tensor]:
-        def attack_and_score() -> Tensor:
+    def scored(run: Run) -> Callable[[], object]:
+        def attack_and_score() -> None:
             images_adv = run(*given, 0)
             with torch.no_grad():
                 subject.model(images_adv)
-            return images_adv
 
         return attack_and_score
 
-    for one in contestants(ball.norm):
-        if one.attack == f"PGD-{STEPS}":
-            runs[one.library] = scored(one.run)
-    assert OURS in runs
-    return runs
+    everybody = {
+        one.library: scored(one.run)
+        for one in contestants(ball.norm, budget)
+        if one.attack == "PGD"
+    }
+    assert OURS in everybody
+    return {FLOOR: lambda: bare_loop(*given, steps, step_size(ball, steps)), **everybody}
 
 
-def _seconds(run: Callable[[], Tensor]) -> float:
-    """Return the processor's seconds, which others on the same machine disturb less."""
-    begin = time.process_time()
-    run()
-    return time.process_time() - begin
+def ensemble_rows(
+    subject: Subject, rounds: int = 3, budget: Budget = FULL
+) -> Iterator[dict[str, Any]]:
+    """Time both versions of `autoattack` beside torchattacks' AutoAttack of as many steps."""
+    for ball in subject.balls():
+        given = subject.model, subject.images, subject.labels, ball
+        (theirs,) = (
+            one.run
+            for one in contestants(ball.norm, budget)
+            if (one.attack, one.library) == ("AutoAttack", PEER)
+        )
+        options = {"steps": budget.apgd, "queries": budget.queries}
+        runs = {PEER: partial(theirs, *given, 0)}
+        for version in ("fast", "standard"):
+            runs[version] = partial(autoattack, *given, version=version, **options)
+        print(f"ensemble speed: {subject.name}, {ball}", file=sys.stderr)
+        yield from _ensembles(subject, ball, runs, rounds, options)
+
+
+def _ensembles(
+    subject: Subject,
+    ball: Ball,
+    runs: dict[str, partial[Tensor]],
+    rounds: int,
+    options: dict[str, int],
+) -> Iterator[dict[str, Any]]:
+    letters = {}
+
+    def keep(name: str) -> Callable[[], None]:
+        def run() -> None:
+            letters[name], _ = outcomes(subject, ball, runs[name]())
+
+        return run
+
+    seconds = interleave({name: keep(name) for name in runs}, rounds)
+    for version in ("fast", "standard"):
+        yield {
+            "subject": subject.name,
+            "norm": ball.norm,
+            "epsilon": ball.epsilon,
+            "batch": len(subject.images),
+            "version": version,
+            **options,
+            **ratio(seconds[version], seconds[PEER]),
+            "outcomes": letters[version],
+            "their_outcomes": letters[PEER],
+        }
