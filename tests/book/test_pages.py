@@ -205,8 +205,9 @@ def test_a_citation_leads_to_its_authors_and_year_and_to_no_other_label(chromium
         for (author, year), target in works.items():
             listed = page.locator(f"[id='{target}']").inner_text()
             assert author in listed
-            assert listed.rstrip(" .").endswith(year)
+            assert re.search(rf"\b{year}\. (arXiv|doi|URL):", listed), listed
             assert "[" not in listed
+            assert page.locator(f"[id='{target}'] a[href^='https://']").count() == 1
 
 
 @pytest.mark.parametrize("name", [page for page in PAGES if re.search(r"/0[1-9]_", page)])
