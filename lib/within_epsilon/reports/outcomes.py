@@ -4,7 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 # One letter per example; what fell to an attack has that attack's letter instead.
-STANDS, WRONG, BAD = "+", "-", "!"
+STANDS = "+"
+WRONG = "-"
+BAD = "!"
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 MOST_STAGES = len(LETTERS)
 

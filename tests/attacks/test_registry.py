@@ -1,0 +1,75 @@
+"""The registry: what reports, tables and pages take from it."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from within_epsilon import attacks
+from within_epsilon.attacks import (
+    REGISTRY,
+    WithinBall,
+    autoattack,
+    carlini_wagner,
+    describe,
+    fgsm,
+    fmn,
+    pgd,
+    settings,
+    square,
+    stages_of,
+)
+from within_epsilon.losses import margin_loss
+from within_epsilon.threat import Ball
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_an_attack_is_exported_listed_and_stands_in_the_folder_of_its_kind(name):
+    entry = REGISTRY[name]
+    assert getattr(attacks, name) is entry.function
+    folder = entry.function.__module__.split(".")[2]
+    assert folder == entry.kind.replace(" ", "_")
+    page = (ROOT / "chapters" / "api.rst").read_text(encoding="utf-8")
+    assert f".. autoapifunction:: within_epsilon.attacks.{name}\n" in page
+
+
+@pytest.mark.parametrize(
+    ("attack", "words"),
+    [
+        (fgsm, "FGSM"),
+        (pgd, "PGD, 40 steps"),
+        (partial(pgd, restarts=5, random_start=False), "PGD, 40 steps, 5 restarts, clean start"),
+        (
+            partial(pgd, step_size=2 / 255, loss=margin_loss, seed=3),
+            "PGD, 40 steps, step size 2/255, margin loss",
+        ),
+        (partial(square, p_init=0.3), "Square, 5,000 queries, p init 0.3"),
+        (
+            partial(carlini_wagner, confidence=2.0),
+            "Carlini and Wagner, 1,000 steps, 9 binary search steps, confidence 2",
+        ),
+        (WithinBall(partial(fmn, steps=50)), "FMN, 50 steps"),
+    ],
+)
+def test_a_description_names_all_that_decides_strength(attack, words):
+    assert describe(attack) == words
+
+
+def test_an_ensemble_tells_its_stages():
+    for norm, restarts in (("linf", 1), ("l1", 5)):
+        stages = stages_of(partial(autoattack, version="standard", seed=4), Ball(norm, 0.1))
+        assert [describe(stage).split(",")[0] for stage in stages] == [
+            "APGD",
+            "targeted APGD-DLR",
+            "FAB",
+            "Square",
+        ]
+        assert settings(stages[0])["restarts"] == restarts
+        assert settings(stages[1])["targets"] == {"linf": 9, "l1": 5}[norm]
+        seeds = {settings(stage)["seed"] for stage in stages}
+        assert len(seeds) == 4  # no two stages draw the same points
+    assert stages_of(fgsm, Ball("l2", 1)) == (fgsm,)
+    with pytest.raises(ValueError, match="version: expected 'fast' or 'standard'"):
+        stages_of(partial(autoattack, version="slow"), Ball("l2", 1))
