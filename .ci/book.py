@@ -85,6 +85,14 @@ def place_explorers(target: Path) -> dict[str, str]:
     return missing
 
 
+def renew() -> None:
+    """Put the static files in place: Sphinx copies them only in a build that writes a page."""
+    target = ROOT / "_build" / "html" / "_static"
+    shutil.rmtree(target / "explorers", ignore_errors=True)  # other builds' hashes
+    for source in (ROOT / "chapters" / "_static", STATIC):
+        shutil.copytree(source, target, dirs_exist_ok=True)
+
+
 def finish(missing: dict[str, str]) -> None:
     """Drop from the built pages what none of them uses, and add what the notebooks cannot know.
 
@@ -131,6 +139,7 @@ def main() -> None:
     command = [str(jupyter_book), "build", "-W", "-n", "--keep-going", "."]
     if subprocess.run([*command, *sys.argv[1:]], cwd=ROOT).returncode:
         sys.exit("The book did not build cleanly: see the warnings above.")
+    renew()
     finish(missing)
     print(f"\nThe book: {ROOT / '_build' / 'html' / 'index.html'}")
     print("Interactives need a server (`make serve`), the text does not.")

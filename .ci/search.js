@@ -4,14 +4,14 @@
 var Scorer = {
   score: ([page, , , , score]) => {
     const [, number] = /^chapters\/(\d\d)_/.exec(page) ?? [];
-    if (number) return score + 100 - number / 2;
+    if (number) return score + 100 - number / 10;
     return page === "chapters/api" ? score - 100 : score;
   },
   objNameMatch: 11,
   objPartialMatch: 6,
   objPrio: { 0: 15, 1: 5, 2: -5 },
   objPrioDefault: 0,
-  title: 6.5, // of a page: no more than three chapters' lead
+  title: 5.3, // a word in a title outweighs three chapters, not four
   partialTitle: 7,
   term: 5,
   partialTerm: 2,

@@ -14,6 +14,7 @@ from within_epsilon.runtime import (
     progress_bar,
     seed_everything,
     streams,
+    untouched,
 )
 
 
@@ -92,3 +93,25 @@ def test_the_progress_bar_shows_on_a_terminal_after_a_while(capsys, monkeypatch)
     monkeypatch.setenv("TQDM_DISABLE", "1")
     list(progress_bar(slow(), show=True, label="hidden", unit="item"))
     assert "hidden" not in capsys.readouterr().err
+
+
+def test_untouched_puts_back_model_and_generators_and_seeds_inside():
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(0.5), nn.Linear(3, 2))
+    model[2].weight.grad = torch.ones(2, 3)
+    gradient, drawn = model[2].weight.grad, []
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    for seed in (0, 0, 1):
+        with untouched(model, seed):
+            model(torch.rand(8, 3)).sum().backward()
+            drawn.append((torch.rand(1).item(), random.random(), np.random.rand()))  # noqa: NPY002
+            model.eval()
+    assert drawn[0] == drawn[1]
+    assert all(a != b for a, b in zip(drawn[1], drawn[2], strict=True))
+    assert all(module.training for module in model.modules())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert model[2].weight.grad is gradient
+    assert torch.equal(gradient, torch.ones(2, 3))
+    assert model[2].bias.grad is None
+    assert torch.equal(states[0], torch.get_rng_state())
+    assert states[1:] == (random.getstate(), np.random.get_state()[1].tolist())  # noqa: NPY002

@@ -112,7 +112,9 @@ def test_links_and_searches_open_what_hides_their_target(visit):
     page.evaluate("id => { location.hash = id }", inside)
     page.locator(f"[id='{inside}']").wait_for()
     page.evaluate("localStorage.removeItem('within-epsilon')")
-    visit.open(f"{CHAPTER}?highlight=hamster").locator(".highlighted").first.wait_for()
+    visit.open(f"{CHAPTER}?highlight=hamster").locator(".highlighted").first.wait_for(
+        state="attached"
+    )
     assert page.locator(".folded:not([hidden])").count() == 0  # it stands elsewhere, too
     visit.open(f"{CHAPTER}?highlight=cardigan")
     page.locator(".folded:not([hidden]) .highlighted").first.wait_for()
@@ -215,8 +217,8 @@ def test_what_was_answered_can_be_read_by_all(chromium, book, size, theme):
 
 
 # The chapters whose hook and picture have yet to move up.
-LATE = {"desktop": {"00", "02", "03", "04", "05", "06", "07", "08", "09"},
-        "phone": {"00", "02", "03", "04", "05", "06", "07", "08", "09"}}  # fmt: skip
+LATE = {"desktop": {"00", "02", "03", "04", "07", "08", "09"},
+        "phone": {"00", "02", "03", "04", "07", "08", "09"}}  # fmt: skip
 SCREENS = {"desktop": (1280, 900), "phone": (390, 844)}
 
 

@@ -53,6 +53,10 @@ class Visit:
         self.page.wait_for_function(
             "!window.MathJax?.startup?.promise || window.MathJax.startup.promise.then(() => true)"
         )
+        self.page.wait_for_function(
+            "!document.querySelector('.predict, .quiz, .exercise, table.chapters')"
+            " || 'reading' in document.documentElement.dataset"
+        )
         return self.page
 
     def __enter__(self):

@@ -498,7 +498,7 @@ def test_a_class_is_found_by_keyboard(
     box.press("PageUp")
     box.press("Enter")
     until_said(page, ", FGSM")
-    assert box.input_value().startswith("none")
+    assert box.input_value() == "anything else"
 
 
 @pytest.mark.browser

@@ -210,6 +210,8 @@ figcaption { padding: 4px 0 0; line-height: 1.3; }
   .tables .bars li { min-height: 26px; }
   .tables .bars .bar { grid-row: auto; grid-column: auto; }
   .source { grid-template-columns: minmax(0, 1fr) 140px; gap: 12px; }
+  .choose .row { gap: 4px; flex-wrap: nowrap; }
+  .choose .row button { padding: 4px 8px; flex: 1; }
   .shelf { grid-template-columns: repeat(3, 44px); gap: 4px; }
   .four { gap: 8px 6px; padding: 0 12px; }
   .four figure { font-size: 12px; }

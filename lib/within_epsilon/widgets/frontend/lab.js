@@ -76,6 +76,7 @@ export function openLab({ model, el, title, name, keys = [], replay = () => null
   let rest = 0;
   let asks = 0;
   let slow = null; // the attack that runs unwatched
+  let finished = null; // the view whose verdict stands
   const memory = new WeakMap(); // subject → what is known of it
 
   const kept = keepState(model, card, [...SETTINGS, ...keys], () => {
@@ -104,6 +105,7 @@ export function openLab({ model, el, title, name, keys = [], replay = () => null
     lab.subject = null;
     stop?.abort();
     asks += 1;
+    finished = null;
     controls.leave(sentence);
   };
 
@@ -117,6 +119,7 @@ export function openLab({ model, el, title, name, keys = [], replay = () => null
   const latest = latestWins((play) => work(play).catch(fail));
   lab.refresh = (play = false) => {
     asks += 1;
+    finished = null;
     clearTimeout(rest);
     if (slow) slow.timer ??= setTimeout(() => slow?.abort(), slow.since + SLOW - performance.now());
     return lab.subject ? latest(play) : undefined;
@@ -210,6 +213,7 @@ export function openLab({ model, el, title, name, keys = [], replay = () => null
   /** Show an answer, and say it, unless its subject has been taken away. */
   function finish(view) {
     if (!lab.subject) return;
+    finished = view;
     show(view);
     controls.say(view, name);
     if (!view.point || view.attack === "noise" || view.epsilon === 0) return;
@@ -223,7 +227,7 @@ export function openLab({ model, el, title, name, keys = [], replay = () => null
       ? await opened[view.attacked].noise(view.image, view.label,
         { epsilon: view.epsilon, seed: model.get("seed") })
       : (await replay(noisy))?.point;
-    if (found && view.subject === lab.subject) controls.sayControl(view, found, name);
+    if (found && view === finished) controls.sayControl(view, found, name);
   }
 
   const isOpen = () => Boolean(opened?.every((engine) => !engine.closed()));

@@ -62,10 +62,9 @@ function question(fold, tell) {
 function tick(box, tell) {
   const title = box.querySelector(".admonition-title");
   const text = words(title);
-  const input = html("input", { type: "checkbox",
+  const input = html("input", { type: "checkbox", "aria-label": `Done: ${text}`,
     onchange: () => tell(text, input.checked ? "done" : undefined) });
-  box.append(html("p", {}, html("label", { class: "tick" }, input, " Done",
-    html("span", { class: "visually-hidden" }, `: ${text}`))));
+  box.append(html("p", {}, html("label", { class: "tick" }, input, " Done")));
   return { question: text, show: (said) => { input.checked = said === "done"; }, open() {} };
 }
 

@@ -21,7 +21,8 @@ function goTo(tasks) {
 
 /** A search whose words stand in folds alone has opened them. */
 function showHits(tasks) {
-  const hits = [...document.querySelectorAll(".bd-article .highlighted")];
+  const hits = [...document.querySelectorAll(".bd-article .highlighted")]
+    .filter((hit) => !hit.closest("script")); // an explorer's data are no text
   const folds = tasks.filter(({ folded }) => hits.some((hit) => folded?.contains(hit)));
   if (hits.every((hit) => folds.some(({ folded }) => folded.contains(hit)))) {
     for (const task of folds) task.open();
@@ -78,7 +79,8 @@ function readChapter(article) {
   openForPrint();
   goTo(tasks);
   addEventListener("hashchange", () => goTo(tasks));
-  addEventListener("load", () => showHits(tasks));
+  if (document.readyState === "complete") showHits(tasks);
+  else addEventListener("load", () => showHits(tasks)); // when the theme has marked them
 }
 
 /** Say in the book's table of chapters how far one has come in each, and offer to forget it. */
@@ -103,3 +105,4 @@ function showProgress(table) {
 
 for (const article of document.querySelectorAll(".bd-article")) readChapter(article);
 for (const table of document.querySelectorAll(".bd-article table.chapters")) showProgress(table);
+document.documentElement.dataset.reading = ""; // for whoever waits for it
