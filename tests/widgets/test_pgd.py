@@ -17,7 +17,7 @@ from within_epsilon.losses import cross_entropy, margin_loss
 from within_epsilon.models import digits_classifier
 from within_epsilon.threat import Ball
 from within_epsilon.widgets import PGDExplorer
-from within_epsilon.widgets.pgd import Plane, spanning
+from within_epsilon.widgets.plane import Plane, spanning
 
 BALL = Ball("linf", 0.1)
 MODEL = digits_classifier()
@@ -91,7 +91,18 @@ def test_path_is_the_librarys(loss: str) -> None:
     np.testing.assert_allclose(widget.path()[-1], points[-1], atol=1e-6)
 
 
-def test_what_the_chapter_says() -> None:
+def test_pictures_are_the_planes_images() -> None:
+    widget = explorer(loss="margin loss", start="random", seed=3)
+    clean, moved = widget.pictures()
+    torch.testing.assert_close(clean, SEVEN, rtol=1e-3, atol=0)
+    across, up = spanning(*(end - SEVEN for end in two_ends()))
+    at = widget.path()[-1]
+    wanted = (SEVEN + float(at[0]) * across + float(at[1]) * up).clamp(0, 1)
+    torch.testing.assert_close(moved, wanted, rtol=0, atol=1e-3)
+    assert MODEL(moved).argmax().item() == widget.answer(at)
+
+
+def test_a_scaled_cross_entropy_stands_still() -> None:
     widget = explorer()
     ends = {}
     for loss in ("cross-entropy", "margin loss", "cross-entropy × 1000"):
@@ -135,6 +146,18 @@ def test_page_walks_pythons_path(open_widget: Callable[..., Any]) -> None:
     assert f"7 → {widget.answer(widget.path()[-1])}, l∞ ε = 0.1, PGD, 11 steps of 0.015" in said
     page.evaluate("model.set('steps', 3)")
     assert "3 steps" in page.locator(".verdict").inner_text()
+
+
+@pytest.mark.browser
+def test_page_shows_the_digit_that_python_computes(open_widget: Callable[..., Any]) -> None:
+    widget = explorer(loss="margin loss")
+    page = open_widget(widget)
+    drawn = page.get_by_role("img", name="adversarial image").evaluate(
+        "(node) => [...node.getContext('2d').getImageData(0, 0, 8, 8).data]"
+    )
+    shown = np.array(drawn).reshape(8, 8, 4)[..., 0] / 255
+    np.testing.assert_allclose(shown, widget.pictures()[1][0, 0], atol=0.6 / 255)
+    assert page.locator("figcaption").all_inner_texts()[2] == "after PGD: 8"
 
 
 @pytest.mark.browser

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
 from math import floor
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,26 +13,25 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from within_epsilon import plots
-from within_epsilon.attacks import input_gradient
 from within_epsilon.checks import check_labels
-from within_epsilon.losses import cross_entropy, margin_loss
 from within_epsilon.runtime import device_of
 from within_epsilon.threat import Ball
 from within_epsilon.widgets.base import Explorer, state, still_picture
 from within_epsilon.widgets.landscape import contour_figure, mulberry32
 from within_epsilon.widgets.pictures import chart
+from within_epsilon.widgets.plane import LOSSES, Plane, codes, record, spanning
 from within_epsilon.widgets.recording import check_one_image, class_names, in_float32
 from within_epsilon.wording import radius
 
 Array = NDArray[np.float64]
 
-LOSSES = ("cross-entropy", "margin loss", "cross-entropy × 1000")
 STARTS = ("clean", "random")
 
 
 class PGDExplorer(Explorer):
     """Walk PGD through the l-infinity ball, drawn as a square, on a network's own loss.
 
+    Beside it stand the clean image, the perturbation of the path's last point and their sum.
     The square is the part of the ball spanned by two adversarial images: one axis moves the
     pixels on which their perturbations have the same sign, the other those on which they
     differ. So the first image's signs are the corner (epsilon, epsilon), the second's the
@@ -45,7 +42,8 @@ class PGDExplorer(Explorer):
     model : nn.Module
         Takes images in [0, 1], returns logits; `categories`, if it has them, name the classes.
     image : Tensor of shape (1, C, H, W)
-        The clean image; computed in float32, rounded for a model of another precision.
+        The clean image, a small one: the page carries all of its pixels. Computed in float32,
+        rounded for a model of another precision.
     label : Tensor of shape (1,), int64
         Its class.
     ball : Ball
@@ -82,6 +80,9 @@ class PGDExplorer(Explorer):
     epsilon = state(traitlets.Float())
     names = state(traitlets.List(traitlets.Unicode()))
     label = state(traitlets.Int())
+    shape = state(traitlets.List(traitlets.Int()))
+    image = state(traitlets.List(traitlets.Float()))
+    groups = state(traitlets.Unicode())
     pixels = state(traitlets.List(traitlets.Int()))
     size = state(traitlets.Int())
     answers = state(traitlets.List(traitlets.Int()))
@@ -121,6 +122,9 @@ class PGDExplorer(Explorer):
             epsilon=ball.epsilon,
             names=class_names(model, image),
             label=int(label),
+            shape=list(image.shape[1:]),
+            image=[float(f"{value:.4g}") for value in image.flatten().tolist()],
+            groups=codes(torch.stack([way.flatten() for way in plane.directions], dim=1)),
             pixels=[int(direction.abs().sum()) for direction in plane.directions],
             **record(plane, label, ball.epsilon),
             step_size=ball.epsilon / 4 if step_size is None else step_size,
@@ -181,7 +185,16 @@ class PGDExplorer(Explorer):
             "Contours of the loss over the square of allowed changes, hatched where the "
             "network is fooled; the path of PGD from a square mark"
         )
-        return still_picture(chart(figure), alt) + f"<p>{html.escape(said)}</p>"
+        field = still_picture(chart(figure), alt) + f"<p>{html.escape(said)}</p>"
+        digit = plots.triptych(*self.pictures(), (f"clean: {true}", f"after PGD: {found}"))
+        return field + still_picture(chart(digit), f"The image, {true}, and what PGD made of it")
+
+    def pictures(self) -> tuple[Tensor, Tensor]:
+        """Return the clean image and that at the run's last point, (1, C, H, W)."""
+        clean = torch.tensor(self.image).view(1, *self.shape)
+        ways = torch.tensor([[int(code) % 3 - 1, int(code) // 3 - 1] for code in self.groups])
+        moves = ways.float() @ torch.tensor(self.path()[-1], dtype=torch.float32)
+        return clean, (clean + moves.view_as(clean)).clamp(0, 1)
 
     def _shade(self, axes: Axes, places: Array, gains: Array) -> None:
         """Hatch where the network is fooled, and say so along the right edge."""
@@ -198,100 +211,3 @@ class PGDExplorer(Explorer):
             height = places[rows].mean()
             beyond = 1.02 * self.epsilon
             axes.text(beyond, height, "fooled", rotation=-90, ha="left", va="center")
-
-
-class Plane(nn.Module):
-    """A model seen on a plane through an image: two "pixels", 0.5 each at the image itself.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Takes images in [0, 1], returns logits.
-    image : Tensor of shape (1, C, H, W)
-        The middle of the plane.
-    across, up : Tensor of shape (1, C, H, W)
-        Its directions.
-    """
-
-    def __init__(self, model: nn.Module, image: Tensor, across: Tensor, up: Tensor) -> None:
-        super().__init__()
-        self.model, self.image = model, image
-        self.directions = (across, up)
-        self.training = model.training  # train() would set the model's parts too
-
-    def forward(self, points: Tensor) -> Tensor:
-        """Return the logits at points (N, 2) in [0, 1]; pixels are clipped to [0, 1]."""
-        shares = (points - 0.5).unbind(dim=1)
-        moves = sum(
-            share.view(-1, 1, 1, 1) * direction
-            for share, direction in zip(shares, self.directions, strict=True)
-        )
-        logits: Tensor = self.model((self.image + moves).clamp(0, 1))
-        return logits
-
-
-def spanning(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Split the pixels by whether two perturbations have the same sign there.
-
-    Parameters
-    ----------
-    first, second : Tensor of shape (1, C, H, W)
-        Perturbations. Where one leaves a pixel alone, the other's sign counts for both.
-
-    Returns
-    -------
-    across, up : Tensor of shape (1, C, H, W) in {-1, 0, 1}
-        across + up has the first's signs, across - up the second's.
-
-    Raises
-    ------
-    ValueError
-        If one of the two is zero everywhere.
-    """
-    one, two = first.sign(), second.sign()
-    one, two = torch.where(one == 0, two, one), torch.where(two == 0, one, two)
-    across, up = (one + two) / 2, (one - two) / 2
-    if not across.any() or not up.any():
-        raise ValueError(
-            "first, second: expected perturbations whose signs agree on some pixels and differ "
-            "on others, which span a plane; give what two different runs found"
-        )
-    return across, up
-
-
-def record(plane: Plane, label: Tensor, epsilon: float, size: int = 33) -> dict[str, Any]:
-    """Record losses, their gradients' signs and answers on a grid over the square.
-
-    Parameters
-    ----------
-    plane : Plane
-    label : Tensor of shape (1,), the true class
-    epsilon : half the square's side
-    size : points along a side, odd, so that the image is one of them
-
-    Returns
-    -------
-    size, answers, surfaces : as in the state; rows go from -epsilon upwards, and a sign code is
-        (sign across + 1) + 3 (sign up + 1)
-    """
-    line = 0.5 + torch.linspace(-epsilon, epsilon, size)
-    up, across = torch.meshgrid(line, line, indexing="ij")
-    points = torch.stack([across.flatten(), up.flatten()], dim=1).to(plane.image)
-    labels = label.to(points.device).expand(len(points))
-    losses: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-        LOSSES[0]: cross_entropy,
-        LOSSES[1]: margin_loss,
-        LOSSES[2]: lambda logits, labels: cross_entropy(1000 * logits, labels),
-    }
-    surfaces = {}
-    for name, loss in losses.items():
-        values, gradient = input_gradient(plane, points, labels, loss)
-        codes = gradient.sign().long() + 1
-        surfaces[name] = {
-            # Four digits are more than a drawing shows.
-            "values": [float(f"{value:.4g}") for value in values.tolist()],
-            "signs": "".join(map(str, (codes[:, 0] + 3 * codes[:, 1]).tolist())),
-        }
-    with torch.no_grad():
-        answers = plane(points).argmax(dim=1).tolist()
-    return {"size": size, "answers": answers, "surfaces": surfaces}

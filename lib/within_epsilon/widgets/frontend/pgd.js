@@ -5,10 +5,12 @@ import { pathThrough, plane, roundTicks, textAt, xAxis, yAxis } from "./chart.js
 import { button, choice, drawAtWidth, html, keepState, nearest, openCard, part, range, slider, svg,
   verdict } from "./explorer.js";
 import { contour, contourLevels, mulberry32, player } from "./landscape.js";
+import { amplification, difference, PICTURES_CSS, triptych } from "./pixels.js";
 
 const PGD_STYLE = `
-.ball { flex: 0 1 350px; min-width: 250px; }
-.climb { flex: 1 1 220px; min-width: 0; }
+.ball { flex: 0 1 320px; min-width: 250px; }
+.side { flex: 1 1 240px; min-width: 0; }
+.main .option { font-size: 16px; font-weight: 600; }
 .field path { fill: none; }
 .field .grid { stroke: var(--line); }
 .field .contour { stroke: var(--other); opacity: 0.6; }
@@ -83,9 +85,9 @@ const dot = ([x, y], fooled, radius, extra = "") => {
 };
 
 export function render({ model, el }) {
-  const [epsilon, size, names, label, pixels, answers, surfaces] =
-    ["epsilon", "size", "names", "label", "pixels", "answers", "surfaces"].map((key) =>
-      model.get(key));
+  const [epsilon, size, names, label, shape, image, groups, pixels, answers, surfaces] =
+    ["epsilon", "size", "names", "label", "shape", "image", "groups", "pixels", "answers",
+      "surfaces"].map((key) => model.get(key));
   const grids = Object.fromEntries(Object.entries(surfaces).map(([key, surface]) =>
     [key, rowsOf(surface.values, size)]));
   const gains = grids["margin loss"];
@@ -98,15 +100,15 @@ export function render({ model, el }) {
   const stepStops = [1 / 20, 1 / 10, 3 / 20, 1 / 4, 1 / 2, 3 / 4, 1, 2].map((share) =>
     Number((share * epsilon).toPrecision(3)));
   const countStops = range(1, 40, 1);
-  const stepControl = slider({ label: "Step size α", stops: stepStops, index: 0, main: true,
+  const stepControl = slider({ label: "Step size α", stops: stepStops, index: 0,
     text: (i) => `α = ${stepStops[i]} = ${Number((stepStops[i] / epsilon).toPrecision(2))} ε`,
     change: (i) => set("step_size", stepStops[i]) });
   const countControl = slider({ label: "Steps", stops: countStops, index: 0,
     text: (i) => `${countStops[i]}`, change: (i) => set("steps", countStops[i]) });
   const lossControl = choice({ label: "Climb the", value: state.loss,
-    options: [{ value: "cross-entropy", label: "cross-entropy" },
+    options: [{ value: "cross-entropy × 1000", label: "cross-entropy, logits × 1000" },
       { value: "margin loss", label: "margin loss" },
-      { value: "cross-entropy × 1000", label: "cross-entropy, logits × 1000" }],
+      { value: "cross-entropy", label: "cross-entropy, logits × 1" }],
     change: (value) => set("loss", value) });
   const startControl = choice({ label: "Start from", value: state.start,
     options: [{ value: "clean", label: "the clean image" }, { value: "random", label: "a random point" }],
@@ -114,7 +116,10 @@ export function render({ model, el }) {
   const another = button("Another start", () => set("seed", state.seed + 1));
   const reel = player(card, () => state.steps, (count) => show(count));
   const square = html("div", { class: "field ball", "aria-hidden": "true" });
-  const chart = html("div", { class: "field climb", "aria-hidden": "true" });
+  const chart = html("div", { class: "field", "aria-hidden": "true" });
+  const three = triptych(shape);
+  three.node.style.setProperty("--shown", "110px");
+  const times = amplification(epsilon);
   const { node: verdictNode, say } = verdict(card);
 
   const share = (value) => (value / epsilon + 1) / 2;
@@ -182,11 +187,24 @@ export function render({ model, el }) {
     };
   }
 
+  /** The image, what a point of the square adds to it, and their sum. */
+  function paint(point) {
+    const moved = image.map((value, i) => {
+      const ways = [(+groups[i] % 3) - 1, Math.floor(+groups[i] / 3) - 1];
+      return Math.max(0, Math.min(1, value + ways[0] * point[0] + ways[1] * point[1]));
+    });
+    const [clean, change, sum] = three.pictures;
+    clean.paint(image, `clean: ${names[label]}`);
+    change.paint(difference(image, moved, times), `change × ${times}`);
+    sum.paint(moved, `after PGD: ${names[answerAt(point)]}`);
+  }
+
   function show(count) {
     const path = run.path.slice(0, count + 1);
     field?.path(path, run.fooled);
     climb?.(run.losses.slice(0, count + 1), run.fooled);
     const end = path[count];
+    paint(end);
     const before = path[Math.max(0, count - 2)];
     const rest = Math.max(...end.map((value, i) => Math.abs(value - before[i]))) < 1e-9;
     const [mark, role] = run.fooled[count] ? ["fooled", "adversary"]
@@ -212,12 +230,13 @@ export function render({ model, el }) {
 
   drawAtWidth(card, square, (width) => { drawField(width); again(); });
   drawAtWidth(card, chart, (width) => { drawClimb(width); again(); });
-  card.append(html("style", {}, PGD_STYLE),
-    part(html("div", { class: "row" }, square, chart)), verdictNode,
-    part(stepControl.node),
-    part(html("div", { class: "row" }, countControl.node,
-      html("div", { class: "row" }, ...reel.nodes, another, button("Reset", reset)))),
-    part(html("div", { class: "row" }, lossControl.node, startControl.node)));
+  card.append(html("style", {}, PICTURES_CSS + PGD_STYLE),
+    part(html("div", { class: "main" }, lossControl.node)),
+    part(html("div", { class: "row" }, square, html("div", { class: "side" }, three.node, chart))),
+    verdictNode,
+    part(html("div", { class: "row" }, stepControl.node, countControl.node)),
+    part(html("div", { class: "row" }, startControl.node,
+      html("div", { class: "row" }, ...reel.nodes, another, button("Reset", reset)))));
   again();
   return () => card.close();
 }
