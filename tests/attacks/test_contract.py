@@ -181,7 +181,7 @@ def test_the_loss_moves_the_right_way(attack, ball):
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 def test_mode_and_parameters_are_left_as_found(attack, ball, training):
     model, images, labels = network()
-    model.train(training)
+    model.append(nn.Dropout(0.1)).train(training)
     model[2].eval()  # a mixture of modes has to survive too
     model[1].weight.requires_grad_(False)
     state = {name: value.clone() for name, value in model.state_dict().items()}

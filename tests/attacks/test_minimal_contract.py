@@ -280,7 +280,7 @@ def test_the_layout_in_memory_does_not_matter(name):
 def test_mode_and_parameters_are_left_as_found(name, training):
     attack = ATTACKS[name][0]
     model, images, labels = network()
-    model.train(training)
+    model.append(nn.Dropout(0.1)).train(training)
     model[2].eval()  # a mixture of modes has to survive too
     state = {key: value.clone() for key, value in model.state_dict().items()}
     model[4].weight.grad = torch.full_like(model[4].weight, 7)

@@ -1,5 +1,6 @@
 """The model taken for linear: how far away the borders of its classes would be."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 
@@ -122,9 +123,11 @@ def _linearise(
 
 def eagerly() -> AbstractContextManager[object]:
     """Run compiled models uncompiled: they free what a second gradient needs."""
-    # Known since torch 2.6; before, compiled models keep what they have.
+    # Known since torch 2.6; before, compiled models keep what they have. Importing the compiler
+    # for a model that it never saw would take seconds.
     stance = getattr(torch.compiler, "set_stance", None)
-    return nullcontext() if stance is None else stance("force_eager")
+    known = stance is not None and "torch._dynamo" in sys.modules
+    return stance("force_eager") if known else nullcontext()
 
 
 def stuck(images: Tensor, uphill: Tensor) -> Tensor:
