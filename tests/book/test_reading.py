@@ -217,7 +217,7 @@ def test_what_was_answered_can_be_read_by_all(chromium, book, size, theme):
 
 
 # The chapters whose hook and picture have yet to move up.
-LATE = {"desktop": set(), "phone": set()}
+LATE = {"desktop": set(), "phone": {"04", "09"}}
 SCREENS = {"desktop": (1280, 900), "phone": (390, 844)}
 
 

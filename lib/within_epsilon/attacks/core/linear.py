@@ -126,8 +126,9 @@ def eagerly() -> AbstractContextManager[object]:
     # Known since torch 2.6; before, compiled models keep what they have. Importing the compiler
     # for a model that it never saw would take seconds.
     stance = getattr(torch.compiler, "set_stance", None)
-    known = stance is not None and "torch._dynamo" in sys.modules
-    return stance("force_eager") if known else nullcontext()
+    if stance is None or "torch._dynamo" not in sys.modules:
+        return nullcontext()
+    return stance("force_eager")  # type: ignore[no-any-return]
 
 
 def stuck(images: Tensor, uphill: Tensor) -> Tensor:
