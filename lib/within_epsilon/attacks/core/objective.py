@@ -112,7 +112,7 @@ def logits_of(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def steepest_ascent(
-    model: nn.Module, images: Tensor, objective: Objective
+    model: nn.Module, images: Tensor, objective: Objective, *, beyond: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Return logits, and the gradient of what is to rise in the pixels just inside [0, 1].
 
@@ -125,6 +125,8 @@ def steepest_ascent(
         Where to differentiate.
     objective : Objective
         What is to rise.
+    beyond : bool
+        Leave pixels outside [0, 1], where attacks never are, as they are.
 
     Returns
     -------
@@ -141,7 +143,7 @@ def steepest_ascent(
     BadExampleError
         If a logit is NaN or a gradient not finite.
     """
-    pixels, logits = forward(model, images)
+    pixels, logits = forward(model, images, beyond=beyond)
     with torch.enable_grad():
         outputs, weights = objective.slopes(logits)
     uphill = differentiate(outputs, pixels, weights)
@@ -175,16 +177,22 @@ def input_gradient(
         As `steepest_ascent`.
     """
     objective = Objective(labels, loss)
-    logits, gradient = steepest_ascent(model, images, objective)
+    logits, gradient = steepest_ascent(model, images, objective, beyond=True)
     return objective.losses(logits), gradient
 
 
-def forward(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return pixels just inside [0, 1], and their logits with a graph to differentiate."""
+def forward(model: nn.Module, images: Tensor, *, beyond: bool = False) -> tuple[Tensor, Tensor]:
+    """Return pixels just inside [0, 1], and their logits with a graph to differentiate.
+
+    Pixels `beyond` [0, 1], where attacks never are, can be asked for as they are.
+    """
     place = torch.finfo(images.dtype).eps
     lowest = min(_INSIDE, place)
+    inner = images.detach().clamp(lowest, 1 - max(lowest, place / 2))
+    if beyond:
+        inner = torch.where((images < 0) | (images > 1), images.detach(), inner)
     with torch.enable_grad():
-        pixels = images.detach().clamp(lowest, 1 - max(lowest, place / 2)).requires_grad_()
+        pixels = inner.requires_grad_()
         try:
             logits = model(pixels)
         except RuntimeError as error:  # torch's word for a model that writes into its input
