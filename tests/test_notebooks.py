@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "chapters").glob("*.ipynb"))
 CHAPTERS = [path for path in NOTEBOOKS if re.match(r"\d\d_", path.name) and path.name > "01"]
-HIDDEN = {"remove-cell", "hide-cell"}
+HIDDEN = {"remove-cell", "hide-cell", "remove-input", "hide-input"}
 
 
 def _read(path: Path):
@@ -56,9 +56,10 @@ def test_cells_are_short_and_pictures_are_described(path):
             continue
         source = _source(cell)
         assert max(map(len, source.splitlines())) <= 75, f"clipped on the page:\n{source}"
-        assert len(source.splitlines()) <= 40, f"too long to take in:\n{source}"
-        run += not (_tags(cell) & HIDDEN)
-        assert run <= 2, f"three code cells in a row, up to:\n{source}"
+        folded = bool(_tags(cell) & HIDDEN)  # what draws a figure may be longer than what teaches
+        assert len(source.splitlines()) <= (60 if folded else 40), f"too long to take in:\n{source}"
+        run += not folded
+        assert run <= 4, f"too many code cells in a row, up to:\n{source}"
         draws = any("image/png" in output.get("data", {}) for output in cell["outputs"])
         alt = cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
         assert not draws or len(alt) > 40, f"a picture without alternative text:\n{source}"
