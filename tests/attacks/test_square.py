@@ -136,7 +136,10 @@ def test_images_of_any_shape(ball, shape):
     images_adv = square(model, images, labels, ball, queries=200)
     assert images_adv.shape == images.shape
     assert ball.admits(images, images_adv).all()
-    assert margin_loss(model(images_adv), labels).mean() > margin_loss(model(images), labels).mean()
+    # A single pixel leaves the l2 and l1 searches no second place to move anything to.
+    if ball.norm == "linf" or images[0].numel() > math.prod(shape[:-2]):
+        before, after = (margin_loss(model(batch), labels).mean() for batch in (images, images_adv))
+        assert after > before
 
 
 @pytest.mark.parametrize(

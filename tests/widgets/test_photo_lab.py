@@ -234,7 +234,7 @@ def test_pgd_runs_step_by_step_and_stops(open_page: Callable[..., Any]) -> None:
     assert (point["step"], point["steps"]) == (100, 100)
     assert point["count"] >= 100
     ball = Ball("linf", 4 / 255)
-    assert ball.admits(small_picture(), images_adv, atol=1e-6).all()  # the page counts in float32
+    assert ball.admits(small_picture(), images_adv).all()
     lab.attack = "pgd"
     expected = cross_entropy(
         small_model()(lab.perturbed()), torch.tensor([lab.true_class()])
@@ -440,9 +440,7 @@ def test_a_saved_file_says_what_eight_bits_left(open_page: Callable[..., Any]) -
         content = download.value.path().read_bytes()
         saved = Image.open(io.BytesIO(content))
         images_adv = fgsm(model, images, label, Ball("linf", k / 255))
-        # Halfway between two levels, the library rounds towards the clean pixel, the page up.
-        levels = np.asarray(saved).astype(int) - pictures.eight_bits(images_adv)
-        assert np.abs(levels).max() <= (1 if k % 1 else 0)
+        np.testing.assert_array_equal(np.asarray(saved), pictures.eight_bits(images_adv))
         assert f"l∞ ε = {k:g}/255, FGSM" in saved.info["Description"]
         give(page, "saved.png", content, "Load a saved PNG")
         until_said(page, sentences[k])
@@ -582,7 +580,7 @@ def test_chelsea_is_attacked_in_the_page_as_by_the_library(open_page: Callable[.
     page.get_by_role("button", name="Run PGD").click()
     until_said(page, "PGD, 20 steps")
     images_adv, point = last_point(page, (3, 224, 224))
-    assert ball.admits(images, images_adv, atol=1e-6).all()
+    assert ball.admits(images, images_adv).all()
     lab.epsilon, lab.attack = 2 / 255, "pgd"
     with torch.no_grad():
         logits, expected = model(images_adv), model(lab.perturbed())
@@ -662,7 +660,7 @@ def test_loading_is_seen_and_light(open_page: Callable[..., Any], site: Path) ->
     page = open_page(real_lab(), break_=slow)
     page.wait_for_timeout(300)
     before = packed(asked, site)
-    assert before <= 30_000, before
+    assert before <= 30 * 1024, before
     page.get_by_role("slider", name=SLIDER).press("End")
     until_said(page, "Loading the network")
     until_said(page, "l∞ ε = 2/255, FGSM")  # the record goes on meanwhile

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.checks import check_images, check_indices
+from within_epsilon.geometry import double
 from within_epsilon.region import Region
 from within_epsilon.runtime import streams
 from within_epsilon.threat import Ball, check_ball
@@ -42,7 +43,8 @@ def random_noise(
     check_images(images)
     check_ball(ball)
     generators = streams(check_indices(indices, len(images)), seed)
-    return ball.perturb(images, ball.random(images, generators, boundary=True))
+    # In float64: rounded here and once more in the sum, noise would fall short of epsilon.
+    return ball.perturb(images, ball.random(double(images), generators, boundary=True))
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 // Pictures as numbers, and numbers as pictures: exact to the pixel, in float32 as in the notebook.
 // Arrays hold a picture channel by channel, row by row, as torch and the engine have it.
 
+import { takeStep } from "./engine/ball.js";
 import { html } from "./explorer.js";
 
 /** The bytes behind a data URI. */
@@ -46,14 +47,10 @@ export async function decodeSigns(uri, [channels, height, width]) {
   return planes(signs, [channels, height, width], Int8Array);
 }
 
-/** clip(clean + epsilon * signs, 0, 1), every operation rounded to float32. */
+/** The image moved by epsilon times signs, within the ball and [0, 1]: FGSM's step. */
 export function addSigns(clean, signs, epsilon) {
-  const step = Math.fround(epsilon);
-  const moved = new Float32Array(clean.length);
-  for (let i = 0; i < clean.length; i += 1) {
-    const pixel = Math.fround(clean[i] + step * signs[i]);
-    moved[i] = pixel < 0 ? 0 : pixel > 1 ? 1 : pixel;
-  }
+  const moved = clean.slice();
+  takeStep(clean, moved, signs, epsilon, epsilon);
   return moved;
 }
 
