@@ -1,10 +1,15 @@
-// How the book's search ranks and quotes: chapters before the library's reference, and where a
-// word is in several, the chapter that has it first. Sphinx reads this before its own search.
+// How the book's search ranks and quotes: chapters before the library's reference, the one named
+// after what is asked for before all others, and where a word is in several, the chapter that has
+// it first. Sphinx reads this before its own search.
+
+const asked = (new URLSearchParams(location.search).get("q") ?? "").trim().toLowerCase();
 
 var Scorer = {
-  score: ([page, , , , score]) => {
+  score: ([page, title, , , score]) => {
     const [, number] = /^chapters\/(\d\d)_/.exec(page) ?? [];
-    if (number) return score + 100 - number / 10;
+    // A section's title begins with its chapter's: "Threat models > The ball".
+    const named = asked && title.split(" > ")[0].toLowerCase().includes(asked);
+    if (number) return score + (named ? 200 : 100) - number / 10;
     return page === "chapters/api" ? score - 100 : score;
   },
   objNameMatch: 11,
