@@ -216,17 +216,13 @@ def test_what_was_answered_can_be_read_by_all(chromium, book, size, theme):
             assert target.bounding_box()["height"] >= 44
 
 
-# The chapters whose hook and picture have yet to move up.
-LATE = {"desktop": set(), "phone": {"04", "09"}}
 SCREENS = {"desktop": (1280, 900), "phone": (390, 844)}
 
 
 @pytest.mark.parametrize("size", SCREENS)
 @pytest.mark.parametrize("name", [*CHAPTERS, "chapters/index.html"])
-def test_the_first_screen_has_something_to_see(chromium, book, name, size, request):
+def test_the_first_screen_has_something_to_see(chromium, book, name, size):
     """A picture, or an explorer with its first pictures and its largest control."""
-    if name[9:11] in LATE[size]:
-        request.applymarker(pytest.mark.xfail(reason="the chapter's opening is to move up"))
     width, height = SCREENS[size]
     viewport = {"width": width, "height": height}
     with Visit(chromium, book, viewport=viewport, is_mobile=size == "phone") as visit:

@@ -24,6 +24,10 @@ const PGD_STYLE = `
 .field .start { fill: var(--surface); stroke: var(--text); stroke-width: 2; }
 .field .now { stroke: var(--surface); stroke-width: 2; }
 .field .named { fill: var(--text); font-size: 13px; }
+@container (max-width: 400px) {
+  .main .option { font-size: 13.5px; padding: 4px 9px; }
+  .ball { max-width: 252px; margin: 0 auto; }
+}
 `;
 
 /** Rows of a flat grid. */
