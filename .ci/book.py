@@ -38,6 +38,9 @@ LEAD = re.compile(
 )
 MISSED = re.compile(r'"missing":"(?:[^"\\]|\\.)*",(?="shipped")')  # said by an earlier build
 FOLDS = {"Show code cell content": "Solution", "Show code cell source": "Code of this figure"}
+# The title of a page, in Markdown or in a notebook's JSON.
+SOURCES = (".ipynb", ".md")
+TITLE = re.compile(r'^(?:\s*")?# ([^"\\\n]+)', re.MULTILINE)
 # A browser may break a line on either side of a formula, even before a full stop.
 PUNCTUATED = re.compile(
     r"""([(\[“‘]*)(<span class="math [^"]*">\\\([^<]*</span>)([)\]”’.,;:!?]+|-th)?"""
@@ -132,8 +135,26 @@ def keep_together(found: re.Match[str]) -> str:
     return f'<span class="tied">{found[0]}</span>' if found[1] or found[3] else found[0]
 
 
+def forget_old_menus() -> None:
+    """Have every page written anew if what stands in the menus has changed.
+
+    A build renews only the pages whose source has changed, and each carries all titles.
+    """
+    pages = sorted(path for path in (ROOT / "chapters").iterdir() if path.suffix in SOURCES)
+    toc = (ROOT / "_toc.yml").read_text("utf-8")
+    titles = [TITLE.search(path.read_text("utf-8")) for path in pages]
+    menu = "\n".join([*(title[1] if title else "" for title in titles), toc])
+    known = ROOT / "_build" / "menu.txt"
+    if not known.exists() or known.read_text("utf-8") != menu:
+        for built in ("html", ".doctrees"):
+            shutil.rmtree(ROOT / "_build" / built, ignore_errors=True)
+    known.parent.mkdir(exist_ok=True)
+    known.write_text(menu, "utf-8")
+
+
 def main() -> None:
     """Build `_build/html` and say where it is."""
+    forget_old_menus()
     missing = gather()
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
     command = [str(jupyter_book), "build", "-W", "-n", "--keep-going", "."]

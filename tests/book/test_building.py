@@ -70,3 +70,26 @@ def test_a_lab_is_told_which_weights_are_missing(finished):
     assert state["networks"] == [{"name": "n", "shipped": "squeezenet1_0", "missing": MISSING}]
     assert html.count('"missing"') == 1
     assert "missing" not in finished(html, {}), "they were there in the next build"
+
+
+def test_pages_are_written_anew_when_a_title_in_their_menus_changes(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / ".ci"))
+    book = importlib.import_module("book")
+    monkeypatch.setattr(book, "ROOT", tmp_path)
+    chapter, page = tmp_path / "chapters" / "one.ipynb", tmp_path / "_build" / "html" / "one.html"
+    chapter.parent.mkdir()
+    (tmp_path / "_toc.yml").write_text("chapters:", "utf-8")
+
+    def survives(title, text):
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.touch()
+        cell = {"cell_type": "markdown", "source": [f"# {title}\n", text]}
+        chapter.write_text(json.dumps({"cells": [cell]}, indent=1), "utf-8")
+        book.forget_old_menus()
+        return page.exists()
+
+    assert not survives("One", "a")
+    assert survives("One", "b")
+    assert not survives("1 One", "b")
+    (tmp_path / "_toc.yml").write_text("parts:", "utf-8")
+    assert not survives("1 One", "b")
