@@ -96,7 +96,10 @@ def square(
     again but mirrored, which always differs. Where an image is lower than its square,
     the square becomes a rectangle of the same area. The l2 squares have two pixels a
     side at least. The paper has no l1: here it is the l2 search with sums of sizes in
-    place of sums of squares.
+    place of sums of squares, as in Croce and Hein, "Mind the Box", ICML 2021, whose hills
+    are steeper and who project onto ball and pixel range together, where this one clips.
+    On images of a single pixel the l2 and l1 searches have no second place to move
+    anything to.
 
     References
     ----------

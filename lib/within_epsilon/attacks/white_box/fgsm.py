@@ -43,7 +43,7 @@ def fgsm(
     loss : callable
         (logits, labels) -> (N,), for the attack to raise.
     seed, indices
-        Without effect: nothing here is random. All attacks take them.
+        Without effect: nothing here is random. They are here so that attacks can be exchanged.
 
     Returns
     -------
