@@ -36,12 +36,12 @@ function drawTables({ width, state }) {
   const wide = Math.min(76, (width - left) / 5 - 4);
   const cell = (x, y, text, kind) => svg("g", {},
     svg("rect", { class: kind, x, y, width: wide - 4, height: high - 4, rx: 4 }),
-    textAt(x + wide / 2 - 2, y + high / 2 + 3, text, { class: `entry ${kind}`, "text-anchor": "middle" }));
+    textAt(x + wide / 2 - 2, y + high / 2 + 3, text, { class: kind === "lost" ? "entry lost" : "entry", "text-anchor": "middle" }));
   const small = range(0, (column || other === "(N,)" ? images : classes) - 1, 1).map((i) =>
     cell(...(column ? [left - wide - 14, top + i * high] : [left + i * wide, top - high - 14]),
       `${name}[${i}]`, entries ? "small" : "lost"));
   const rows = range(0, images - 1, 1).flatMap((i) => [
-    textAt(0, top + i * high + high / 2 + 3, `im. ${i}`),
+    textAt(0, top + i * high + high / 2 + 3, `image ${i}`),
     ...range(0, classes - 1, 1).map((j) => cell(left + j * wide, top + i * high,
       entries ? `− ${name}[${entries[i][j]}]` : "?",
       entries && other === "(N,)" && entries[i][j] !== i ? "lost" : entries ? "meant" : ""))]);
@@ -85,7 +85,7 @@ export function render({ model, el }) {
   }
 
   card.append(html("style", {}, BROADCAST_STYLE), part(plot),
-    part(html("div", { class: "row" }, images.node, classes.node)),
+    part(images.node), part(classes.node),
     part(html("div", { class: "corner" }, other.node, button("Reset", reset))), verdictNode);
   drawAtWidth(card, plot, (now) => { width = now; show(); });
   show();

@@ -52,7 +52,8 @@ function fault(margin, classes) {
   if (softmax.loss === Infinity) return "infinite";
   if (Number.isNaN(softmax.own)) return "nan";
   if (library.own === 0) return "all";
-  return torch.own === 0 ? "half" : "";
+  if (torch.own === 0) return "half";
+  return Math.abs(torch.own - library.own) > 0.1 * library.own ? "rough" : "";
 }
 
 const VIEWS = {
@@ -157,12 +158,15 @@ function drawCurves({ width, view, classes, margin, detail }) {
     xAxis(foot, view.xTicks.map((m) => [m, signed(m, 0)]), "margin: z_y − largest other logit"));
 }
 
+/** Is a rounded number good to a tenth? */
+const near = (exact, rounded) => Math.abs(exact - rounded) <= 0.1 * exact;
+
 /** Weights and loss in float32, three ways. */
 function numbers(margin, classes) {
   const exact = exactLoss(margin, classes);
   const ways = Object.values(roundedLosses(margin, classes));
   const cell = (key) => (way) => {
-    const right = Math.abs(exact[key] - way[key]) <= 0.1 * exact[key];
+    const right = near(exact[key], way[key]);
     return html("td", { class: right ? "" : "wrong" }, short(way[key]), right ? "" : ", wrong");
   };
   const row = (name, key, role = "") => html("tr", {},
@@ -176,6 +180,7 @@ function numbers(margin, classes) {
 
 const SENTENCES = {
   "": "In float32: the same.",
+  rough: "In float32 the two that go through p_y are already rough; none is 0 yet.",
   half: "In float32 p_y rounds to 1: half of PyTorch's gradient, the label's weight, is 0. "
     + "The rivals' weights are alive.",
   all: "In float32 e^−m rounds to 0, in any formula: nothing is left to climb.",
@@ -232,7 +237,7 @@ export function render({ model, el }) {
   });
   card.append(html("style", {}, MARGIN_STYLE),
     part(plot, ...Object.values(sliders).map((control) => control.node)),
-    part(html("div", { class: "row bottom spread" }, view.node, classes.node, more,
+    part(html("div", { class: "row bottom spread" }, view.node, classes.node, html("span", {}, more),
       button("Reset", reset))),
     verdictNode, part(table),
     part(notes));
