@@ -117,7 +117,9 @@ def _summed(z, y):
 def _by_formula(z, y):
     p = z.log_softmax(1).exp()
     rivals = p.scatter(1, y[:, None], 0.0)
-    return [(a == 1).int() + (b == 0).all().int() for a, b in zip(_picked(p, y), rivals, strict=True)]
+    return [
+        (a == 1).int() + (b == 0).all().int() for a, b in zip(_picked(p, y), rivals, strict=True)
+    ]
 
 
 def _by_margin(z, y, size=lambda m: m):

@@ -167,7 +167,9 @@ def _rows_of_every_loudness() -> tuple[Tensor, Tensor, Tensor]:
     margins = [0.5, 10.0, 14.0, 20.0, 50.0, 80.0, 110.0, 3000.0, -20.0, -60.0, -110.0]
     halves = [0, 0, 0, 1, 1, 1, 2, 2, 0, 0, 0]
     labels = torch.arange(len(margins)) % 4
-    logits = torch.zeros(len(margins), 4).scatter(1, labels[:, None], torch.tensor(margins)[:, None])
+    logits = torch.zeros(len(margins), 4).scatter(
+        1, labels[:, None], torch.tensor(margins)[:, None]
+    )
     # One rival alone is near, the other two are far below: its weight keeps half of it alive.
     lone = torch.tensor([[30.0, 5.0, -200.0, -200.0], [-200.0, 150.0, -200.0, 20.0]])
     return (
@@ -186,10 +188,10 @@ def halves_lost(attempt: Callable[[Tensor, Tensor], Tensor]) -> str | None:
     if not wrong:
         return None
     mistakes = [
-        (2 * (right == 2).long(), "where the label's weight alone is 0 it says 0: a row that is not "
-         "*all* zero may have lost half"),
+        (2 * (right == 2).long(), "where the label's weight alone is 0 it says 0: a row that is "
+         "not *all* zero may have lost half"),
         ((right > 0).long(), "the last two differ: 1 where some rival is alive, 2 where none is"),
-        (torch.zeros_like(right), "nothing is lost, it says: is it PyTorch's loss, and in float32?"),
+        (torch.zeros_like(right), "nothing is lost, it says: is it PyTorch's loss, in float32?"),
     ]  # fmt: skip
     for value, reason in mistakes:
         if torch.equal(found, value):
@@ -199,8 +201,8 @@ def halves_lost(attempt: Callable[[Tensor, Tensor], Tensor]) -> str | None:
     row = wrong[0]
     if all(margin[i] < 0 for i in wrong):
         return (
-            f"a *wrong* answer with margin {margin[row]:.0f} has lost nothing: its label's weight is "
-            "-1, as loud as can be"
+            f"a *wrong* answer with margin {margin[row]:.0f} has lost nothing: its label's weight "
+            "is -1, as loud as can be"
         )
     return (
         f"for {_row(logits[row])} and label {labels[row]}, a margin of {margin[row]:.0f}, it says "
