@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -63,6 +64,39 @@ def test_cells_are_short_and_pictures_are_described(path):
         draws = any("image/png" in output.get("data", {}) for output in cell["outputs"])
         alt = cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
         assert not draws or len(alt) > 40, f"a picture without alternative text:\n{source}"
+
+
+def _prose(text: str):
+    """Yield paragraphs of running text: no display formulas, code, tables or options."""
+    text = re.sub(r"```.*?```|\$\$.*?\$\$", "", text, flags=re.DOTALL)
+    yield from (part.splitlines() for part in re.split(r"\n\s*\n", text))
+
+
+def _accidents(text: str):
+    """Yield lines that Markdown takes for an item of a list, or a formula that it tears apart."""
+    for lines in _prose(text):
+        for before, line in itertools.pairwise(lines):
+            inside = not re.match(r"\s*([-*+]|\d+\.) |\s*[:|#]|\(.*\)=$", before)
+            items = [each for each in lines if re.match(r"\s*([-*+]|\d+\.) ", each)]
+            if inside and re.match(r"([-*+]|1\.) ", line) and len(items) == 1:
+                yield f"a list by accident: {before!r}, {line!r}"
+        formulas = re.sub(r"`[^`]*`|\\\$", "", "\n".join(lines))
+        if formulas.count("$") % 2:
+            yield f"a formula without an end: {lines}"
+
+
+def test_an_accident_of_markdown_is_seen():
+    assert list(_accidents("numbers, each between 0 and\n1. Whoever fools the network"))
+    assert list(_accidents("the formula $\\bigl(s\n+ \\frac{1}{2}\\bigr)$ here"))
+    assert list(_accidents("costs $5 here"))
+    assert not list(_accidents("you can\n\n1. say\n2. compute $x$"))
+    assert not list(_accidents("they are\n- one\n- two"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_line_of_prose_is_a_list_by_accident(path):
+    texts = [_source(cell) for cell in _cells(path, "markdown")]
+    assert [accident for text in texts for accident in _accidents(text)] == []
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)

@@ -41,7 +41,68 @@ def _of_the_first(function, images):
     return _slopes(function, images, reduce=lambda numbers: numbers[0])
 
 
+def _lead(logits, labels, fill=-torch.inf):
+    own = logits.gather(1, labels[:, None])
+    return own[:, 0] - logits.scatter(1, labels[:, None], fill).amax(dim=1)
+
+
+def _lead_by_sorting(logits, labels):
+    two = logits.topk(2, dim=1)
+    own = _own(logits, labels)
+    return own - torch.where(two.indices[:, 0] == labels, two.values[:, 1], two.values[:, 0])
+
+
+def _leads(logits, labels):
+    return [
+        row[y] - max(z for i, z in enumerate(row) if i != y)
+        for row, y in zip(logits.tolist(), labels.tolist(), strict=True)
+    ]
+
+
+def _table(logits, labels):
+    own = logits.gather(1, labels[:, None])
+    return own - logits.scatter(1, labels[:, None], -torch.inf).amax(dim=1)
+
+
+def _jacobian(function, images):
+    rows = torch.autograd.functional.jacobian(function, images).abs().flatten(2).sum(dim=2)
+    return bool((rows - torch.diag(rows.diag())).any())
+
+
+def _alone(function, images):
+    together = function(images)
+    one_by_one = torch.cat([function(image[None]) for image in images])
+    return not torch.allclose(together, one_by_one, atol=1e-6)
+
+
+def _move_one(function, images):
+    for i in range(len(images)):
+        moved = images.clone()
+        moved[i] += 0.5
+        change = function(moved) - function(images)
+        change[i] = 0
+        if change.abs().max() > 1e-6:
+            return True
+    return False
+
+
+def _first_only(function, images):
+    images.requires_grad_()
+    (gradient,) = torch.autograd.grad(function(images)[0], images)
+    return bool(gradient[1:].any())
+
+
 WRONG = [
+    ("0.3", lambda z, y: -_lead(z, y), "the sign"),
+    ("0.3", lambda z, y: _own(z, y) - z.amax(dim=1), "the largest *other*"),
+    ("0.3", lambda z, y: _lead(z, y, 0.0), "minus infinity"),
+    ("0.3", _table, "a table of shape (4, 4)"),
+    ("0.3", lambda z, y: _lead(z, y) + 1, "it must be"),
+    ("0.4", lambda f, x: False, "it is True: it subtracts the mean of the batch"),
+    ("0.4", lambda f, x: True, "it is False"),
+    ("0.4", _first_only, "look at every image"),
+    ("0.4", lambda f, x: _first_only(f, x) or not torch.equal(f(x), f(x)), "look at every image"),
+    ("0.4", lambda f, x: f(x) > 0, "one True or False"),
     ("0.1", lambda z, y: z - _own(z, y), "do not line up"),
     ("0.1", lambda z, y: z - (_own(z, y) if len(z) == z.shape[1] else _own(z, y)[:, None]), "row"),
     ("0.1", lambda z, y: _own(z, y)[:, None] - z, "sign"),
@@ -65,6 +126,12 @@ def test_a_plausible_wrong_answer_is_told_why(number, attempt, reason):
 
 
 RIGHT = [
+    ("0.3", _lead),
+    ("0.3", _lead_by_sorting),
+    ("0.3", _leads),
+    ("0.4", _jacobian),
+    ("0.4", _alone),
+    ("0.4", _move_one),
     ("0.1", lambda z, y: z - z.gather(1, y[:, None])),
     ("0.1", _by_numpy),
     ("0.1", _row_by_row),

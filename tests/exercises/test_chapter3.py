@@ -12,6 +12,7 @@ from torch import nn
 from within_epsilon.attacks import fgsm, input_gradient, pgd
 from within_epsilon.exercises import verdict
 from within_epsilon.losses import cross_entropy, dlr, margin_loss
+from within_epsilon.models import digits_classifier
 from within_epsilon.threat import Ball
 
 
@@ -92,6 +93,10 @@ def _step(loss, sign=1.0):
     return attack
 
 
+def _on_the_books_network(model, images, labels, epsilon):
+    return fgsm(digits_classifier(), images, labels, Ball("linf", epsilon))
+
+
 def _common_size(logits, labels):
     logits = 8 * logits / logits.detach().std(dim=1, keepdim=True)
     return nn.functional.cross_entropy(logits, labels, reduction="none")
@@ -135,6 +140,7 @@ WRONG = [
     ("3.3", lambda z, c: "hot", "must return a number"),
     ("3.4", _step(cross_entropy), "did not move at all"),
     ("3.4", _step(margin_loss, sign=-1.0), "up the loss"),
+    ("3.4", _on_the_books_network, "up the loss of *this* model"),
     ("3.4", lambda m, x, y, e: x - 2 * e, "[0, 1]"),
     ("3.4", lambda m, x, y, e: (x + 2 * e).clamp(0, 1), "more than ε"),
     (

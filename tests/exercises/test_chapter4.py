@@ -8,9 +8,7 @@ import torch
 from torch import nn
 
 from within_epsilon import losses
-from within_epsilon.attacks import fgsm, pgd, random_noise
 from within_epsilon.exercises import verdict
-from within_epsilon.threat import Ball
 
 
 def _picked(table, labels):
@@ -105,12 +103,28 @@ class _Inverse(nn.Module):
         return self.seen if isinstance(self.last, nn.Softmax) else result
 
 
-def _climb(attack, loss):
-    return lambda m, x, y, e: attack(m, x, y, Ball("linf", e), loss=loss)
+def _halves(logits, labels, loss=nn.functional.cross_entropy):
+    z = logits.detach().clone().requires_grad_()
+    (weights,) = torch.autograd.grad(loss(z, labels).sum(), z)
+    own = _picked(weights, labels) == 0
+    return own.long() + (weights == 0).all(dim=1).long()
 
 
-def _divided(by):
-    return lambda z, y: losses.cross_entropy(z / by(z), y)
+def _summed(z, y):
+    return nn.functional.cross_entropy(z, y, reduction="sum")
+
+
+def _by_formula(z, y):
+    p = z.log_softmax(1).exp()
+    rivals = p.scatter(1, y[:, None], 0.0)
+    return [
+        (a == 1).int() + (b == 0).all().int() for a, b in zip(_picked(p, y), rivals, strict=True)
+    ]
+
+
+def _by_margin(z, y, size=lambda m: m):
+    margin = size(_picked(z, y) - z.scatter(1, y[:, None], -torch.inf).amax(dim=1))
+    return (margin > 17).int() + (margin > 104).int()
 
 
 WRONG = [
@@ -135,13 +149,14 @@ WRONG = [
     ("4.3", _without(nn.Softmax), "inside"),
     ("4.3", _log_after_softmax, "cannot be undone"),
     ("4.3", lambda model: "removed", "must return a model"),
-    ("4.4", _climb(fgsm, losses.cross_entropy), "which loss did you climb"),
-    ("4.4", lambda m, x, y, e: random_noise(x, Ball("linf", e)), "random signs"),
-    ("4.4", _climb(fgsm, _divided(lambda z: 100)), "factor of 100000"),
-    ("4.4", lambda m, x, y, e: _climb(fgsm, losses.margin_loss)(m, x, y, 2 * e), "more than ε"),
-    ("4.4", lambda m, x, y, e: x - e, "[0, 1]"),
-    ("4.4", lambda m, x, y, e: x * float("nan"), "no numbers"),
     ("4.1", lambda z, y: _by_softplus(z, y).detach().numpy(), "autograd cannot follow"),
+    ("4.4", lambda z, y: 2 * (_halves(z, y, _summed) == 2), "may have lost half"),
+    ("4.4", lambda z, y: _halves(z, y, _summed) > 0, "1 where some rival is alive"),
+    ("4.4", lambda z, y: _halves(z, y, losses.cross_entropy), "may have lost half"),
+    ("4.4", lambda z, y: _halves(z.double() / 100, y, _summed), "is it PyTorch's loss"),
+    ("4.4", lambda z, y: _by_margin(z, y, torch.abs), "a *wrong* answer"),
+    ("4.4", lambda z, y: 2 - _halves(z, y, _summed), "is right"),
+    ("4.4", lambda z, y: _halves(z, y, _summed).sum(), "shape (13,)"),
     ("4.5", lambda z, y: z.softmax(1), "e_y"),
     ("4.5", lambda z, y: -_gradient(z, y), "sign"),
     ("4.5", lambda z, y: _gradient(z, y) / len(y), "gradient of the mean"),
@@ -171,7 +186,10 @@ RIGHT = [
     ("4.2", lambda: (_logits(25.0)[0].numpy(), _logits(25.0)[1].float().numpy())),
     ("4.3", _nested),
     ("4.3", _Inverse),
-    ("4.4", _climb(fgsm, losses.dlr)),
+    ("4.4", lambda z, y: _halves(z, y, _summed)),
+    ("4.4", _halves),
+    ("4.4", _by_formula),
+    ("4.4", _by_margin),
     ("4.5", _gradient),
     ("4.5", lambda z, y: _gradient(z.double(), y).numpy()),
     ("4.5", lambda z, y: _gradient(z, y).tolist()),
@@ -183,9 +201,6 @@ RIGHT = [
             else _gradient(z, y)
         ),
     ),
-    ("4.4", _climb(pgd, losses.margin_loss)),
-    ("4.4", _climb(fgsm, _divided(lambda z: z.detach().abs().max()))),
-    ("4.4", lambda m, x, y, e: _climb(fgsm, losses.cross_entropy)(m.model, x, y, e)),
 ]
 
 

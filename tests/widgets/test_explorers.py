@@ -15,6 +15,7 @@ from within_epsilon.models import Classifier, digits_classifier
 from within_epsilon.threat import Ball
 from within_epsilon.widgets import (
     BallExplorer,
+    BroadcastExplorer,
     DigitLab,
     EpsilonConverter,
     EpsilonExplorer,
@@ -72,6 +73,7 @@ def photo_lab() -> PhotoLab:
 
 MAKERS: dict[str, Callable[[], Explorer]] = {
     "balls": BallExplorer,
+    "broadcast": BroadcastExplorer,
     "converter": EpsilonConverter,
     "digit_lab": digit_lab,
     "epsilon": epsilon,

@@ -107,3 +107,18 @@ def test_chart_and_slider_move_together(open_page: Callable[..., Any]) -> None:
     slider.press("End")
     page.get_by_role("radio", name="as far as float32 goes").check()
     assert page.locator("input[type=range]:visible").get_attribute("aria-valuetext") == "20"
+
+
+@pytest.mark.browser
+def test_the_loss_alone_unfolds_into_gradient_and_float32(open_page: Callable[..., Any]) -> None:
+    page = open_page(MarginExplorer(18.0, 2, detail=False))
+    verdict, table = page.locator(".verdict"), page.locator("table")
+    assert "float32" not in verdict.inner_text()
+    assert not table.is_visible()
+    assert page.locator(".line").count() == 1
+    page.get_by_role("button", name="Gradient and float32").click()
+    assert "half of PyTorch's gradient" in verdict.inner_text()
+    assert table.is_visible()
+    assert page.locator(".line").count() == 2
+    page.get_by_role("button", name="Reset").click()
+    assert not table.is_visible()

@@ -92,3 +92,84 @@ def slopes(attempt: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]) -> s
         return "only the first image has slopes: each of the others has a number, too"
     worst = (found - right).abs().max().item()
     return f"slopes are wrong by up to {worst:.2g}"
+
+
+@exercise("0.3")
+def lead(attempt: Callable[[Tensor, Tensor], Tensor]) -> str | None:
+    """`lead(logits, labels)` is the own logit minus the largest other, one number per image."""
+    generator = torch.Generator().manual_seed(1)
+    for n, k in [(4, 6), (5, 5), (1, 2)]:
+        # All below zero: whoever puts 0 in the label's place finds that 0 is the largest.
+        logits = torch.randn(n, k, generator=generator) - 5
+        labels = torch.randint(0, k, (n,), generator=generator)
+        own = logits.gather(1, labels[:, None])[:, 0]
+        right = own - logits.scatter(1, labels[:, None], -torch.inf).amax(dim=1)
+        answer = attempt(logits, labels)
+        if isinstance(answer, Tensor) and answer.shape == (n, n) and n > 1:
+            return (
+                f"it returns a table of shape ({n}, {n}): a column (N, 1) met a row (N,); take "
+                "`own[:, 0]` before you subtract"
+            )
+        found = tensor_like(answer, right)
+        if torch.allclose(found, right, atol=1e-5):
+            continue
+        mistakes = [
+            (-right, "the sign is wrong: positive means that the label's logit is ahead"),
+            (own - logits.amax(dim=1), "the largest *other*: the label's own logit must not "
+             "compete, or no lead is ever positive"),
+            (own - logits.scatter(1, labels[:, None], 0.0).amax(dim=1), "logits may all be "
+             "negative, and then 0 is the largest: put minus infinity in the label's place"),
+        ]  # fmt: skip
+        for value, reason in mistakes:
+            if torch.allclose(found, value, atol=1e-5):
+                return reason
+        return (
+            f"for logits {_list(logits[0])} with label {labels[0]} it must be {right[0]:.2f}, "
+            f"yours is {found[0]:.2f}"
+        )
+    return None
+
+
+def _batch_functions() -> list[tuple[Callable[[Tensor], Tensor], bool, str]]:
+    """Return functions of a batch, whether they mix it, and what to say if that is not seen."""
+
+    def alone(batch: Tensor) -> Tensor:
+        return (batch**3).flatten(1).sum(dim=1)
+
+    def centred(batch: Tensor) -> Tensor:
+        return alone(batch - batch.mean(dim=0))
+
+    def neighbours(batch: Tensor) -> Tensor:
+        numbers = alone(batch)
+        return torch.cat([numbers[:-1], numbers[-1:] * numbers.roll(1)[-1:]])
+
+    def cancelling(batch: Tensor) -> Tensor:
+        numbers = alone(batch)
+        return numbers - numbers.roll(1) + numbers.detach()
+
+    def by_place(batch: Tensor) -> Tensor:
+        return alone(batch) + alone(batch.mean(dim=(2, 3), keepdim=True))
+
+    return [
+        (alone, False, "each number is a sum over one image's own pixels: nothing is mixed"),
+        (centred, True, "it subtracts the mean of the batch, as batch normalisation does"),
+        (by_place, False, "a mean over an image's *own* pixels mixes no images"),
+        (neighbours, True, "the last image's number is multiplied by that of the one before: look "
+         "at every image, not at the first alone"),
+        (cancelling, True, "each number has the one before taken off: the gradient of the *sum* "
+         "does not show it, for there it cancels; look at the numbers one by one"),
+    ]  # fmt: skip
+
+
+@exercise("0.4")
+def mixes(attempt: Callable[[Callable[[Tensor], Tensor], Tensor], bool]) -> str | None:
+    """`mixes(function, images)` says whether some image's number depends on another image."""
+    generator = torch.Generator().manual_seed(2)
+    images = 0.1 + torch.rand(4, 1, 3, 3, generator=generator)
+    for function, expected, reason in _batch_functions():
+        answer = attempt(function, images)
+        if isinstance(answer, Tensor) and answer.numel() != 1:
+            return f"it must return one True or False, got shape {tuple(answer.shape)}"
+        if bool(answer) != expected:
+            return f"for one function it says {bool(answer)}, and it is {expected}: {reason}"
+    return None

@@ -6,6 +6,7 @@ same front-end module reads the same state from the page. Needs the `notebooks` 
 
 from within_epsilon.widgets.balls import BallExplorer
 from within_epsilon.widgets.base import Explorer
+from within_epsilon.widgets.broadcast import BroadcastExplorer
 from within_epsilon.widgets.converter import EpsilonConverter
 from within_epsilon.widgets.digit_lab import DigitLab
 from within_epsilon.widgets.epsilon import EpsilonExplorer
@@ -19,6 +20,7 @@ from within_epsilon.widgets.symbols import Symbol, SymbolExplorer
 
 __all__ = [
     "BallExplorer",
+    "BroadcastExplorer",
     "DigitLab",
     "EpsilonConverter",
     "EpsilonExplorer",

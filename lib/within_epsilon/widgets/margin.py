@@ -31,6 +31,8 @@ class MarginExplorer(Explorer):
         Number of classes k.
     view : {"near", "far"}
         Margins near 0, or as far as float32 goes.
+    detail : bool
+        Show the gradient's weights and float32 as well, or the loss alone.
 
     Raises
     ------
@@ -39,7 +41,7 @@ class MarginExplorer(Explorer):
 
     Notes
     -----
-    With a kernel, `margin`, `classes` and `view` can be read, set and observed.
+    With a kernel, `margin`, `classes`, `view` and `detail` can be read, set and observed.
     """
 
     kind = "margin"
@@ -47,9 +49,12 @@ class MarginExplorer(Explorer):
     margin = state(traitlets.Float(2.0, min=-120.0, max=120.0))
     classes = state(traitlets.Enum(CLASSES, default_value=10))
     view = state(traitlets.Enum(("near", "far"), default_value="near"))
+    detail = state(traitlets.Bool(True))
 
-    def __init__(self, margin: float = 2.0, classes: int = 10, view: str = "near") -> None:
-        super().__init__(margin=margin, classes=classes, view=view)
+    def __init__(
+        self, margin: float = 2.0, classes: int = 10, view: str = "near", *, detail: bool = True
+    ) -> None:
+        super().__init__(margin=margin, classes=classes, view=view, detail=detail)
 
     def summary(self) -> str:
         """Return margin and number of classes."""

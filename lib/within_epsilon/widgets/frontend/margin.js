@@ -52,7 +52,8 @@ function fault(margin, classes) {
   if (softmax.loss === Infinity) return "infinite";
   if (Number.isNaN(softmax.own)) return "nan";
   if (library.own === 0) return "all";
-  return torch.own === 0 ? "half" : "";
+  if (torch.own === 0) return "half";
+  return Math.abs(torch.own - library.own) > 0.1 * library.own ? "rough" : "";
 }
 
 const VIEWS = {
@@ -80,7 +81,7 @@ const MARGIN_STYLE = `
 .plot .dot.gradient { fill: var(--gradient); }
 .plot .named { fill: var(--text); font-size: 13px; }
 .plot .named.gradient { fill: var(--gradient-text); }
-.plot .named.broken { fill: var(--adversary-text); }
+.plot .named.broken { fill: var(--adversary-text); stroke-width: 6px; }
 table { border-collapse: collapse; width: 100%; }
 th { font-weight: 400; text-align: left; }
 th, td { padding: 4px 8px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
@@ -105,19 +106,30 @@ function failures(margins, classes) {
   return Object.keys(words).flatMap((kind) => {
     const where = margins.filter((m) => fault(m, classes) === kind);
     const to = Math.min(where[where.length - 1] + step, margins[margins.length - 1]);
-    return where.length > 1 ? [{ text: words[kind], from: where[0], to }] : [];
+    return where.length > 1 ? [{ kind, text: words[kind], from: where[0], to }] : [];
   });
 }
 
+/** What a stretch is called, beside its hatching where there is room for it. */
+function stretchName(at, { kind, text, from, to }, last, y) {
+  const named = { class: "named broken" };
+  if (kind === "nan" || kind === "infinite") {
+    const edge = at.x(-88) + 8; // both lie at the left end, under the axis's own numbers
+    return textAt(edge, y - (kind === "nan" ? 70 : 88), `← ${text}`, named);
+  }
+  return to === last ? textAt(at.x(from) - 6, y - 30, `${text} →`, { ...named, "text-anchor": "end" })
+    : textAt(at.x((from + to) / 2), y - 12, text, { ...named, "text-anchor": "middle" });
+}
+
 /** One panel: the loss or the gradient over a view's margins, with the point of this margin. */
-function panel(what, { width, top, bottom, view, margins, classes, margin }) {
+function panel(what, { width, top, bottom, view, margins, classes, margin, detail }) {
   const { y, ticks, name } = view[what];
   const at = plane({ width, top, bottom, x: view.x, y });
   const point = (m, k = classes) => [at.x(m),
     Math.max(top, Math.min(bottom, at.y(view.height(exactLoss(m, k)[what]))))];
   const [x, high] = point(margin);
   const [nameX, nameY] = point(name[0]);
-  const broken = failures(margins, classes);
+  const broken = detail ? failures(margins, classes) : [];
   const band = [...margins.map((m) => point(m)), ...margins.map((m) => point(m, 2)).reverse()];
   const mark = what === "loss" ? svg("circle", { class: "dot", cx: x, cy: high, r: 8 })
     : svg("rect", { class: "dot gradient", x: x - 7, y: high - 7, width: 14, height: 14 });
@@ -129,31 +141,32 @@ function panel(what, { width, top, bottom, view, margins, classes, margin }) {
     svg("path", { class: `line ${what === "own" ? "gradient" : ""}`, d: pathThrough(margins.map((m) => point(m))) }),
     textAt(nameX + name[1], nameY + name[2], what === "loss" ? "loss ℓ" : "weight of the label, 1 − p_y",
       { class: `named ${what === "own" ? "gradient" : ""}` }),
-    ...(what === "loss" ? broken.map(({ text, from, to }, i) => textAt(
-      to === margins.at(-1) ? at.x(to) : at.x((from + to) / 2), bottom - 12 - 18 * i, text,
-      { class: "named broken", "text-anchor": to === margins.at(-1) ? "end" : "middle" })) : []), mark);
+    ...(what === "loss" ? broken.map((one) => stretchName(at, one, margins.at(-1), bottom)) : []), mark);
 }
 
-/** Both panels over one axis. */
-function drawCurves({ width, view, classes, margin }) {
+/** Both panels over one axis; without detail, the loss alone. */
+function drawCurves({ width, view, classes, margin, detail }) {
   const margins = range(...view.x, (view.x[1] - view.x[0]) / 240);
-  const shared = { width, view, margins, classes, margin };
+  const shared = { width, view, margins, classes, margin, detail };
   const foot = plane({ width, top: 0, bottom: 282, x: view.x, y: [0, 1] });
   return svg("svg", { height: 316, viewBox: `0 0 ${width} 316` },
     svg("defs", {}, svg("pattern", { id: "hatch", width: 8, height: 8,
       patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
     svg("path", { class: "hatch", d: "M0 0V8" }))),
-    panel("own", { ...shared, top: 222, bottom: 282 }),
-    panel("loss", { ...shared, top: 8, bottom: 200 }),
+    ...(detail ? [panel("own", { ...shared, top: 222, bottom: 282 })] : []),
+    panel("loss", { ...shared, top: 8, bottom: detail ? 200 : 282 }),
     xAxis(foot, view.xTicks.map((m) => [m, signed(m, 0)]), "margin: z_y − largest other logit"));
 }
+
+/** Is a rounded number good to a tenth? */
+const near = (exact, rounded) => Math.abs(exact - rounded) <= 0.1 * exact;
 
 /** Weights and loss in float32, three ways. */
 function numbers(margin, classes) {
   const exact = exactLoss(margin, classes);
   const ways = Object.values(roundedLosses(margin, classes));
   const cell = (key) => (way) => {
-    const right = Math.abs(exact[key] - way[key]) <= 0.1 * exact[key];
+    const right = near(exact[key], way[key]);
     return html("td", { class: right ? "" : "wrong" }, short(way[key]), right ? "" : ", wrong");
   };
   const row = (name, key, role = "") => html("tr", {},
@@ -167,16 +180,17 @@ function numbers(margin, classes) {
 
 const SENTENCES = {
   "": "In float32: the same.",
+  rough: "In float32 the two that go through p_y are already rough; none is 0 yet.",
   half: "In float32 p_y rounds to 1: half of PyTorch's gradient, the label's weight, is 0. "
     + "The rivals' weights are alive.",
-  all: "In float32 e to the minus margin rounds to 0, in any formula: nothing is left to climb.",
+  all: "In float32 e^−m rounds to 0, in any formula: nothing is left to climb.",
   nan: "In float32 p_y is so small that the gradient of −log softmax becomes nan.",
   infinite: "In float32 p_y rounds to 0: −log softmax is infinite, its gradient nan.",
 };
 
 export function render({ model, el }) {
   const card = openCard(el, "Margin explorer");
-  const { state, set, reset } = keepState(model, card, ["margin", "classes", "view"], show);
+  const { state, set, reset } = keepState(model, card, ["margin", "classes", "view", "detail"], show);
   let width = 0;
   const sliders = Object.fromEntries(Object.entries(VIEWS).map(([key, { x, step }]) => {
     const stops = range(...x, step);
@@ -190,24 +204,31 @@ export function render({ model, el }) {
   const view = choice({ label: "Show margins", value: state.view,
     options: Object.entries(VIEWS).map(([value, { label }]) => ({ value, label })),
     change: (value) => set("view", value) });
+  const more = button("", () => set("detail", !state.detail));
+  const notes = html("p", { class: "muted" });
   const plot = html("div", { class: "plot", "aria-hidden": "true" });
   const table = html("table");
   const { node: verdictNode, say } = verdict(card);
 
   function show() {
-    const { margin, classes: k } = state;
+    const { margin, classes: k, detail } = state;
     for (const [key, control] of Object.entries(sliders)) {
       control.node.hidden = key !== state.view;
       control.show(nearest(control.stops, margin));
     }
     classes.show(k);
     view.show(state.view);
-    if (width) plot.replaceChildren(drawCurves({ width, view: VIEWS[state.view], classes: k, margin }));
+    view.node.hidden = !detail;
+    table.hidden = !detail;
+    more.textContent = detail ? "Loss alone" : "Gradient and float32";
+    notes.textContent = "Curves: all rivals' logits equal. Grey: where the loss can lie if some are "
+      + `lower.${detail ? " Hatched: float32 fails. Table: in float32." : ""}`;
+    if (width) plot.replaceChildren(drawCurves({ width, view: VIEWS[state.view], classes: k, margin, detail }));
     table.replaceChildren(...numbers(margin, k));
     const { loss, probability } = exactLoss(margin, k);
     const [mark, role] = margin > 0 ? ["right", "true"] : margin < 0 ? ["wrong", "adversary"] : ["tie"];
     say(`Margin ${signed(margin, Number.isInteger(margin) ? 0 : 1)}, ${k} classes: loss ${short(loss)}, p_y ${percent(probability)}. `
-      + SENTENCES[fault(margin, k)], mark, role);
+      + (detail ? SENTENCES[fault(margin, k)] : ""), mark, role);
   }
 
   dragAlong(plot, (share) => {
@@ -216,11 +237,10 @@ export function render({ model, el }) {
   });
   card.append(html("style", {}, MARGIN_STYLE),
     part(plot, ...Object.values(sliders).map((control) => control.node)),
-    part(html("div", { class: "row bottom spread" }, view.node, classes.node,
+    part(html("div", { class: "row bottom spread" }, view.node, classes.node, html("span", {}, more),
       button("Reset", reset))),
     verdictNode, part(table),
-    part(html("p", { class: "muted" }, "Curves: all rivals' logits equal. Grey: where the loss can "
-      + "lie if some are lower. Hatched: float32 fails. Table: in float32.")));
+    part(notes));
   drawAtWidth(card, plot, (now) => { width = now; show(); });
   show();
   return () => card.close();

@@ -170,7 +170,8 @@ export async function render({ model, el }) {
     const words = attack === "noise" ? "random signs" : attackWords({ attack: "fgsm", target }, name);
     legend.replaceChildren(key(`${answerOf(state)}, ${name(label)}`,
       goal === null ? "strongest other class" : `target, ${name(goal)}`,
-      single ? "probability now:" : `probability under ${words}:`));
+      single ? "probability now:"
+        : `probability under ${words}${sides.length < 3 ? ", fills up as you drag" : ""}:`));
   }
 
   /** Ask for the probabilities along the slider while nothing else is asked. */
