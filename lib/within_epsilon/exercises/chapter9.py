@@ -238,7 +238,8 @@ def in_turn(attempt: Callable[[Tensor, Tensor], Mapping[str, object]]) -> str | 
     fooled = torch.stack([hard + 0.3 * torch.rand(60, generator=generator) < b for b in bars])
     prices = torch.tensor([1.0, 100.0, 20.0])
     for rows in (fooled, fooled.flip(0), fooled[[0, 0]]):
-        fault = _judge_in_turn(attempt(rows, prices[: len(rows)]), rows, prices.tolist())
+        few = prices[: len(rows)]
+        fault = _judge_in_turn(attempt(rows, few), rows, few.tolist())
         if fault:
             return fault
     return None
@@ -256,7 +257,7 @@ def _judge_in_turn(given: object, fooled: Tensor, prices: list[float]) -> str | 
     standing = [int((~fooled[:a].any(dim=0)).sum()) for a in range(count + 1)]
     first, last = fooled[0], fooled[-1]
     apart = int((first & ~last).sum()), int((last & ~first).sum())
-    price = sum(p * s for p, s in zip(prices, standing, strict=False)) / n
+    price = sum(p * s for p, s in zip(prices, standing[:-1], strict=True)) / n
     wanted = {
         "error": (1 - standing[-1] / n, "an image is lost if *any* of the attacks fools it"),
         "price": (price, "an attack is run, and paid for, only on images that still stand"),
