@@ -248,7 +248,7 @@ def in_turn(attempt: Callable[[Tensor, Tensor], Mapping[str, object]]) -> str | 
 def _sign_test(one: int, other: int) -> float:
     """Return how likely fair coins fall at least as unevenly, either way."""
     tail = sum(comb(one + other, k) for k in range(max(one, other), one + other + 1))
-    return min(1.0, 2 * tail / 2 ** (one + other))
+    return min(1.0, 2 * tail * 0.5 ** (one + other))
 
 
 def _judge_in_turn(given: object, fooled: Tensor, prices: list[float]) -> str | None:
