@@ -182,12 +182,12 @@ WRONG = [
         "asks for `.project`",
     ),
     ("7.3", lambda p, b: b.norm == "l2", "asks for `.norm`"),
-    ("7.6", {**ALLOWED, "every pixel 8/255 up or down": False}, "border belongs"),
+    ("7.6", {**ALLOWED, "every pixel ± 8/255, clipped": False}, "border belongs"),
     ("7.6", {**ALLOWED, "one black pixel made white": True}, "255/255"),
     ("7.6", dict.fromkeys(CLAIMS, True), "4 more are wrong"),
     ("7.6", {**ALLOWED, "a printed sticker on the object": ...}, "nothing yet for a printed"),
     ("7.6", list(ALLOWED.values()), "must be a dictionary"),
-    ("7.6", {**ALLOWED, "a black pixel 5/255 darker": "no"}, "True or False, got str"),
+    ("7.6", {**ALLOWED, "a black pixel 5/255 darker, unclipped": "no"}, "True or False, got str"),
 ]
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import pairwise, product
+from math import comb
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binomtest
 
 from within_epsilon.attacks import fgsm, input_gradient, pgd
 from within_epsilon.exercises import verdict
@@ -177,25 +179,46 @@ def _rule(step_size, losses, just_halved, best_before, *, share=0.75, count=None
     return step_size / 2 if few or stuck else step_size
 
 
-def _ensemble(fooled, prices, *, half=None):
-    standing, price = torch.ones(fooled.shape[1], dtype=torch.bool), 0.0
-    for row, cost in zip(fooled, prices, strict=True):
-        price += float(cost) * standing.double().mean()
-        standing &= ~row
-    best = fooled[fooled.sum(dim=1).argmax()].double()
-    gain = (~standing).double() - best
-    n = len(standing)
-    spread = 1.96 * gain.std() / n**0.5 if half is None else half(~standing, best, n)
-    return {
-        "error": (~standing).double().mean(),
-        "price": price,
-        "gain": gain.mean(),
-        "half": spread,
-    }
+def _coins(one, other):
+    """The p-value by adding up all outcomes that are at least as uneven."""
+    n = one + other
+    return sum(comb(n, k) for k in range(n + 1) if abs(2 * k - n) >= abs(one - other)) / 2**n
 
 
-def _unpaired(lost, best, n):
-    return 1.96 * ((lost.double().var() + best.var()) / n).sqrt()
+def _ensemble(fooled, prices, *, p=_coins):
+    left, price, added = set(range(fooled.shape[1])), 0.0, 0
+    for row, cost in zip(fooled.tolist(), prices.tolist(), strict=True):
+        price += cost * len(left) / fooled.shape[1]
+        added = sum(row[i] for i in left)
+        left = {i for i in left if not row[i]}
+    first, last = fooled[0], fooled[-1]
+    apart = int((first & ~last).sum()), int((last & ~first).sum())
+    error = 1 - len(left) / fooled.shape[1]
+    return {"error": error, "price": price, "last": added, "p": p(*apart)}
+
+
+def _wald(one, other):
+    """Two-sided, from a normal approximation to the differences."""
+    n = one + other
+    return (
+        1.0
+        if n == 0
+        else float(torch.special.erfc(torch.tensor(abs(one - other) / (2 * n) ** 0.5)))
+    )
+
+
+def _from_scipy(one, other):
+    return binomtest(one, one + other).pvalue if one + other else 1
+
+
+def _totals(fooled):
+    return int(fooled[0].sum()), int(fooled[-1].sum())
+
+
+def _one_sided(one, other):
+    return sum(comb(one + other, k) for k in range(max(one, other), one + other + 1)) / 2 ** (
+        one + other
+    )
 
 
 def _share(distances, epsilon):
@@ -215,6 +238,9 @@ WRONG = [
     ("9.2", lambda z, y: z.amax(1) - z.amin(1) > 104, "within reach"),
     ("9.2", lambda z, y: z.gather(1, y[:, None])[:, 0] > 104, "with label 1 are not flat"),
     ("9.2", lambda z, y: (margin(z, y) > 104).unsqueeze(1), "one boolean"),
+    ("9.2", lambda z, y: margin(z, y) > 88, "e^-89 is not 0 yet"),
+    ("9.2", lambda z, y: margin(z, y) > 100, "e^-101 is not 0 yet"),
+    ("9.2", lambda z, y: margin(z, y) > 112, "e^-106 rounds to 0"),
     ("9.3", _planted({"unprojected"}), "nothing brings it back"),
     ("9.3", lambda m, x, y, b, **k: fgsm(m, x, y, b), "1 gradient where steps = 10"),
     ("9.3", lambda m, x, y, b, **k: pgd(m, x, y, b, steps=3), "3 gradients where steps = 10"),
@@ -244,9 +270,15 @@ WRONG = [
     ("9.6", lambda a, losses, h, b: [a], "must return a number"),
     ("9.7", lambda f, p: _ensemble(f, p) | {"price": p.sum()}, "only on images that still stand"),
     ("9.7", lambda f, p: _ensemble(f, p) | {"error": f[1].double().mean()}, "*any* of the attacks"),
-    ("9.7", lambda f, p: _ensemble(f, p, half=_unpaired), "image by image"),
-    ("9.7", lambda f, p: _ensemble(f, p) | {"gain": 0.5}, "fools the most"),
-    ("9.7", lambda f, p: {"error": 0.5}, "nothing yet for price, gain, half"),
+    ("9.7", lambda f, p: _ensemble(f, p) | {"last": f[-1].sum()}, "only the last attack adds"),
+    ("9.7", lambda f, p: _ensemble(f, p, p=_wald), "coins fall"),
+    ("9.7", lambda f, p: _ensemble(f, p, p=_one_sided), "to the one side or the other"),
+    (
+        "9.7",
+        lambda f, p: _ensemble(f, p) | {"p": _coins(int(f[0].sum()), int(f[-1].sum()))},
+        "coins",
+    ),
+    ("9.7", lambda f, p: {"error": 0.5}, "nothing yet for price, last, p"),
 ]
 
 
@@ -271,7 +303,7 @@ RIGHT = [
     ("9.4", lambda d, e: torch.tensor([x <= e for x in d.tolist()]).float().mean()),
     ("9.5", _search),
     ("9.1", lambda *a: _worse(*a).double().numpy()),
-    ("9.2", lambda z, y: (margin(z, y) > 100).tolist()),
+    ("9.2", lambda z, y: (margin(z, y) > 103.5).tolist()),
     ("9.2", lambda z, y: (margin(z, y) > 104).int().numpy()),
     ("9.3", lambda *a, **k: pgd(*a, **k).numpy()),
     ("9.4", lambda d, e: np.mean(d.numpy() <= e)),
@@ -281,12 +313,10 @@ RIGHT = [
     ("9.6", lambda *a: np.float32(_rule(*a))),
     ("9.6", lambda *a: torch.tensor([_rule(*a)])),
     ("9.7", _ensemble),
-    ("9.7", lambda f, p: {name: float(value) for name, value in _ensemble(f, p).items()}),
+    ("9.7", lambda f, p: {name: torch.tensor(v) for name, v in _ensemble(f, p).items()}),
     (
         "9.7",
-        lambda f, p: _ensemble(
-            f, p, half=lambda lost, best, n: 1.96 * np.std((lost.double() - best).numpy()) / n**0.5
-        ),
+        lambda f, p: _ensemble(f, p, p=lambda a, b: binomtest(a, a + b).pvalue if a + b else 1),
     ),
 ]
 

@@ -275,15 +275,18 @@ def _nearest(delta: Tensor, images: Tensor, norm: str, epsilon: float) -> Tensor
 
 # What an adversary does, whether linf with ε = 8/255 allows it (white box, any wrong answer), why.
 CLAIMS: dict[str, tuple[bool, str]] = {
-    "every pixel 5/255 brighter": (True, "no pixel moves by more than 8/255"),
-    "every pixel 8/255 up or down": (True, "the border belongs to the ball"),
+    "every pixel 5/255 brighter, clipped": (True, "no pixel moves by more than 8/255"),
+    "every pixel ± 8/255, clipped": (True, "the border belongs to the ball"),
     "one black pixel made white": (False, "that pixel moves by 1, which is 255/255"),
     "the photo shifted by one pixel": (False, "along an edge pixels change by far more than 8/255"),
     "a printed sticker on the object": (False, "its pixels change by as much as the printer likes"),
     "reads the network's weights": (True, "in most of this book it knows the whole network"),
     "is content with any wrong answer": (True, "it wants any wrong answer, no certain one"),
     "adds pictures to the training set": (False, "it changes the picture that is to be read"),
-    "a black pixel 5/255 darker": (False, "there is no such pixel: x + δ stays in [0, 1]"),
+    "a black pixel 5/255 darker, unclipped": (
+        False,
+        "there is no such pixel: x + δ stays in [0, 1]",
+    ),
     "saves the result as 8-bit PNG": (True, "8/255 are whole levels; rounding stays in this ball"),
 }
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import comb
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -57,8 +59,7 @@ def worse_of(attempt: Attack) -> str | None:
 @exercise("9.2")
 def is_flat(attempt: Callable[[Tensor, Tensor], Tensor]) -> str | None:
     """`is_flat(logits, labels)` says where the cross-entropy's gradient is exactly zero."""
-    # Rows: logits, the true class, whether it is flat, why. Between gaps of 87 and 104 processors
-    # may round differently.
+    # Rows: logits, the true class, whether it is flat, why.
     cases = [
         ((10.0, 0.0, -5.0), 0, False, "a gap of 10 leaves a p_j of 0.00005: small is not zero"),
         ((5.0, 120.0, 0.0), 1, True, "every gap is beyond 104, so that every p_j rounds to 0"),
@@ -68,7 +69,14 @@ def is_flat(attempt: Callable[[Tensor, Tensor], Tensor]) -> str | None:
         ((0.0, 200.0, 400.0), 1, False, "where the network is wrong, z_y has slope p_y - 1 = -1"),
         ((-250.0, -220.0, -100.0), 2, True, "gaps count, wherever the logits are"),
         ((400.0, 399.0, 0.0), 0, False, "gaps count, wherever the logits are"),
+        ((106.0, 0.0, -3.0), 0, True, "e^-106 rounds to 0: half of the smallest number is e^-104"),
     ]
+    # Processors may be told to drop the smallest numbers, from e^-87.3 on; ask this one.
+    last = torch.tensor([[101.0, 0.0, -1.0]], requires_grad=True)
+    cross_entropy(last, torch.tensor([0])).sum().backward()
+    if last.grad is not None and last.grad.any():
+        near = "e^-{:g} is not 0 yet: the smallest numbers have fewer digits, down to 2^-149"
+        cases += [((g, 0.0, -1.0), 0, False, near.format(g)) for g in (89.0, 101.0)]
     logits = torch.tensor([case[0] for case in cases])
     labels = torch.tensor([case[1] for case in cases])
     found = tensor(attempt(logits, labels), (len(cases),), "one boolean for each image, a tensor")
@@ -226,27 +234,45 @@ def in_turn(attempt: Callable[[Tensor, Tensor], Mapping[str, object]]) -> str | 
     """`in_turn(fooled, prices)` says what an ensemble finds, at what price, how surely."""
     generator = torch.Generator().manual_seed(0)
     hard = torch.rand(60, generator=generator)
-    fooled = torch.stack([hard + 0.3 * torch.rand(60, generator=generator) < bar
-                          for bar in (0.55, 0.62, 0.6)])  # fmt: skip
+    bars = (0.55, 0.62, 0.68)
+    fooled = torch.stack([hard + 0.3 * torch.rand(60, generator=generator) < b for b in bars])
     prices = torch.tensor([1.0, 100.0, 20.0])
-    found = attempt(fooled, prices)
-    lost, best = fooled.any(dim=0).double(), fooled[1].double()
-    standing = [1.0, *(1 - fooled[:a].any(dim=0).double().mean().item() for a in (1, 2))]
-    gain = lost - best
-    half = 1.96 * (gain.std() / 60**0.5).item()
-    unpaired = 1.96 * ((lost.var() + best.var()) / 60).sqrt().item()
-    price = sum(p * s for p, s in zip(prices.tolist(), standing, strict=True))
+    for rows in (fooled, fooled.flip(0), fooled[[0, 0]]):
+        few = prices[: len(rows)]
+        fault = _judge_in_turn(attempt(rows, few), rows, few.tolist())
+        if fault:
+            return fault
+    return None
+
+
+def _sign_test(one: int, other: int) -> float:
+    """Return how likely fair coins fall at least as unevenly, either way."""
+    tail = sum(comb(one + other, k) for k in range(max(one, other), one + other + 1))
+    return min(1.0, 2 * tail * 0.5 ** (one + other))
+
+
+def _judge_in_turn(given: object, fooled: Tensor, prices: list[float]) -> str | None:
+    """Say what is wrong with the first entry that is, of fooled (A, N) and A prices."""
+    count, n = fooled.shape
+    standing = [int((~fooled[:a].any(dim=0)).sum()) for a in range(count + 1)]
+    first, last = fooled[0], fooled[-1]
+    apart = int((first & ~last).sum()), int((last & ~first).sum())
+    price = sum(p * s for p, s in zip(prices, standing[:-1], strict=True)) / n
     wanted = {
-        "error": (lost.mean().item(), "an image is lost if *any* of the attacks fools it"),
+        "error": (1 - standing[-1] / n, "an image is lost if *any* of the attacks fools it"),
         "price": (price, "an attack is run, and paid for, only on images that still stand"),
-        "gain": (gain.mean().item(), "compare with the single attack that fools the most"),
-        "half": (half, f"take the spread of the differences, image by image; of two shares that "
-                 f"had nothing to do with each other it would be {unpaired:.3f}"),
-    }  # fmt: skip
-    for (name, (right, reason)), given in zip(
-        wanted.items(), entries(found, list(wanted)), strict=True
+        "last": (standing[-2] - standing[-1], "count what only the last attack adds, in images"),
+        "p": (
+            _sign_test(*apart),
+            f"{apart[0]} images are fooled by the first attack alone, {apart[1]} by the last "
+            f"alone; how likely do {sum(apart)} coins fall at least so unevenly, to the one side "
+            "or the other?",
+        ),
+    }
+    for (name, (right, reason)), value in zip(
+        wanted.items(), entries(cast(Mapping[str, object], given), list(wanted)), strict=True
     ):
-        value = number(given, f"for {name} a number")
-        if not abs(value - right) <= 0.02 * abs(right) + 1e-6:
-            return f"{name} is {right:.4g}, and you say {value:.4g}: {reason}"
+        said = number(value, f"for {name} a number")
+        if not abs(said - right) <= 0.01 * abs(right) + 1e-6:
+            return f"{name} is {right:.4g}, and you say {said:.4g}: {reason}"
     return None
