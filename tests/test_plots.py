@@ -125,7 +125,7 @@ def test_labels_can_be_read_on_white_and_keep_their_hue():
 
 @pytest.mark.parametrize("columns", [3, 5])
 def test_captions_are_wrapped_rather_than_shrunk(columns):
-    caption = "PGD, l2 ε = 2, 20 steps\na nine, 98%"
+    caption = "PGD, ℓ2 ε = 2, 20 steps\na nine, 98%"
     figure = plots.pictures([np.zeros((1, 8, 8))] * columns, [caption] * columns, columns=columns)
     boxes = [text.get_window_extent() for text in figure.texts]
     for text, box, after in zip(figure.texts, boxes, [*boxes[1:], None], strict=True):

@@ -48,7 +48,7 @@ def test_the_readme_attacks_a_model_of_ones_own(tmp_path, monkeypatch, capsys):
     exec(blocks[4].replace("autoattack, ball", f"{quick}, ball"), scope)
     assert (tmp_path / "evaluation.json").exists()
     printed = capsys.readouterr().out
-    assert printed.count("l∞ ε = 8/255") == 2
+    assert printed.count("ℓ∞ ε = 8/255") == 2
     assert "6" in printed
 
 

@@ -269,13 +269,13 @@ def test_length_neither_overflows_nor_underflows():
 @pytest.mark.parametrize(
     ("ball", "words"),
     [
-        (Ball("linf", 2 / 255), "l∞ ε = 2/255"),
-        (Ball("linf", 0.25 / 255), "l∞ ε = 0.25/255"),
-        (Ball("linf", 0.1), "l∞ ε = 0.1"),
-        (Ball("l2", 0.5), "l2 ε = 0.5"),
-        (Ball("l2", 128 / 255), "l2 ε = 128/255"),
-        (Ball("l1", 12), "l1 ε = 12"),
-        (Ball("l2", math.pi), "l2 ε = 3.14159"),
+        (Ball("linf", 2 / 255), "ℓ∞ ε = 2/255"),
+        (Ball("linf", 0.25 / 255), "ℓ∞ ε = 0.25/255"),
+        (Ball("linf", 0.1), "ℓ∞ ε = 0.1"),
+        (Ball("l2", 0.5), "ℓ2 ε = 0.5"),
+        (Ball("l2", 128 / 255), "ℓ2 ε = 128/255"),
+        (Ball("l1", 12), "ℓ1 ε = 12"),
+        (Ball("l2", math.pi), "ℓ2 ε = 3.14159"),
     ],
 )
 def test_a_ball_reads_as_it_is_written(ball, words):
@@ -395,7 +395,7 @@ def test_balls_are_equal_where_they_allow_the_same():
     assert Ball("l2", 1) == Ball("l2", 1.0) != Ball("l2", 1, mask=mask)
     assert Ball("l2", 1, mask=mask) == Ball("l2", 1, mask=mask.clone()) != Ball("l2", 1, mask=~mask)
     assert len({Ball("l2", 1, mask=mask), Ball("l2", 1, mask=mask.clone())}) == 1
-    assert str(Ball("l2", 1, mask=mask)) == "l2 ε = 1 on 50% of the pixels"
+    assert str(Ball("l2", 1, mask=mask)) == "ℓ2 ε = 1 on 50% of the pixels"
     with pytest.raises(TypeError, match="expected a bool tensor"):
         Ball("l2", 1, mask=mask.float())
     with pytest.raises(ValueError, match=r"mask: expected shape \(1, 3\) .* received \(1, 2\)"):

@@ -43,7 +43,7 @@ class Ball:
     Examples
     --------
     >>> print(Ball("linf", 8 / 255))
-    l∞ ε = 8/255
+    ℓ∞ ε = 8/255
     """
 
     norm: Norm
@@ -77,7 +77,7 @@ class Ball:
 
     def __str__(self) -> str:
         """Name the norm and the radius, in 255ths where that is the shorter way."""
-        name = {"linf": "l∞", "l2": "l2", "l1": "l1"}[self.norm]
+        name = {"linf": "ℓ∞", "l2": "ℓ2", "l1": "ℓ1"}[self.norm]
         words = f"{name} ε = {radius(self.epsilon)}"
         if self.mask is not None:
             words += f" on {percent(self.mask.double().mean().item())} of the pixels"

@@ -175,7 +175,7 @@ def test_nothing_that_is_handed_in_changes():
     ]
     assert reports[0].outcomes == reports[1].outcomes
     assert accuracy(model, images, labels) == accuracy(model, images, labels) > 0.9
-    assert verdict(model, images[:1], images[:1], BALL).endswith("l∞ ε = 0.1")
+    assert verdict(model, images[:1], images[:1], BALL).endswith("ℓ∞ ε = 0.1")
     robust_curve(model, (images, labels), attack, "linf", [0.05])
     assert torch.equal(images, test.images[:60])
     assert torch.equal(labels, test.labels[:60])
@@ -228,7 +228,7 @@ def test_a_readers_own_attack_needs_only_four_arguments():
 @pytest.mark.parametrize(
     ("attack", "message"),
     [
-        (lambda model, images, labels, ball: images + 0.2, r"within l∞ ε = 0\.1.*norm up to 0\.2"),
+        (lambda model, images, labels, ball: images + 0.2, r"within ℓ∞ ε = 0\.1.*norm up to 0\.2"),
         (lambda model, images, labels, ball: images * torch.nan, "pixels in"),
         (partial(pgd, targeted=True), "targeted"),
     ],
@@ -314,7 +314,7 @@ def test_an_attack_that_writes_into_its_images_or_labels_is_judged_by_what_was_t
 
     report = robust_accuracy(Threshold().eval(), examples(), honest, BALL)
     assert (report.clean_accuracy, report.robust_accuracy) == (0.8, 0.4)
-    with pytest.raises(ValueError, match=r"within l∞ ε = 0\.1.*norm up to 0\.5"):
+    with pytest.raises(ValueError, match=r"within ℓ∞ ε = 0\.1.*norm up to 0\.5"):
         robust_accuracy(Threshold().eval(), examples(), far, BALL)
 
 
@@ -462,15 +462,15 @@ def test_a_verdict_is_a_sentence():
     model = Classifier(Fixed(), categories=("Egyptian cat", "airliner")).eval()
     image = torch.full((1, 3, 2, 2), 0.499)
     image_adv, ball = image + 2 / 255, Ball("linf", 2 / 255)
-    said = "Egyptian cat 86% → airliner 100%, l∞ ε = 2/255"
+    said = "Egyptian cat 86% → airliner 100%, ℓ∞ ε = 2/255"
     assert verdict(model, image, image_adv, ball) == said  # no attack that nobody named
     assert verdict(model, image, image_adv, ball, pgd) == f"{said}, PGD, 40 steps"
     plain = verdict(model.body, image, image_adv, ball, "by hand")
-    assert plain == "0 86% → 1 100%, l∞ ε = 2/255, by hand"
+    assert plain == "0 86% → 1 100%, ℓ∞ ε = 2/255, by hand"
     assert verdict(model, image, image, ball, fgsm) == (
-        "Egyptian cat 86% → Egyptian cat 86%, l∞ ε = 2/255, FGSM"
+        "Egyptian cat 86% → Egyptian cat 86%, ℓ∞ ε = 2/255, FGSM"
     )
-    with pytest.raises(ValueError, match="within l∞ ε = 1/255"):
+    with pytest.raises(ValueError, match="within ℓ∞ ε = 1/255"):
         verdict(model, image, image_adv, Ball("linf", 1 / 255))
     with pytest.raises(ValueError, match="one image each"):
         verdict(model, image.expand(2, 3, 2, 2), image_adv, ball)

@@ -149,7 +149,7 @@ WRONG = [
     ("8.4", _of_single_rows, "you promise a radius"),
     ("8.5", lambda *a: _forecast(*a, loss=cross_entropy), "not the loss's"),
     ("8.5", _of_the_loss, "that has to reach zero"),
-    ("8.5", lambda *a: _forecast(*a, order=2), "l1 norm of the slopes"),
+    ("8.5", lambda *a: _forecast(*a, order=2), "ℓ1 norm of the slopes"),
     ("8.5", lambda *a: _forecast(*a, order=torch.inf), "all may move"),
     ("8.5", lambda *a: _forecast(*a, mean=True), "not their mean"),
     ("8.5", lambda *a: _forecast(*a, clamp=False), "radius 0"),

@@ -42,7 +42,7 @@ def test_a_report_counts():
 def test_a_report_says_all_that_it_depends_on():
     assert str(REPORT) == (
         "clean accuracy 75% (6 of 8), robust accuracy 38% (3 of 8, 95% interval 14% to 69%, 1 bad "
-        "counted as lost), l∞ ε = 8/255, FGSM + PGD, 40 steps (doubtful: zero gradient)"
+        "counted as lost), ℓ∞ ε = 8/255, FGSM + PGD, 40 steps (doubtful: zero gradient)"
     )
     for text in (REPORT.to_text(), REPORT.to_markdown()):
         for part in (str(REPORT), "5 of 8", "attacks.pgd(a=1.5)", "0 to 4, 7 to 9", str(FINDING)):

@@ -84,7 +84,7 @@ def test_page_projects_as_the_library_does(open_widget: Callable[..., Any], imag
             assert float(length) == pytest.approx(size, abs=0.0051)
             assert place(nearest) == pytest.approx(way.nearest, abs=0.0051)
             assert float(away) == pytest.approx(math.dist(way.nearest, point), abs=0.0051)
-            page.get_by_role("radio", name={"linf": "l∞"}.get(norm, norm)).check()
+            page.get_by_role("radio", name={"linf": "ℓ∞", "l2": "ℓ2", "l1": "ℓ1"}[norm]).check()
             widget.norm, widget.point = norm, list(point)
             assert widget.verdict() in page.locator(".verdict").inner_text()
 

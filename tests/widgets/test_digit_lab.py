@@ -118,7 +118,7 @@ def test_runs_on_every_rung(open_page: Callable[..., Any], site: Path, rung: str
     labs.wait_for_notice(page, breakage.says)
     page.get_by_role("radio", name="PGD").check()
     # A drawing is read as it is before it is attacked, and nothing leads a seven to a seven.
-    labs.wait_for_sentence(page, "l∞ ε = 0, PGD, 20 steps")
+    labs.wait_for_sentence(page, "ℓ∞ ε = 0, PGD, 20 steps")
     # The network, and not a record, has answered: nobody recorded this drawing.
     assert re.match(r"7 \d+% → 7 \d+%", labs.sentence(page))
     page.get_by_role("button", name="Clear").click()
@@ -188,7 +188,7 @@ def test_attacks_agree_with_the_library(open_page: Callable[..., Any]) -> None:
         own.label, own.epsilon = digit, 0.12
         for own.attack, name in (("fgsm", "FGSM"), ("pgd", "PGD")):
             page.get_by_role("radio", name=name).check()
-            pattern = rf"{digit} [\d.]+% → \d [\d.]+%, l∞ ε = 0.12, {own.words()}$"
+            pattern = rf"{digit} [\d.]+% → \d [\d.]+%, ℓ∞ ε = 0.12, {own.words()}$"
             labs.wait_for_sentence(page, re.compile(pattern))
             shown, expected = labs.sentence(page), own.verdict()
             after = [re.search(r"→ (\d) ", verdict)[1] for verdict in (shown, expected)]
@@ -318,7 +318,7 @@ def test_watches_every_step_and_stops(open_page: Callable[..., Any], worker: boo
     labs.wait_for_sentence(page, "stopped")
     assert 3 <= int(re.search(r"(\d+) steps, stopped", labs.sentence(page))[1]) < 100
     labs.epsilon_slider(page).press("ArrowRight")
-    labs.wait_for_sentence(page, "l∞ ε = 0.3, PGD towards 7, 100 steps")
+    labs.wait_for_sentence(page, "ℓ∞ ε = 0.3, PGD towards 7, 100 steps")
 
 
 @pytest.mark.browser

@@ -143,7 +143,7 @@ def test_page_walks_pythons_path(open_widget: Callable[..., Any]) -> None:
     assert (widget.steps, widget.loss) == (11, "margin loss")
     np.testing.assert_allclose(shown_path(page, widget), widget.path(), atol=1e-3)
     said = page.locator(".verdict").inner_text()
-    assert f"7 → {widget.answer(widget.path()[-1])}, l∞ ε = 0.1, PGD, 11 steps of 0.015" in said
+    assert f"7 → {widget.answer(widget.path()[-1])}, ℓ∞ ε = 0.1, PGD, 11 steps of 0.015" in said
     page.evaluate("model.set('steps', 3)")
     assert "3 steps" in page.locator(".verdict").inner_text()
 

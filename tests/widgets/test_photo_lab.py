@@ -93,7 +93,7 @@ def test_says_what_the_library_says() -> None:
     expected = fgsm(model, images, torch.tensor([lab.true_class()]), ball)
     torch.testing.assert_close(lab.perturbed(), expected, rtol=0, atol=0)
     assert lab.verdict() == verdict(model, images, expected, ball, "FGSM")
-    assert repr(lab) == f"PhotoLab({NAMES[lab.true_class()]!r}, l∞ ε = 2/255, FGSM)"
+    assert repr(lab) == f"PhotoLab({NAMES[lab.true_class()]!r}, ℓ∞ ε = 2/255, FGSM)"
 
 
 @pytest.mark.parametrize("levels", [255, 16])
@@ -215,7 +215,7 @@ def test_a_page_says_what_the_library_says(open_page: Callable[..., Any]) -> Non
     until_said(page, lab.verdict())
     page.get_by_role("radio", name="random signs").check()
     assert not target.is_visible()
-    until_said(page, "l∞ ε = 0.25/255, random signs")
+    until_said(page, "ℓ∞ ε = 0.25/255, random signs")
     page.get_by_role("button", name="Reset").click()
     until_said(page, small_lab(epsilon=4 / 255).verdict())
     page.wait_for_timeout(700)
@@ -334,9 +334,9 @@ def test_every_picture_is_attacked_or_refused_and_the_lab_lives_on(
         give(page, name, make())
         until_said(page, f"{name}, resized and cropped to 24 × 20")
         slider.press("End")
-        until_said(page, "l∞ ε = 16/255, FGSM")
+        until_said(page, "ℓ∞ ε = 16/255, FGSM")
         slider.press("Home")
-        until_said(page, "l∞ ε = 0, FGSM")
+        until_said(page, "ℓ∞ ε = 0, FGSM")
     for name, (make, sentence) in REFUSED.items():
         before = say(page)
         give(page, name, make())
@@ -344,9 +344,9 @@ def test_every_picture_is_attacked_or_refused_and_the_lab_lives_on(
         assert desk(page).inner_text().endswith(".")
         assert say(page) == before
         slider.press("ArrowRight")
-        until_said(page, "l∞ ε = 0.25/255, FGSM")
+        until_said(page, "ℓ∞ ε = 0.25/255, FGSM")
         slider.press("Home")
-        until_said(page, "l∞ ε = 0, FGSM")
+        until_said(page, "ℓ∞ ε = 0, FGSM")
 
 
 @pytest.mark.browser
@@ -423,31 +423,31 @@ def test_a_saved_file_says_what_eight_bits_left(open_page: Callable[..., Any]) -
     slider.press("Home")
     sentences = {
         0.25: "The file is the clean picture, pixel by pixel: 8 bits rounded the change away.",
-        0.75: "The file differs by l∞ 1/255, more than ε = 0.75/255: rounding to 8 bits pushed it "
+        0.75: "The file differs by ℓ∞ 1/255, more than ε = 0.75/255: rounding to 8 bits pushed it "
         "out of the ball.",
-        1: "The file differs by l∞ 1/255, within ε = 1/255.",
-        1.5: "The file differs by l∞ 2/255, more than ε = 1.5/255",
-        4: "The file differs by l∞ 4/255, within ε = 4/255.",
+        1: "The file differs by ℓ∞ 1/255, within ε = 1/255.",
+        1.5: "The file differs by ℓ∞ 2/255, more than ε = 1.5/255",
+        4: "The file differs by ℓ∞ 4/255, within ε = 4/255.",
     }
     for k in LEVELS[1:]:
         slider.press("ArrowRight")
         k = round(k * 255, 4)
         if k not in sentences:
             continue
-        until_said(page, f"l∞ ε = {k:g}/255, FGSM")
+        until_said(page, f"ℓ∞ ε = {k:g}/255, FGSM")
         with page.expect_download() as download:
             page.get_by_role("button", name="Save as PNG").click()
         content = download.value.path().read_bytes()
         saved = Image.open(io.BytesIO(content))
         images_adv = fgsm(model, images, label, Ball("linf", k / 255))
         np.testing.assert_array_equal(np.asarray(saved), pictures.eight_bits(images_adv))
-        assert f"l∞ ε = {k:g}/255, FGSM" in saved.info["Description"]
+        assert f"ℓ∞ ε = {k:g}/255, FGSM" in saved.info["Description"]
         give(page, "saved.png", content, "Load a saved PNG")
         until_said(page, sentences[k])
         loaded = photo_of(saved)
         fooled = bool((model(loaded).argmax(dim=1) != label).item())
         expected = verdict(model, images, loaded, Ball("linf", 1), "8-bit file")
-        assert say(page).split(", l∞")[0] == expected.split(", l∞")[0]
+        assert say(page).split(", ℓ∞")[0] == expected.split(", ℓ∞")[0]
         if k != 0.25:
             assert ("still fools" in desk(page).inner_text()) == fooled
         slider.press("ArrowLeft")
@@ -507,7 +507,7 @@ def test_nothing_is_saved_before_an_answer(open_page: Callable[..., Any]) -> Non
     save = page.get_by_role("button", name="Save as PNG")
     assert save.is_disabled()
     page.get_by_role("slider", name=SLIDER).press("End")
-    until_said(page, "l∞ ε = 16/255, FGSM")
+    until_said(page, "ℓ∞ ε = 16/255, FGSM")
     assert save.is_enabled()
 
 
@@ -522,14 +522,14 @@ def test_two_labs_on_one_page_mind_their_own_business(open_page: Callable[..., A
     first = say(page, 0)
     assert say(page, 1) == second
     page.get_by_role("slider", name=SLIDER).nth(1).press("End")
-    until_said(page, "l∞ ε = 16/255", lab=1)
+    until_said(page, "ℓ∞ ε = 16/255", lab=1)
     assert say(page, 0) == first
     # Leaving the page closes the network; coming back opens it again.
     page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }))")
     page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
     for lab in (0, 1):
         page.get_by_role("slider", name=SLIDER).nth(lab).press("Home")
-        until_said(page, "l∞ ε = 0, FGSM", lab=lab)
+        until_said(page, "ℓ∞ ε = 0, FGSM", lab=lab)
 
 
 @pytest.mark.browser
@@ -572,7 +572,7 @@ def test_chelsea_is_attacked_in_the_page_as_by_the_library(open_page: Callable[.
     page = open_page(lab, script=SPY)
     assert say(page) == lab.verdict()
     page.get_by_role("slider", name=SLIDER).press("End")
-    until_said(page, "l∞ ε = 2/255, FGSM")
+    until_said(page, "ℓ∞ ε = 2/255, FGSM")
     model, images, ball = photo_classifier("squeezenet1_0"), photo("chelsea"), Ball("linf", 2 / 255)
     label = torch.tensor([lab.true_class()])
     until_said(page, verdict(model, images, fgsm(model, images, label, ball), ball, "FGSM"))
@@ -637,7 +637,7 @@ def test_without_workers_it_runs_on_the_pages_thread(open_page: Callable[..., An
     until_said(page, "The network runs in this page, on its main thread.")
     give(page, "mine.png", encoded(noise(30, 30, 3)))
     until_said(page, "mine.png, resized")
-    until_said(page, "l∞ ε = 2/255, FGSM")
+    until_said(page, "ℓ∞ ε = 2/255, FGSM")
 
 
 def packed(paths: list[str], site: Path) -> int:
@@ -663,7 +663,7 @@ def test_loading_is_seen_and_light(open_page: Callable[..., Any], site: Path) ->
     assert before <= 30 * 1024, before
     page.get_by_role("slider", name=SLIDER).press("End")
     until_said(page, "Loading the network")
-    until_said(page, "l∞ ε = 2/255, FGSM")  # the record goes on meanwhile
+    until_said(page, "ℓ∞ ε = 2/255, FGSM")  # the record goes on meanwhile
     page.wait_for_timeout(200)
     (route,) = waiting
     route.fulfill(body=fetch("compressed_SqueezeNet.net").read_bytes())
@@ -712,7 +712,7 @@ def test_bars_follow_a_drag_and_the_page_stays_awake(
     lab = PhotoLab(photo_classifier("squeezenet1_0"), photo("chelsea"), record=False)
     page = open_page(lab, script=COUNT)
     page.get_by_role("slider", name=SLIDER).press("End")
-    until_said(page, "l∞ ε = 16/255, FGSM")
+    until_said(page, "ℓ∞ ε = 16/255, FGSM")
     chromium.start_tracing(page=page, categories=["toplevel", "__metadata"])
     seen = page.evaluate(DRAG, 3)
     events = json.loads(chromium.stop_tracing())["traceEvents"]

@@ -36,7 +36,7 @@ def verdict(
     Returns
     -------
     str
-        Such as "Egyptian cat 86% → airliner 100%, l∞ ε = 2/255, PGD, 40 steps";
+        Such as "Egyptian cat 86% → airliner 100%, ℓ∞ ε = 2/255, PGD, 40 steps";
         percentages as in `wording.percent`.
 
     Raises

@@ -268,7 +268,7 @@ def forecast_radii(attempt: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> st
         (radii(losses, uphill), "it is the margin that has to reach zero, not the loss"),
         (
             radii(margins, slopes, 2),
-            "in the linf ball the price per ε is the l1 norm of the slopes",
+            "in the linf ball the price per ε is the ℓ1 norm of the slopes",
         ),
         (radii(margins, slopes, torch.inf), "that divides by one pixel's slope; all may move"),
         (50 * radii(margins, slopes), "differentiate the sum of the margins, not their mean"),

@@ -24,7 +24,7 @@ NORMS = ("linf", "l2", "l1")
 VIEWS = ("project", "climb")
 # Two pixels: with room on all sides, and one of them nearly black.
 IMAGES: dict[str, Point] = {"grey": (0.5, 0.5), "dark": (0.1, 0.6)}
-_NAMES = {"linf": "l∞", "l2": "l2", "l1": "l1"}
+_NAMES = {"linf": "ℓ∞", "l2": "ℓ2", "l1": "ℓ1"}
 _DUALS = {"linf": "l1", "l2": "l2", "l1": "linf"}
 _REACH = 0.6  # how far a point can be dragged, in either coordinate
 

@@ -180,7 +180,7 @@ class PGDExplorer(Explorer):
         axes.set_xlabel(f"across: {self.pixels[0]} pixels")
         axes.set_ylabel(f"up: the other {self.pixels[1]}")
         true, found = self.names[self.label], self.names[self.answer(path[-1])]
-        said = f"{true} → {found}, l∞ ε = {radius(epsilon)}, PGD, {self.steps} steps, {self.loss}."
+        said = f"{true} → {found}, ℓ∞ ε = {radius(epsilon)}, PGD, {self.steps} steps, {self.loss}."
         alt = (
             "Contours of the loss over the square of allowed changes, hatched where the "
             "network is fooled; the path of PGD from a square mark"

@@ -68,7 +68,7 @@ SYMBOLS = (
         "All images that could be shown to the network.", "image",
     ),
     Symbol(
-        "δ", "perturbation", "delta[i]", "(C, H, W)", "at most ε a pixel, for l∞",
+        "δ", "perturbation", "delta[i]", "(C, H, W)", "at most ε a pixel, for ℓ∞",
         "What the adversary adds to the image.", "perturbation",
     ),
     Symbol(

@@ -5,8 +5,8 @@ import { pathThrough, textAt } from "./chart.js";
 import { button, choice, drawAtWidth, html, keepState, nearest, openCard, part, range, signed,
   slider, svg, verdict } from "./explorer.js";
 
-const BALLS = { linf: { name: "l∞", dual: "l1" }, l2: { name: "l2", dual: "l2" },
-  l1: { name: "l1", dual: "linf" } };
+const BALLS = { linf: { name: "ℓ∞", dual: "l1" }, l2: { name: "ℓ2", dual: "l2" },
+  l1: { name: "ℓ1", dual: "linf" } };
 const LENGTHS = {
   linf: ([a, b]) => Math.max(Math.abs(a), Math.abs(b)),
   l2: ([a, b]) => Math.hypot(a, b),

@@ -432,7 +432,7 @@ function sayVerdict(say, view, name) {
   const [before, after] = [clean, point].map(({ probabilities }) => argmax(probabilities));
   const early = stopped ? ", stopped" : view.done ? "" : " so far";
   const words = attackWords(early ? { ...view, steps: point.step } : view, name) + early;
-  const sentence = `${seen(clean)} → ${seen(point)}, l∞ ε = ${radius(epsilon)}, ${words}`;
+  const sentence = `${seen(clean)} → ${seen(point)}, ℓ∞ ε = ${radius(epsilon)}, ${words}`;
   if (!view.done) return say(sentence);
   const isNoise = attack === "noise";
   if (epsilon === 0 && attack !== "file") return say(sentence, "unchanged");

@@ -8,11 +8,11 @@ import { button, choice, drawAtWidth, html, keepState, nearest, openCard, part, 
 /** The norms: their names, the dual norm of w and its name, the steepest unit step, and corners of
  * the unit ball, of which the circle has none. */
 const NORMS = {
-  linf: { name: "l∞", dual: ([a, b]) => Math.abs(a) + Math.abs(b), price: "ε‖w‖₁",
+  linf: { name: "ℓ∞", dual: ([a, b]) => Math.abs(a) + Math.abs(b), price: "ε‖w‖₁",
     step: (w) => w.map(Math.sign), corners: [[1, 1], [-1, 1], [-1, -1], [1, -1]] },
-  l2: { name: "l2", dual: ([a, b]) => Math.hypot(a, b), price: "ε‖w‖₂",
+  l2: { name: "ℓ2", dual: ([a, b]) => Math.hypot(a, b), price: "ε‖w‖₂",
     step: (w) => w.map((value) => value / Math.hypot(...w)) },
-  l1: { name: "l1", dual: ([a, b]) => Math.max(Math.abs(a), Math.abs(b)), price: "ε‖w‖∞",
+  l1: { name: "ℓ1", dual: ([a, b]) => Math.max(Math.abs(a), Math.abs(b)), price: "ε‖w‖∞",
     step: ([a, b]) => (Math.abs(a) >= Math.abs(b) ? [Math.sign(a), 0] : [0, Math.sign(b)]),
     corners: [[1, 0], [0, 1], [-1, 0], [0, -1]] },
 };

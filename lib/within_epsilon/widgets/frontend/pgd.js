@@ -213,7 +213,7 @@ export function render({ model, el }) {
     const rest = Math.max(...end.map((value, i) => Math.abs(value - before[i]))) < 1e-9;
     const [mark, role] = run.fooled[count] ? ["fooled", "adversary"]
       : !run.moved ? ["gradient 0", "unknown"] : count && rest ? ["stuck", "unknown"] : ["not fooled", "true"];
-    say(`${names[label]} → ${names[answerAt(end)]}, l∞ ε = ${epsilon}, PGD, ${count} `
+    say(`${names[label]} → ${names[answerAt(end)]}, ℓ∞ ε = ${epsilon}, PGD, ${count} `
       + `${count === 1 ? "step" : "steps"} of ${state.step_size}, ${state.start} start; loss `
       + `${run.losses[count].toPrecision(3).replace("-", "−")}.`, mark, role);
   }

@@ -234,7 +234,7 @@ export async function render({ model, el }) {
   async function save() {
     const { point, epsilon, label } = seen;
     const after = argmax(point.probabilities);
-    const note = `${name(label)} → ${name(after)}, l∞ ε = ${radius(epsilon)}, ${attackWords(seen, name)}`;
+    const note = `${name(label)} → ${name(after)}, ℓ∞ ε = ${radius(epsilon)}, ${attackWords(seen, name)}`;
     try {
       const { writePng } = await fetchPart(PNG);
       const file = new Blob([await writePng(point.image, shape, note)], { type: "image/png" });
@@ -319,7 +319,7 @@ function addressOf(bytes) {
 
 /** How a lab says what became of a file: how far it is from the clean picture, in pixels. */
 function sayFile({ norm, epsilon, fooled }) {
-  const size = `l∞ ${radius(norm)}`;
+  const size = `ℓ∞ ${radius(norm)}`;
   if (norm === 0) return "The file is the clean picture, pixel by pixel: 8 bits rounded the change away.";
   const still = fooled ? "It still fools the network." : "It no longer fools the network.";
   if (norm > epsilon + 1e-6) {
