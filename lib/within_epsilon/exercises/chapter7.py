@@ -283,10 +283,7 @@ CLAIMS: dict[str, tuple[bool, str]] = {
     "reads the network's weights": (True, "in most of this book it knows the whole network"),
     "is content with any wrong answer": (True, "it wants any wrong answer, no certain one"),
     "adds pictures to the training set": (False, "it changes the picture that is to be read"),
-    "a black pixel 5/255 darker, unclipped": (
-        False,
-        "there is no such pixel: x + δ stays in [0, 1]",
-    ),
+    "a black pixel 5/255 darker, unclipped": (False, "no such pixel: x + δ stays in [0, 1]"),
     "saves the result as 8-bit PNG": (True, "8/255 are whole levels; rounding stays in this ball"),
 }
 
