@@ -77,6 +77,21 @@ def imports(path):
     return found - {module_name(path)}
 
 
+def test_the_contributors_table_is_what_modules_may_import():
+    text = (LIBRARY.parent.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = text.split("| Module | About | May import |\n|---|---|---|\n")[1].split("\n\n")[0]
+    table = {}
+    for row in rows.splitlines():
+        modules, _, others = (cell.strip() for cell in row.strip("|").split("|"))
+        for module in modules.split(", "):
+            table[module.strip("`/")] = others
+    everybody = {"runtime", "checks", "wording"}
+    assert table == {
+        name: "anything" if allowed is ANYTHING else ", ".join(sorted(allowed - everybody))
+        for name, allowed in MAY_IMPORT.items()
+    }
+
+
 @every_file
 def test_modules_import_only_what_they_may(path):
     own = module_name(path).split(".")[0]
