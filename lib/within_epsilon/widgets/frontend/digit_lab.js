@@ -1,6 +1,6 @@
 // The digit lab: draw a digit or take one from the test set, and attack it.
 
-import { addSigns, amplification, decodeBase64, picture } from "./pixels.js";
+import { amplification, decodeBase64, moveBy, picture } from "./pixels.js";
 import { DRAWING_CSS, SIDE, makePad, rasterise } from "./drawing.js";
 import { argmax, openLab } from "./lab.js";
 import { bars, button, choice, html, part, svg } from "./explorer.js";
@@ -50,7 +50,7 @@ function makeReplay(model) {
     return {
       label,
       clean: { probabilities: clean },
-      point: { image: addSigns(image, moves, epsilon), probabilities: stop.probabilities },
+      point: { image: moveBy(image, moves, epsilon), probabilities: stop.probabilities },
       prepared: record.gradients.find((one) =>
         one.attacked === attacked && one.label === (goal ?? label))?.gradient,
       other: other && { clean: { probabilities: other }, point: { probabilities: stop.other } },

@@ -4,7 +4,7 @@
 import { CURVE_CSS, curve, key } from "./curve.js";
 import { bars, button, choice, html, markOf, keepState, nearest, openCard, part, percent, slider,
   ticks, verdict } from "./explorer.js";
-import { PICTURES_CSS, addSigns, amplification, decodePixels, decodeSigns, difference, triptych }
+import { PICTURES_CSS, amplification, decodePixels, decodeSigns, difference, moveBy, triptych }
   from "./pixels.js";
 
 export async function render({ model, el }) {
@@ -36,7 +36,7 @@ export async function render({ model, el }) {
     const at = nearest(epsilons, state.epsilon);
     const epsilon = epsilons[at];
     const direction = directions.find((one) => one.key === state.direction);
-    const adversarial = addSigns(clean, signs[direction.key], epsilon);
+    const adversarial = moveBy(clean, signs[direction.key], epsilon);
     const k = amplification(epsilon);
     pictures[0].paint(clean, "clean");
     pictures[1].paint(difference(clean, adversarial, k),

@@ -6,7 +6,7 @@ import { CURVE_CSS, curve, key } from "./curve.js";
 import { bars, html, nearest, part } from "./explorer.js";
 import { argmax, attackWords, openLab, radius } from "./lab.js";
 import { openDesk, DESK_CSS } from "./picture_desk.js";
-import { PICTURES_CSS, addSigns, amplification, decodePixels, decodeSigns, difference, triptych }
+import { PICTURES_CSS, amplification, decodePixels, decodeSigns, difference, moveBy, triptych }
   from "./pixels.js";
 
 const INTAKE = new URL("./picture_intake.js", import.meta.url);
@@ -100,7 +100,7 @@ export async function render({ model, el }) {
     const probabilities = stops[epsilons.indexOf(epsilon)];
     const signs = known.of(image).signs.get(way);
     if (!probabilities || !signs) return null;
-    return { ...found, point: { image: addSigns(image, signs, epsilon), probabilities } };
+    return { ...found, point: { image: moveBy(image, signs, epsilon), probabilities } };
   }
 
   /** After every change of the state, before the network has answered. */
@@ -118,7 +118,7 @@ export async function render({ model, el }) {
     const found = recall(asked);
     const signs = state.attack === "fgsm" && known.of(asked.image).signs.get(wayOf(state));
     if (found) show({ ...asked, ...found, done: false });
-    else if (signs) paintPictures(asked, addSigns(asked.image, signs, state.epsilon));
+    else if (signs) paintPictures(asked, moveBy(asked.image, signs, state.epsilon));
   };
 
   async function showPicture() {
@@ -270,7 +270,7 @@ function remember(engine, known) {
     return signs.get(way);
   };
   const move = async (image, label, signs, epsilon, steps) => {
-    const moved = addSigns(image, signs, epsilon);
+    const moved = moveBy(image, signs, epsilon);
     return { step: steps, steps, image: moved, ...await engine.predict(moved, { label }) };
   };
   return {

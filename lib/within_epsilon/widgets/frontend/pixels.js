@@ -47,10 +47,10 @@ export async function decodeSigns(uri, [channels, height, width]) {
   return planes(signs, [channels, height, width], Int8Array);
 }
 
-/** The image moved by epsilon times signs, within the ball and [0, 1]: FGSM's step. */
-export function addSigns(clean, signs, epsilon) {
+/** The image moved by epsilon times `moves`, each from -1 to 1, within the ball and [0, 1]. */
+export function moveBy(clean, moves, epsilon) {
   const moved = clean.slice();
-  takeStep(clean, moved, signs, epsilon, epsilon);
+  takeStep(clean, moved, moves, epsilon, epsilon, (move) => move);
   return moved;
 }
 
