@@ -34,7 +34,10 @@ MAY_IMPORT = {
         *("runtime", "checks", "modes", "wording", "geometry", "losses", "threat", "data"),
         *("attacks", "reports"),
     },
-    "training": {"runtime", "checks", "data", "losses", "models", "attacks", "evaluation"},
+    "training": {
+        *("runtime", "checks", "modes", "losses", "threat", "data", "models", "attacks"),
+        "evaluation",
+    },
     "widgets": ANYTHING,
     "exercises": ANYTHING,
 }

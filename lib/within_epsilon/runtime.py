@@ -4,7 +4,7 @@ import hashlib
 import os
 import random
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -112,8 +112,33 @@ def progress_bar(items: Iterable[T], *, show: bool, label: str, unit: str) -> It
     label, unit : str
         What the bar says, and what it counts.
     """
+    return iter(progress_of(items, show=show, label=label, unit=unit))
+
+
+def progress_of(
+    items: Iterable[T], *, show: bool, label: str, unit: str, done: int = 0
+) -> "tqdm[T]":
+    """Make the bar of `progress_bar`, whose ``set_postfix_str`` says more than how far it is.
+
+    Parameters
+    ----------
+    items, show, label, unit
+        See `progress_bar`.
+    done : int
+        How many items have been dealt with before, besides those that follow.
+    """
     hidden = not show or not _watched() or bool(os.environ.get("TQDM_DISABLE"))
-    return iter(tqdm(items, desc=label, unit=unit, leave=False, delay=2, disable=hidden))
+    total = len(items) + done if isinstance(items, Sized) else None
+    return tqdm(
+        items,
+        desc=label,
+        unit=unit,
+        leave=False,
+        delay=2,
+        disable=hidden,
+        initial=done,
+        total=total,
+    )
 
 
 def _watched() -> bool:

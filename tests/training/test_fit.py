@@ -1,15 +1,34 @@
 """SGD against torch's own, and the loop around it."""
 
+import re
+import time
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torch.optim import SGD, Adam
+from torch.optim.lr_scheduler import ExponentialLR, ReduceLROnPlateau
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
+from within_epsilon import runtime
+from within_epsilon.attacks import fgsm, pgd
 from within_epsilon.data import digits
-from within_epsilon.training import History, fit, minibatches, sgd_step
+from within_epsilon.evaluation import robust_accuracy
+from within_epsilon.threat import Ball
+from within_epsilon.training import (
+    Adversarial,
+    History,
+    SingleStep,
+    fit,
+    minibatches,
+    sgd_step,
+    standard,
+)
+
+BALL = Ball("linf", 0.15)
 
 
 def blobs(n=120, seed=0):
@@ -267,3 +286,196 @@ def test_frozen_layers_stay_while_the_others_learn():
     fit(model, blobs(), epochs=1, batch_size=8, step_size=0.1, momentum=0.9)
     moved = [not torch.equal(*two) for two in zip(model.parameters(), before, strict=True)]
     assert moved == [False, False, True, True]
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_an_optimizer_of_torch_takes_the_place_of_the_books(momentum):
+    models = network(), network()
+    options = {"epochs": 3, "batch_size": 16}
+    fit(models[0], blobs(), step_size=0.1, momentum=momentum, **options)
+    fit(models[1], blobs(), optimizer=partial(SGD, lr=0.1, momentum=momentum), **options)
+    torch.testing.assert_close(models[1][0].weight, models[0][0].weight)
+
+
+@pytest.mark.parametrize("instance", [True, False])
+@pytest.mark.parametrize(("rhythm", "steps"), [("epoch", 3), ("minibatch", 3 * 8)])
+def test_a_schedule_takes_its_step_when_asked(instance, rhythm, steps):
+    model = network()
+    optimizer = Adam(model.parameters(), lr=0.1)
+    schedule = partial(ExponentialLR, gamma=0.9)
+    fit(
+        model,
+        blobs(),
+        epochs=3,
+        batch_size=16,
+        optimizer=optimizer,
+        schedule=schedule(optimizer) if instance else schedule,
+        schedule_every=rhythm,
+    )
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1 * 0.9**steps)
+
+
+def test_a_schedule_that_waits_for_a_plateau_looks_at_the_loss():
+    model = network()
+    optimizer = SGD(model.parameters(), lr=1e-6)
+    plateau = partial(ReduceLROnPlateau, factor=0.5, patience=0, eps=0)
+    fit(model, blobs(), epochs=4, batch_size=16, optimizer=optimizer, schedule=plateau)
+    assert optimizer.param_groups[0]["lr"] < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "received neither"),
+        ({"step_size": 0.1, "optimizer": SGD}, "none beside an optimizer"),
+        ({"momentum": 0.9, "optimizer": SGD}, "none beside an optimizer"),
+        ({"step_size": 0.1, "schedule": ExponentialLR}, "expected an optimizer"),
+        ({"optimizer": SGD([torch.ones(1, requires_grad=True)], lr=0.1)}, "of this model's"),
+        ({"step_size": 0.1, "schedule_every": "week"}, "epoch or minibatch"),
+        ({"step_size": 0.1, "keep": "first"}, "last or best"),
+        ({"step_size": 0.1, "keep": "best"}, "never the test split"),
+        ({"step_size": 0.1, "attack": pgd, "ball": BALL}, "never the test split"),
+        ({"step_size": 0.1, "attack": pgd, "validation": blobs()}, "threat model of the attack"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        fit(network(), blobs(), epochs=1, batch_size=8, **options)
+
+
+def test_a_schedule_of_another_optimizer_is_refused():
+    model = network()
+    optimizer = SGD(model.parameters(), lr=0.1)
+    schedule = ExponentialLR(SGD(model.parameters(), lr=0.1), 0.9)
+    with pytest.raises(ValueError, match="received one of another"):
+        fit(model, blobs(), epochs=1, batch_size=8, optimizer=optimizer, schedule=schedule)
+
+
+def test_robust_accuracy_is_measured_on_the_validation_split():
+    model, held_out = network(), blobs(seed=1)
+    options = {"epochs": 3, "batch_size": 16, "step_size": 0.1}
+    history = fit(model, blobs(), validation=held_out, attack=fgsm, ball=BALL, **options)
+    report = robust_accuracy(model, pair(held_out), fgsm, BALL, diagnose=False)
+    assert history.robust_accuracies[-1] == report.robust_accuracy
+    assert len(history.robust_accuracies) == 3
+    assert history.robust_accuracies[-1] < history.validation_accuracies[-1]
+    again = fit(network(), blobs(), Adversarial(fgsm, BALL), validation=held_out, **options)
+    assert again.robust_accuracies == []
+    objective = Adversarial(fgsm, BALL)  # whose ball the attack takes, for want of another
+    assert fit(
+        network(), blobs(), objective, validation=held_out, attack=fgsm, **options
+    ).robust_accuracies
+
+
+def test_the_best_epoch_is_kept_and_not_the_last():
+    weights = []
+    model = network()
+    history = fit(
+        model,
+        blobs(),
+        epochs=8,
+        batch_size=16,
+        step_size=3.0,  # too long: accuracy goes up and down
+        validation=blobs(seed=1),
+        attack=fgsm,
+        ball=BALL,
+        keep="best",
+        callback=lambda *_: weights.append(model[0].weight.detach().clone()),
+    )
+    best = history.best_epoch
+    assert history.robust_accuracies[best] == max(history.robust_accuracies)
+    assert best < 7
+    assert torch.equal(model[0].weight, weights[best])
+    assert not torch.equal(model[0].weight, weights[-1])
+    with pytest.raises(ValueError, match="expected accuracies to choose"):
+        _ = History([0.1]).best_epoch
+
+
+class Exploding(nn.Module):
+    """Answers with NaN from a certain training pass on."""
+
+    def __init__(self, passes):
+        super().__init__()
+        self.body, self.passes = network(), passes
+
+    def forward(self, images):
+        self.passes -= self.training
+        return self.body(images) * (1 if self.passes >= 0 else float("nan"))
+
+
+@pytest.mark.parametrize("objective", [standard, Adversarial(fgsm, BALL), SingleStep(BALL)])
+def test_nan_stops_training_with_the_weights_of_the_last_good_epoch(objective):
+    def train(model, epochs):
+        fit(model, blobs(), objective, epochs=epochs, batch_size=16, step_size=0.1)
+        return model.body[0].weight.detach()
+
+    model = Exploding(passes=20)  # eight in an epoch
+    with pytest.raises(ValueError, match=r"received nan in epoch 2.*weights of the end of epoch 1"):
+        train(model, 5)
+    assert torch.equal(model.body[0].weight, train(Exploding(passes=99), 2))
+    assert not model.training
+
+
+def test_weights_that_the_last_step_has_spoilt_are_noticed():
+    model = network()
+    before = model[0].weight.detach().clone()
+
+    def steep(model, images, labels):  # a finite loss with an infinite gradient
+        return torch.sqrt(model[3].bias.sum() * 0 + torch.zeros(len(images)))
+
+    with pytest.raises(ValueError, match=r"weights: expected finite.*weights of the beginning"):
+        fit(model, blobs(16), steep, epochs=1, batch_size=16, step_size=0.1)
+    assert torch.equal(model[0].weight, before)
+    assert torch.isfinite(model[3].bias).all()
+
+
+def test_an_interruption_leaves_the_model_in_eval_mode():
+    def interrupt(epoch, history):
+        model.train()
+        raise KeyboardInterrupt
+
+    model = network()
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, blobs(), epochs=3, batch_size=16, step_size=0.1, callback=interrupt)
+    assert not model.training
+
+
+def test_an_objective_of_ones_own_is_minimised():
+    def brier(model, images, labels):
+        probabilities = model(images).softmax(dim=1)
+        return (probabilities - nn.functional.one_hot(labels, 3)).square().sum(dim=1)
+
+    history = fit(network(), blobs(), brier, epochs=9, batch_size=16, step_size=0.5)
+    assert history.train_losses[-1] < 0.2 * history.train_losses[0]
+    with pytest.raises(ValueError, match="one value per example"):
+        fit(
+            network(),
+            blobs(),
+            lambda *given: brier(*given).mean(),
+            epochs=1,
+            batch_size=8,
+            step_size=0.1,
+        )
+
+
+def test_progress_says_loss_accuracies_and_time_left(capsys, monkeypatch):
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    monkeypatch.setattr(runtime, "_watched", lambda: True)
+    monkeypatch.setattr(runtime, "tqdm", partial(runtime.tqdm, mininterval=0))
+
+    def wait(epoch, history):
+        time.sleep(1.1)
+
+    fit(
+        network(),
+        blobs(),
+        epochs=4,
+        batch_size=16,
+        step_size=0.1,
+        validation=blobs(seed=1),
+        attack=fgsm,
+        ball=BALL,
+        callback=wait,
+    )
+    shown = capsys.readouterr().err
+    assert re.search(r"training: +\d+%.*<.*epoch.*loss \d\.\d+, clean \d+.*%, robust \d+", shown)

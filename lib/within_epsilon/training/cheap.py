@@ -1,0 +1,131 @@
+"""Objectives that attack at the price of a gradient or less: one step from noise, and free."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from within_epsilon.attacks.core.objective import Objective, steepest_ascent
+from within_epsilon.checks import check_counts
+from within_epsilon.losses import cross_entropy
+from within_epsilon.threat import Ball, check_ball
+from within_epsilon.training.objectives import standard, under_attack
+
+
+@dataclass(frozen=True)
+class SingleStep:
+    r"""The loss after one step from a noisy image: the price of two gradients, N-FGSM.
+
+    .. math:: x' = x + \eta + \epsilon\,\mathrm{sign}\,\nabla_x \ell(h_\theta(x + \eta), y), \quad
+              \eta_i \sim U(-k\epsilon, k\epsilon)
+
+    The step is not brought back into the ball: what is trained on may lie k + 1 radii from the
+    image. Pixels are kept in [0, 1].
+
+    Parameters
+    ----------
+    ball : Ball
+        The threat model, linf.
+    noise : float
+        k, the reach of the noise in radii, >= 0; with 0 this is FGSM, which can collapse.
+
+    References
+    ----------
+    de Jorge, Bibi, Volpi, Sanyal, Torr, Rogez, Dokania, "Make Some Noise: Reliable and Efficient
+    Single-Step Adversarial Training", NeurIPS 2022.
+    """
+
+    ball: Ball
+    noise: float = 2.0
+
+    def __post_init__(self) -> None:
+        check_ball(self.ball)
+        if not self.noise >= 0:
+            raise ValueError(f"noise: expected a number >= 0, received {self.noise}")
+        if self.ball.norm != "linf" or self.ball.mask is not None:
+            raise ValueError(
+                f"ball: expected linf without a mask, received {self.ball}; train with "
+                "Adversarial(functools.partial(pgd, steps=2), ball)"
+            )
+
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        """Take the step, and return the losses there, (N,)."""
+        reach = self.noise * self.ball.epsilon
+        with torch.no_grad():
+            points = images
+            if reach > 0:
+                points = (images + torch.empty_like(images).uniform_(-reach, reach)).clamp_(0, 1)
+            with under_attack(model):
+                _, uphill = steepest_ascent(model, points, Objective(labels, cross_entropy))
+            points = torch.add(points, uphill.sign_(), alpha=self.ball.epsilon).clamp_(0, 1)
+        return standard(model, points, labels)
+
+    def __str__(self) -> str:
+        """Name the step, its noise and the threat model."""
+        if not self.noise:
+            return f"FGSM, {self.ball}"
+        return f"one step from noise of {self.noise:g} ε, {self.ball}"
+
+
+@dataclass(eq=False)
+class Free:
+    r"""Adversarial training at the price of the standard one: every gradient is used twice.
+
+    Each minibatch is replayed. One backward pass gives the gradient in the parameters, for the
+    step of training, and in the pixels, for the adversary's, whose perturbation goes on from
+    replay to replay, and on to the next minibatch.
+
+    Parameters
+    ----------
+    ball : Ball
+        The threat model.
+    replays : int
+        How often a minibatch is used in an epoch, >= 1: with m replays an epoch is m epochs'
+        work.
+
+    References
+    ----------
+    Shafahi, Najibi, Ghiasi, Xu, Dickerson, Studer, Davis, Taylor, Goldstein, "Adversarial Training
+    for Free!", NeurIPS 2019, Algorithm 1.
+    """
+
+    ball: Ball
+    replays: int = 4
+    _delta: Tensor | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        check_ball(self.ball)
+        check_counts(replays=self.replays)
+
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        """Return the losses at the perturbation so far, (N,), whose gradient will move it."""
+        n, delta = len(images), self._delta
+        if delta is None or delta.shape[1:] != images.shape[1:] or len(delta) < n:
+            delta = torch.zeros_like(images)
+        rest = delta[n:]  # a smaller last minibatch leaves the others' as they are
+        points = self.ball.perturb(images, delta[:n]).requires_grad_()
+
+        def ascend(gradient: Tensor) -> None:
+            moved = delta[:n] + self.ball.epsilon * self.ball.steepest(gradient)
+            self._delta = torch.cat((self.ball.project(moved), rest))
+
+        if torch.is_grad_enabled():
+            points.register_hook(ascend)
+        return standard(model, points, labels)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what goes on to the next minibatch."""
+        return {"delta": self._delta}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what another one has left."""
+        self._delta = state["delta"]
+
+    def reset(self) -> None:
+        """Begin anew, without a perturbation."""
+        self._delta = None
+
+    def __str__(self) -> str:
+        """Name the method and the threat model."""
+        return f"free, {self.replays} replays, {self.ball}"

@@ -1,0 +1,171 @@
+"""How parameters move along their gradients: by the book's own SGD, or by torch's optimizers."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, Protocol, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from within_epsilon.training.sgd import sgd_step
+
+# The thing itself, or what makes it of parameters, or of an optimizer.
+OptimizerGiven: TypeAlias = Optimizer | Callable[[Iterable[Tensor]], Optimizer]
+ScheduleGiven: TypeAlias = LRScheduler | Callable[[Optimizer], LRScheduler]
+Rhythm: TypeAlias = Literal["epoch", "minibatch"]
+
+
+class Updates(Protocol):
+    """Moves the parameters of one model."""
+
+    def step(self) -> None:
+        """Take a step along the gradients that are in the parameters."""
+
+    def end_epoch(self, loss: float) -> None:
+        """Tell that an epoch of that mean loss is over."""
+
+    def too_large(self) -> str:
+        """Say which step size was too large, and what to try."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that goes on from step to step."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what another one has left."""
+
+
+def updates(
+    model: nn.Module,
+    *,
+    step_size: float | None,
+    momentum: float,
+    weight_decay: float,
+    optimizer: OptimizerGiven | None,
+    schedule: ScheduleGiven | None,
+    schedule_every: Rhythm,
+) -> Updates:
+    """Choose between the book's SGD, for a `step_size`, and an `optimizer`.
+
+    Raises
+    ------
+    ValueError
+        If there is neither or both, a schedule without an optimizer, or an optimizer of
+        another model.
+    """
+    if schedule_every not in ("epoch", "minibatch"):
+        raise ValueError(
+            f"schedule_every: expected epoch or minibatch, received {schedule_every!r}"
+        )
+    if optimizer is None:
+        if step_size is None:
+            raise ValueError("step_size: expected a number, or an optimizer=, received neither")
+        if schedule is not None:
+            raise ValueError(
+                "schedule: expected an optimizer to change the step size of, received none; give "
+                "optimizer=functools.partial(torch.optim.SGD, lr=…) in place of step_size="
+            )
+        return OwnSgd(model, step_size, momentum, weight_decay)
+    if step_size is not None or momentum or weight_decay:
+        raise ValueError(
+            "step_size, momentum, weight_decay: expected none beside an optimizer, which has its "
+            "own; set them there, as in functools.partial(torch.optim.SGD, lr=0.1, momentum=0.9)"
+        )
+    return TorchUpdates(model, optimizer, schedule, schedule_every)
+
+
+class OwnSgd:
+    """`sgd_step` for all parameters of a model."""
+
+    def __init__(
+        self, model: nn.Module, step_size: float, momentum: float, weight_decay: float
+    ) -> None:
+        self._parameters, self._step_size = list(model.parameters()), step_size
+        self._momentum, self._weight_decay = momentum, weight_decay
+        self._velocities = [torch.zeros_like(theta) for theta in self._parameters]
+
+    def step(self) -> None:
+        """See `sgd_step`."""
+        sgd_step(
+            self._parameters,
+            self._step_size,
+            momentum=self._momentum,
+            weight_decay=self._weight_decay,
+            velocities=self._velocities,
+        )
+
+    def end_epoch(self, loss: float) -> None:
+        """Do nothing: the step size stays."""
+
+    def too_large(self) -> str:
+        """Name the step size."""
+        return f"step_size={self._step_size:g} is too large, try {self._step_size / 10:g}"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the velocities."""
+        return {"velocities": self._velocities}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up velocities."""
+        for own, kept in zip(self._velocities, state["velocities"], strict=True):
+            own.copy_(kept)
+
+
+class TorchUpdates:
+    """An optimizer of torch's, and what changes its step size."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: OptimizerGiven,
+        schedule: ScheduleGiven | None,
+        rhythm: Rhythm,
+    ) -> None:
+        if not isinstance(optimizer, Optimizer):
+            optimizer = optimizer([theta for theta in model.parameters() if theta.requires_grad])
+        if schedule is not None and not isinstance(schedule, LRScheduler):
+            schedule = schedule(optimizer)
+        own = {id(theta) for theta in model.parameters()}
+        given = {id(theta) for group in optimizer.param_groups for theta in group["params"]}
+        if not given <= own:
+            raise ValueError(
+                "optimizer: expected one of this model's parameters, received one of others; give "
+                "what makes it, such as functools.partial(torch.optim.Adam, lr=0.002)"
+            )
+        if schedule is not None and schedule.optimizer is not optimizer:
+            raise ValueError(
+                "schedule: expected one of the same optimizer, received one of another; give what "
+                "makes it, such as functools.partial(torch.optim.lr_scheduler.StepLR, step_size=9)"
+            )
+        self._optimizer, self._schedule, self._rhythm = optimizer, schedule, rhythm
+
+    def step(self) -> None:
+        """Take the optimizer's step."""
+        self._optimizer.step()
+        if self._schedule is not None and self._rhythm == "minibatch":
+            self._schedule.step()
+
+    def end_epoch(self, loss: float) -> None:
+        """Take the schedule's step; one that waits for a plateau looks at the loss."""
+        if self._schedule is None or self._rhythm != "epoch":
+            return
+        if isinstance(self._schedule, ReduceLROnPlateau):
+            self._schedule.step(loss)
+        else:
+            self._schedule.step()
+
+    def too_large(self) -> str:
+        """Name the optimizer's step size."""
+        size = float(self._optimizer.param_groups[0]["lr"])
+        return f"lr={size:g} is too large, try {size / 10:g}"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the optimizer's state and the schedule's."""
+        schedule = None if self._schedule is None else self._schedule.state_dict()
+        return {"optimizer": self._optimizer.state_dict(), "schedule": schedule}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up both."""
+        self._optimizer.load_state_dict(state["optimizer"])
+        if self._schedule is not None:
+            self._schedule.load_state_dict(state["schedule"])
