@@ -67,6 +67,27 @@ const tasks = {
     return { kernels: built.kernels.kind, results };
   },
 
+  /** The gradient in all weights, summed over examples, and logits once a step has changed them. */
+  async learn({ network, images, labels, step }) {
+    const built = await open(network);
+    const { view } = built.kernels;
+    const learners = built.learn();
+    for (const [i, image] of images.map(floats).entries()) {
+      await built.gradient(image, labels[i], undefined, true);
+    }
+    const gradients = learners.flatMap(({ name, parameters }) =>
+      Object.entries(parameters).map(([kind, { gradient }]) => [`${name}.${kind}`, encode(view(gradient))]));
+    for (const { parameters, renew } of learners) {
+      for (const { values, gradient } of Object.values(parameters)) {
+        const slopes = view(gradient);
+        view(values).forEach((value, i, all) => { all[i] = value - step * slopes[i]; });
+      }
+      renew();
+    }
+    const { logits, gradient } = await built.gradient(floats(images[0]), labels[0]);
+    return { gradients: Object.fromEntries(gradients), logits: encode(logits), gradient: encode(gradient) };
+  },
+
   async attack({ network, name, images, labels, options }) {
     const built = await open(network);
     const results = [];

@@ -7,8 +7,9 @@
 #define EXPORT(name) __attribute__((export_name(#name))) void name
 
 // 32 neighbours of a row, handled together: eight SIMD registers.
-enum { RUN = 32, BLOCK = 256 };
+enum { RUN = 32, BLOCK = 256, FEW = 8 };
 typedef float Run __attribute__((vector_size(4 * RUN), aligned(4)));
+typedef float Few __attribute__((vector_size(4 * FEW), aligned(4)));
 
 // One weight of a convolution: how far away the number is that it multiplies.
 typedef struct {
@@ -55,6 +56,25 @@ EXPORT(convolve)(const float *in, const int *starts, const Tap *taps, const floa
                 else for (int i = 0; i < end - at; i++) place[i] = sum[i];
             }
         }
+    }
+}
+
+// A weight's gradient: what it multiplied, times the gradient of what it was added to, summed over
+// all positions. That of plane p begins at gradient[p step]. Adds to what stands in the sums.
+EXPORT(weight_adjoint)(const float *in, const int *offsets, int filter, const float *gradient,
+                       int step, int planes, int positions, float *weights, float *bias) {
+    for (int plane = 0; plane < planes; plane++, gradient += step) {
+        for (int place = 0; place < filter; place++) {
+            const float *seen = in + offsets[place];
+            Few sum = {0};
+            int at = positions % FEW; // these alone, then the others together
+            for (int i = 0; i < at; i++) sum[0] += seen[i] * gradient[i];
+            for (; at < positions; at += FEW)
+                sum += *(const Few *)(seen + at) * *(const Few *)(gradient + at);
+            for (int lane = 0; lane < FEW; lane++) *weights += sum[lane];
+            weights++;
+        }
+        for (int i = 0; i < positions; i++) bias[plane] += gradient[i];
     }
 }
 

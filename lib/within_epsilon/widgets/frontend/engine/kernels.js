@@ -72,6 +72,19 @@ const operations = {
     }
   },
 
+  weight_adjoint(input, offsets, filter, gradient, step, planes, positions, weights, bias) {
+    const from = integers(offsets);
+    for (let plane = 0; plane < planes; plane += 1) {
+      const own = gradient.subarray(plane * step, plane * step + positions);
+      for (let place = 0; place < filter; place += 1) {
+        let sum = 0;
+        for (let i = 0; i < positions; i += 1) sum += input[from[place] + i] * own[i];
+        weights[plane * filter + place] += sum;
+      }
+      bias[plane] += own.reduce((sum, slope) => sum + slope, 0);
+    }
+  },
+
   spread(planes, channels, height, width, stride, padding, rows, pitch, guard, output) {
     output.fill(0);
     for (let channel = 0, at = 0; channel < channels; channel += 1) {

@@ -1,6 +1,7 @@
 // What each kind of layer does, in both directions. A layer becomes operations { forward, adjoint }
 // in a program; `forward` fills the values of its output from those of its input, `adjoint` the
-// gradient of its input from that of its output.
+// gradient of its input from that of its output. An operation with weights has `learner` besides,
+// which prepares it for training: from then on `learn` adds the gradient in its weights to theirs.
 
 /** How many numbers a shape (channels, height, width) holds. */
 export const count = (shape) => shape.reduce((product, length) => product * length, 1);
@@ -158,7 +159,8 @@ function planLayout({ kernel, stride, padding }, shape, outShape) {
     asIs: kernel === 1 && stride === 1 && padding === 0 }; // as the planes lie anyway
 }
 
-/** The taps of a convolution, and a function that makes those of its adjoint. */
+/** The taps of a convolution, and a function that makes those of its adjoint; `renew` brings both up
+ * to date when the values have changed. */
 function makeTaps(kernels, plan, weights) {
   const { kernel, stride, padding, planes, pitch, filter, phases, length, outLength, guard } = plan;
   // For each weight of a filter: its phase, and from how far it reads there and back.
@@ -173,15 +175,28 @@ function makeTaps(kernels, plan, weights) {
   }
   const positions = fill(kernels, Int32Array, weights.positions);
   const values = fill(kernels, Float32Array, weights.values);
-  const make = (count, targets, offsets, step) => {
+  const renewals = [];
+  const make = (count, targets, distances, step) => {
     const starts = kernels.allocate(count + 2);
     const taps = kernels.allocate(2 * values.length);
-    kernels.make_taps(positions, values, values.length, filter, targets,
-      fill(kernels, Int32Array, offsets), step, count, starts, taps);
+    const offsets = fill(kernels, Int32Array, distances);
+    const renew = () => kernels.make_taps(positions, values, values.length, filter, targets, offsets,
+      step, count, starts, taps);
+    renewals.push(renew);
+    renew();
     return [starts, taps];
   };
-  return { ahead: make(planes, null, there, 0),
-    reverse: () => make(phases, fill(kernels, Int32Array, phase), back, guard + outLength) };
+  return { values, ahead: make(planes, null, there, 0),
+    reverse: () => make(phases, fill(kernels, Int32Array, phase), back, guard + outLength),
+    reads: () => fill(kernels, Int32Array, there),
+    renew() { for (const renew of renewals) renew(); } };
+}
+
+/** All weights of a layer, those too that are 0 and in no list. */
+function allWeights({ positions, values }, length) {
+  const all = { positions: Uint32Array.from({ length }, (_, i) => i), values: new Float32Array(length) };
+  positions.forEach((position, i) => { all.values[position] = values[i]; });
+  return all;
 }
 
 function addConvolution({ kernels, program, weights, scratch }, input, output, layer) {
@@ -192,12 +207,15 @@ function addConvolution({ kernels, program, weights, scratch }, input, output, l
   const exact = pitch === outWidth;
   const own = weights.get(layer.name);
   const bias = fill(kernels, Float32Array, own.bias);
-  const taps = makeTaps(kernels, plan, own);
+  let taps = makeTaps(kernels, plan, own);
   let reverse; // made when the first gradient asks for it
+  const reads = phases * (padding + length) + padding + reach;
   scratch.reserve(
-    Math.max(phases * (padding + length) + padding + reach, planes * (guard + outLength) + guard),
+    Math.max(reads, planes * (guard + outLength) + guard),
     Math.max(planes * outLength, phases * length),
   );
+  const spreadSlope = (wide) =>
+    kernels.spread(output.gradient, ...output.shape, 1, 0, outHeight, pitch, guard, wide);
   program.push({
     forward() {
       const { wide, result } = scratch;
@@ -212,13 +230,33 @@ function addConvolution({ kernels, program, weights, scratch }, input, output, l
       const { wide, result } = scratch;
       const [from, to] = asIs ? [output.gradient, input.gradient] : [wide, result];
       reverse ??= taps.reverse();
-      if (!asIs) {
-        kernels.spread(output.gradient, ...output.shape, 1, 0, outHeight, pitch, guard, wide);
-      }
+      if (!asIs) spreadSlope(wide);
       kernels.convolve(from, ...reverse, null, phases, length, to);
       if (!asIs) {
         kernels.gather(result, ...input.shape, stride, padding, rows, pitch, input.gradient);
       }
+    },
+    learner() {
+      const { filter } = plan;
+      taps = makeTaps(kernels, plan, allWeights(own, planes * filter));
+      reverse = null;
+      const offsets = taps.reads();
+      const seen = asIs ? input.values : kernels.allocate(reads);
+      const [weight, slopes] = [taps.values, kernels.allocate(planes * filter)];
+      const biasSlopes = kernels.allocate(planes);
+      this.learn = () => {
+        const { wide } = scratch;
+        const [from, step] = asIs ? [output.gradient, outLength]
+          : [kernels.slice(wide, guard, wide.length - guard), guard + outLength];
+        if (!asIs) {
+          kernels.spread(input.values, ...input.shape, stride, padding, rows, pitch, padding, seen);
+          spreadSlope(wide);
+        }
+        kernels.weight_adjoint(seen, offsets, filter, from, step, planes, outLength, slopes, biasSlopes);
+      };
+      return { name: layer.name, renew: taps.renew,
+        parameters: { weight: { values: weight, gradient: slopes },
+          bias: { values: bias, gradient: biasSlopes } } };
     },
   });
 }

@@ -5,7 +5,8 @@
 //   concat   { branches: [[layer, ...], ...] }           mean      {}, over each plane
 //
 // It computes logits, and the gradient of its loss in the pixels of an image: operations run first
-// to last, then their adjoints last to first. That is all there is to backpropagation.
+// to last, then their adjoints last to first. That is all there is to backpropagation. On the way
+// back each layer can find the gradient in its weights, too, which is all that training needs.
 
 import { addLayers, addNormalise, count, listWeights, makeTensor } from "./layers.js";
 import { readWeights } from "./weights.js";
@@ -26,6 +27,11 @@ export function buildNetwork({ shape, mean, std, layers }, weights, kernels) {
   const last = addLayers(context, layers, first);
   const backwards = [...program].reverse();
 
+  /** The layers with weights, ready to learn: { name, parameters, renew } each. `parameters` has
+   * weight and bias as { values, gradient }, blocks; after a change of values comes `renew`. */
+  let learners;
+  const learn = () => (learners ??= program.flatMap((operation) => operation.learner?.() ?? []));
+
   /** Logits, as float32. */
   async function forward(pixels, pause) {
     if (pixels.length !== image.length) {
@@ -39,21 +45,23 @@ export function buildNetwork({ shape, mean, std, layers }, weights, kernels) {
     return kernels.view(last.values).slice();
   }
 
-  /** Logits, cross-entropy for a class, and its gradient in the pixels. */
-  async function gradient(pixels, label, pause) {
+  /** Logits, cross-entropy for a class, and its gradient in the pixels; with `learning`, that in all
+   * weights besides, which is added to what stands there. */
+  async function gradient(pixels, label, pause, learning = false) {
     const logits = await forward(pixels, pause);
     const loss = crossEntropy(logits, label);
     const slope = softmax(logits);
     slope[label] -= 1;
     kernels.view(last.gradient).set(slope);
     for (const operation of backwards) {
+      if (learning) operation.learn?.();
       operation.adjoint();
       if (pause) await pause();
     }
     return { logits, loss, gradient: kernels.view(image.gradient).slice() };
   }
 
-  return { shape, length: count(shape), classes: last.length, kernels, forward, gradient };
+  return { shape, length: count(shape), classes: last.length, kernels, forward, gradient, learn };
 }
 
 /** Probabilities. In float64, because the loss has slope p - 1 in the logit of its class: where p
