@@ -34,6 +34,9 @@ MAY_IMPORT = {
         *("runtime", "checks", "modes", "wording", "geometry", "losses", "threat", "data"),
         *("attacks", "reports"),
     },
+    "verification": {
+        *("runtime", "checks", "geometry", "region", "threat", "models", "losses", "attacks"),
+    },
     "training": {"runtime", "checks", "data", "losses", "models", "attacks", "evaluation"},
     "widgets": ANYTHING,
     "exercises": ANYTHING,
