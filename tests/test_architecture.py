@@ -38,6 +38,9 @@ MAY_IMPORT = {
         *("runtime", "checks", "modes", "losses", "threat", "data", "models", "attacks"),
         "evaluation",
     },
+    "verification": {
+        *("runtime", "checks", "geometry", "region", "threat", "models", "losses", "attacks"),
+    },
     "widgets": ANYTHING,
     "exercises": ANYTHING,
 }

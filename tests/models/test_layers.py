@@ -7,6 +7,7 @@ from torch.nn.utils import parametrizations, spectral_norm
 from torchvision.models import squeezenet1_1
 from torchvision.models.squeezenet import Fire
 
+from within_epsilon import models
 from within_epsilon.models import Classifier, Normalize, read_layers
 
 
@@ -39,6 +40,8 @@ def replay(layers, images):
     for layer in layers:
         if layer.kind == "concat":
             images = torch.cat([replay(branch, images) for branch in layer.branches], dim=1)
+        elif layer.kind == "sum":
+            images = sum(replay(branch, images) for branch in layer.branches)
         else:
             images = layer.module(images)
     return images
@@ -80,6 +83,22 @@ def test_layers_have_names_and_kinds_and_what_has_no_effect_is_left_out():
     ]
     assert all(layer.module is model.get_submodule(layer.name) for layer in read_layers(model))
     assert next(read_layers(nn.Sequential(Normalize(0.5, 0.5)))).name == "0"
+
+
+def test_a_residual_block_is_a_sum_of_branches():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        models.Residual(nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.ReLU())),
+        models.Residual(nn.Conv2d(3, 4, 1), nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU())),
+    ).eval()
+    images = torch.rand(2, 3, 5, 5)
+    torch.testing.assert_close(replay(read_layers(model), images), model(images))
+    one, other = read_layers(model)
+    assert (one.kind, [[part.name for part in branch] for branch in one.branches]) == (
+        "sum",
+        [["0.body.0", "0.body.1"], []],
+    )
+    assert [part.name for part in other.branches[1]] == ["1.shortcut.0", "1.shortcut.1"]
 
 
 class Residual(nn.Sequential):

@@ -4,6 +4,7 @@ from within_epsilon.models.classifier import Classifier, Prediction
 from within_epsilon.models.layers import Layer, read_layers
 from within_epsilon.models.normalize import Normalize
 from within_epsilon.models.photos import photo_classifier
+from within_epsilon.models.residual import Residual
 from within_epsilon.models.small import digits_classifier, mlp, small_cnn
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Layer",
     "Normalize",
     "Prediction",
+    "Residual",
     "digits_classifier",
     "mlp",
     "photo_classifier",

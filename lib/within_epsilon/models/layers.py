@@ -7,6 +7,7 @@ from torch import nn
 
 from within_epsilon.models.classifier import Classifier
 from within_epsilon.models.normalize import Normalize
+from within_epsilon.models.residual import Residual
 from within_epsilon.modes import training_modules
 
 M = TypeVar("M", bound=nn.Module)
@@ -34,12 +35,13 @@ class Layer(NamedTuple):
         Where it stands in the network: "features.0". A module may stand in several places.
     kind : str
         "normalize", "conv", "linear", "relu", "leaky_relu", "max_pool", "avg_pool", "mean"
-        (over all places), "batch_norm", "flatten" (all dimensions but the first), or
-        "concat" (of what the branches return, along dimension 1).
+        (over all places), "batch_norm", "flatten" (all dimensions but the first), "concat"
+        (of what the branches return, along dimension 1), or "sum" (of what they return).
     module : nn.Module
-        The module itself, with its settings and weights; of a "concat" the one it is in.
+        The module itself, with its settings and weights; of branches the one they are in.
     branches : tuple of tuples of Layer
-        What a "concat" does side by side to the same input.
+        What a "concat" or "sum" does side by side to the same input; a branch without layers
+        passes it on.
     """
 
     name: str
@@ -54,8 +56,8 @@ def read_layers(model: nn.Module, name: str = "") -> Iterator[Layer]:
     Parameters
     ----------
     model : nn.Module
-        A `Classifier`, `Sequential` or SqueezeNet, in eval mode, of `Normalize`, `Conv2d`,
-        `Linear`, `ReLU`, `LeakyReLU`, `MaxPool2d`, `AvgPool2d`, `AdaptiveAvgPool2d(1)`,
+        A `Classifier`, `Sequential`, `Residual` or SqueezeNet, in eval mode, of `Normalize`,
+        `Conv2d`, `Linear`, `ReLU`, `LeakyReLU`, `MaxPool2d`, `AvgPool2d`, `AdaptiveAvgPool2d(1)`,
         `BatchNorm1d`, `BatchNorm2d` and `Flatten`. `Dropout` and `Identity` have no effect
         and are left out.
     name : str
@@ -89,6 +91,9 @@ def read_layers(model: nn.Module, name: str = "") -> Iterator[Layer]:
         ways = [(size, f"{size}_activation") for size in ("expand1x1", "expand3x3")]
         branches = tuple(tuple(_in_turn(model, name, way)) for way in ways)
         yield Layer(name, "concat", model, branches)
+    elif computes_as(model, Residual):
+        ends = tuple(tuple(_in_turn(model, name, (part,))) for part in ("body", "shortcut"))
+        yield Layer(name, "sum", model, ends)
     elif any(computes_as(model, kind) for kind in _NO_EFFECT):
         _require_eval(model, name)
     else:
@@ -125,8 +130,8 @@ def _kind(module: nn.Module, name: str) -> str:
     raise TypeError(
         "model: expected a network of layers that can be read (Conv2d, Linear, ReLU, LeakyReLU, "
         "MaxPool2d, AvgPool2d, AdaptiveAvgPool2d(1), BatchNorm with running statistics, Flatten, "
-        "Dropout, SqueezeNet, in Sequential) and neither hooks nor a forward of their own, "
-        f"received {type(module).__name__}{hooks} at {name or 'its top'}"
+        "Dropout, Residual, SqueezeNet, in Sequential) and neither hooks nor a forward of their "
+        f"own, received {type(module).__name__}{hooks} at {name or 'its top'}"
     )
 
 

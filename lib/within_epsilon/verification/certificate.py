@@ -1,0 +1,132 @@
+"""Certificates: what is proved, what is refuted, and what is not known."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from torch import Tensor, nn
+
+from within_epsilon.checks import check_labels
+from within_epsilon.threat import Ball
+from within_epsilon.verification.domain import Box
+from within_epsilon.verification.falsify import Found, falsify, reach_of
+from within_epsilon.verification.linear import crown
+from within_epsilon.verification.objective import objective_rows
+from within_epsilon.verification.rounding import dtype_of
+
+Status = Literal["proved", "refuted", "unknown"]
+
+
+class _Lower(Protocol):
+    @property
+    def lower(self) -> Tensor: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """What is known of one image: whether every allowed change keeps its label.
+
+    Parameters
+    ----------
+    status : {"proved", "refuted", "unknown"}
+        "proved": the least margin over the threat model is above 0. "refuted": the network,
+        run on `counterexample`, prefers another class. "unknown": neither, so far.
+    lower, upper : float
+        A bracket of the least margin, min over rivals of z_y - z_j over all allowed inputs:
+        not below `lower`, by proof; not above `upper`, since an allowed input has that.
+    method : str
+        Which bound it rests on.
+    arithmetic : str
+        In which arithmetic it holds: "float32" or "float64", as torch runs the network on a
+        CPU; "real", without its rounding, which is no proof about the float network; with
+        "up to the solver" after it, if a solver in floating point is trusted.
+    seconds : float
+        How long it took; of a batch, its share.
+    counterexample : Tensor of shape (...), optional
+        An allowed input, in the network's own dtype.
+    """
+
+    status: Status
+    lower: float
+    upper: float
+    method: str
+    arithmetic: str
+    seconds: float
+    counterexample: Tensor | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        """Say what is known, in a line."""
+        return f"{self.status}: margin in [{self.lower:.4g}, {self.upper:.4g}] ({self.arithmetic})"
+
+
+def certify(
+    model: nn.Module,
+    images: Tensor | Box,
+    labels: Tensor,
+    ball: Ball | None = None,
+    *,
+    bound: Callable[..., _Lower] = crown,
+    attack_steps: int = 20,
+    **settings: object,
+) -> list[Certificate]:
+    """Certify images by a bound, and try to refute those that it does not certify.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Takes inputs, returns logits (N, K); see `read_network` for the layers it may have.
+    images : Tensor of shape (N, ...), or Box
+        Clean pixels in [0, 1], or the inputs themselves.
+    labels : Tensor of shape (N,), int64
+        The true classes.
+    ball : Ball, optional
+        The threat model around images; None with a box.
+    bound : function
+        `crown` or `ibp`.
+    attack_steps : int
+        Steps of the attack on each rival.
+    **settings
+        Passed to `bound`, such as ``steps=50`` for optimised slopes.
+
+    Returns
+    -------
+    list of N Certificate
+        One for each image.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `bound` does.
+    """
+    start = time.perf_counter()
+    n = len(images.lower) if isinstance(images, Box) else len(images)
+    check_labels(labels, n)
+    found = bound(model, images, labels, ball, **settings)
+    lower = found.lower.amin(dim=1)
+    classes = found.lower.shape[1] + 1
+    worst = falsify(model, images, objective_rows(labels, n, classes), ball, steps=attack_steps)
+    spent = (time.perf_counter() - start) / max(1, n)
+    name = getattr(bound, "__name__", type(bound).__name__)
+    real = settings.get("arithmetic") == "real"
+    arithmetic = "real" if real else str(dtype_of(model)).removeprefix("torch.")
+    allowed = reach_of(images, ball, dtype_of(model), slice(None)).admits(worst.points)
+    return [
+        conclude(lower[i].item(), worst, i, bool(allowed[i]), name, arithmetic, spent)
+        for i in range(n)
+    ]
+
+
+def conclude(
+    lower: float, worst: Found, i: int, allowed: bool, method: str, arithmetic: str, seconds: float
+) -> Certificate:
+    """Write a certificate from a proven lower bound and the worst input that was found."""
+    value = worst.values[i].item()
+    upper = value if allowed else float("inf")
+    if upper < 0:
+        return Certificate(
+            "refuted", lower, upper, method, arithmetic, seconds, worst.points[i].clone()
+        )
+    return Certificate(
+        "proved" if lower > 0 else "unknown", lower, upper, method, arithmetic, seconds
+    )

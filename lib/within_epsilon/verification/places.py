@@ -1,0 +1,149 @@
+"""Rules that move numbers without changing them, and sums: where branches meet, and maxima."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from within_epsilon.verification.rules import Rule
+from within_epsilon.verification.values import Interval
+
+
+class FlattenRule(Rule):
+    """The same numbers in one line."""
+
+    moves = True
+
+    def __init__(self, shape: torch.Size) -> None:
+        self.shape = shape
+
+    def interval(self, *inputs: Interval) -> Interval:
+        return Interval(inputs[0].lower.flatten(1), inputs[0].upper.flatten(1))
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return inputs[0].flatten(1)
+
+    def weigh(self, *inputs: Tensor) -> Tensor:
+        return inputs[0].flatten(1)
+
+    def back(self, rows: Tensor) -> Sequence[Tensor | None]:
+        return (rows.unflatten(2, self.shape),)
+
+
+class SumRule(Rule):
+    """The sum of branches, as where a shortcut joins its body."""
+
+    mixes = True
+
+    def __init__(self, number: int) -> None:
+        self.terms, self.spread = number, number
+
+    def interval(self, *inputs: Interval) -> Interval:
+        return Interval(sum_of(x.lower for x in inputs), sum_of(x.upper for x in inputs))
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return sum_of(inputs)
+
+    def weigh(self, *inputs: Tensor) -> Tensor:
+        return sum_of(inputs)
+
+    def back(self, rows: Tensor) -> Sequence[Tensor | None]:
+        return (rows,) * self.terms
+
+
+class ConcatRule(Rule):
+    """Branches side by side, along the channels."""
+
+    moves = True
+
+    def __init__(self, channels: list[int]) -> None:
+        self.channels = channels
+
+    def interval(self, *inputs: Interval) -> Interval:
+        lower, upper = (torch.cat(ends, dim=1) for ends in zip(*inputs, strict=True))
+        return Interval(lower, upper)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return torch.cat(inputs, dim=1)
+
+    def weigh(self, *inputs: Tensor) -> Tensor:
+        return torch.cat(inputs, dim=1)
+
+    def back(self, rows: Tensor) -> Sequence[Tensor | None]:
+        return tuple(torch.split(rows, self.channels, dim=2))
+
+
+class PickRule(Rule):
+    """Every so many-th number along a dimension: one place of each window of a max-pooling."""
+
+    moves = True
+
+    def __init__(self, dim: int, first: int, stride: int, shapes: tuple[torch.Size, int]) -> None:
+        self.shape, number = shapes
+        last = first + (number - 1) * stride + 1
+        whole = [slice(None)] * (-1 - dim)
+        self.places: tuple[Any, ...] = (..., slice(first, last, stride), *whole)
+
+    def interval(self, *inputs: Interval) -> Interval:
+        return Interval(inputs[0].lower[self.places], inputs[0].upper[self.places])
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return inputs[0][self.places]
+
+    def weigh(self, *inputs: Tensor) -> Tensor:
+        return inputs[0][self.places]
+
+    def back(self, rows: Tensor) -> Sequence[Tensor | None]:
+        spread = rows.new_zeros(*rows.shape[:2], *self.shape)
+        spread[self.places] = rows
+        return (spread,)
+
+
+class DifferenceRule(Rule):
+    """b - a, which torch never computes: max(a, b) = a + ReLU(b - a)."""
+
+    mixes = True
+    spread = 2
+
+    def interval(self, *inputs: Interval) -> Interval:
+        b, a = inputs
+        return Interval(b.lower - a.upper, b.upper - a.lower)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return inputs[0] - inputs[1]
+
+    def weigh(self, *inputs: Tensor) -> Tensor:
+        return inputs[0] + inputs[1]
+
+    def back(self, rows: Tensor) -> Sequence[Tensor | None]:
+        return rows, -rows
+
+
+class LargerRule(Rule):
+    """The larger of a and b, given a, ReLU(b - a) and b; floats compare without rounding."""
+
+    compares = True
+    mixes = True
+    spread = 2
+
+    def interval(self, *inputs: Interval) -> Interval:
+        a, _, b = inputs
+        return Interval(torch.maximum(a.lower, b.lower), torch.maximum(a.upper, b.upper))
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return torch.maximum(inputs[0], inputs[2])
+
+    def weigh(self, *inputs: Tensor) -> Tensor:
+        return inputs[0] + inputs[1]
+
+    def back(self, rows: Tensor) -> Sequence[Tensor | None]:
+        return rows, rows, None
+
+
+def sum_of(tensors: Iterable[Tensor]) -> Tensor:
+    """Add tensors up."""
+    first, *others = tensors
+    for other in others:
+        first = first + other
+    return first

@@ -1,0 +1,181 @@
+"""One rule per layer: where its outputs lie, and how linear bounds pass through it.
+
+Everything is float64. A *rows* tensor has the shape (B, S, ...): S linear functions of a layer's
+output (...), the same for all images (B = 1) or for each (B = N).
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from within_epsilon.verification.values import Interval
+
+Pair = tuple[int, int]
+
+
+class Rule:
+    """A layer that is affine: its output is W x + b."""
+
+    # Roundings behind one output when torch runs the layer; 0: the output is exact.
+    terms = 0
+    # Terms of one coefficient on the way back.
+    spread = 1
+    # Outputs depend on several inputs each.
+    mixes = False
+    # Nothing is computed: neither layer nor coefficients are ever rounded.
+    moves = False
+    # The ends of the output's interval are ends of the inputs', without rounding.
+    compares = False
+    # b, of the shape of one example's output, and its size in the steps that compute it.
+    shift: Tensor | None = None
+    shift_size: Tensor | None = None
+
+    def interval(self, *inputs: Interval) -> Interval:
+        """Bound the outputs, given bounds of the inputs."""
+        (x,) = inputs
+        centre = self.forward((x.upper + x.lower) / 2)
+        radius = self.weigh((x.upper - x.lower) / 2)
+        return Interval(centre - radius, centre + radius)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Compute W x + b."""
+        raise NotImplementedError
+
+    def weigh(self, *inputs: Tensor) -> Tensor:
+        """Compute |W| M for inputs M >= 0."""
+        raise NotImplementedError
+
+    def back(self, rows: Tensor) -> Sequence[Tensor | None]:
+        """Compute A W for each input, given rows A; None for an input without influence."""
+        raise NotImplementedError
+
+
+class LinearRule(Rule):
+    """W x + b, on (N, D)."""
+
+    mixes = True
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.weight, self.shift = weight, bias
+        self.magnitude, self.shift_size = weight.abs(), None if bias is None else bias.abs()
+        self.terms, self.spread = weight.shape[1] + 1, weight.shape[0]
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return F.linear(inputs[0], self.weight, self.shift)
+
+    def weigh(self, *inputs: Tensor) -> Tensor:
+        return F.linear(inputs[0], self.magnitude)
+
+    def back(self, rows: Tensor) -> Sequence[Tensor | None]:
+        return (rows @ self.weight,)
+
+
+class ConvRule(Rule):
+    """A convolution with zero padding, whose transpose takes coefficients back."""
+
+    mixes = True
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: Pair,
+        padding: Pair,
+        dilation: Pair,
+        groups: int,
+        shapes: tuple[torch.Size, torch.Size],
+    ) -> None:
+        self.weight, self.magnitude = weight, weight.abs()
+        self.settings = (stride, padding, dilation, groups)
+        self.into, self.out = shapes
+        if bias is not None:
+            self.shift = bias.view(-1, 1, 1).expand(self.out)
+            self.shift_size = self.shift.abs()
+        self.terms = weight[0].numel() + 1
+        self.spread = weight.shape[0] // groups * weight[0, 0].numel()
+        # What the transpose cannot know: rows and columns that no window reached.
+        reached = (
+            (n - 1) * s - 2 * p + d * (k - 1) + 1
+            for n, s, p, d, k in zip(
+                self.out[1:], stride, padding, dilation, weight.shape[2:], strict=True
+            )
+        )
+        self.beyond = [n - r for n, r in zip(self.into[1:], reached, strict=True)]
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        result = F.conv2d(inputs[0], self.weight, None, *self.settings)
+        return result if self.shift is None else result + self.shift
+
+    def weigh(self, *inputs: Tensor) -> Tensor:
+        return F.conv2d(inputs[0], self.magnitude, None, *self.settings)
+
+    def back(self, rows: Tensor) -> Sequence[Tensor | None]:
+        stride, padding, dilation, groups = self.settings
+        coefficients = F.conv_transpose2d(
+            rows.flatten(0, 1), self.weight, None, stride, padding, self.beyond, groups, dilation
+        )
+        return (coefficients.view(*rows.shape[:2], *self.into),)
+
+
+class AverageRule(ConvRule):
+    """The mean of each window, as a convolution of each channel with equal weights."""
+
+    def __init__(self, kernel: Pair, stride: Pair, shapes: tuple[torch.Size, torch.Size]) -> None:
+        channels, share = shapes[0][0], 1 / (kernel[0] * kernel[1])
+        weight = torch.full((channels, 1, *kernel), share, dtype=torch.float64)
+        super().__init__(weight, None, stride, (0, 0), (1, 1), channels, shapes)
+
+
+class ScaleRule(Rule):
+    """Each number times its scale, plus its shift: normalisation, also that of batch norm."""
+
+    def __init__(self, scale: Tensor, shift: Tensor, size: Tensor, terms: int) -> None:
+        self.scale, self.terms, self._shift = scale, terms, shift
+        self.shift, self.shift_size = shift, size
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return inputs[0] * self.scale + self._shift
+
+    def weigh(self, *inputs: Tensor) -> Tensor:
+        return inputs[0] * self.scale.abs()
+
+    def back(self, rows: Tensor) -> Sequence[Tensor | None]:
+        return (rows * self.scale,)
+
+
+class ReLURule(Rule):
+    """ReLU, or Leaky ReLU with its slope below 0: the one rule that is not affine."""
+
+    def __init__(self, slope: float = 0.0) -> None:
+        self.slope = slope
+        # The slope is rounded, then the product.
+        self.terms = 2 if slope else 0
+        self.compares = not slope
+
+    def interval(self, *inputs: Interval) -> Interval:
+        return Interval(self.forward(inputs[0].lower), self.forward(inputs[0].upper))
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return F.leaky_relu(inputs[0], self.slope) if self.slope else inputs[0].clamp(min=0)
+
+    def weigh(self, *inputs: Tensor) -> Tensor:
+        return inputs[0]
+
+    def chord(self, x: Interval) -> tuple[Tensor, Tensor]:
+        """Return slope and height at 0 of the line over the triangle.
+
+        The function is convex: a line above both ends of an interval lies above it everywhere,
+        whatever rounding made of its slope. Its height is chosen for the slope as it is.
+        """
+        lower, upper = x.lower.clamp(max=0), x.upper.clamp(min=0)
+        unstable = (lower < 0) & (upper > 0)
+        width = torch.where(unstable, upper - lower, 1.0)
+        inner = self.slope + (1 - self.slope) * (upper / width)
+        # Beyond the kink the function is its own line: slope 1, or that of the other side.
+        # (Two Python numbers in torch.where would come out in float32.)
+        below = torch.full_like(inner, self.slope)
+        slope = torch.where(unstable, inner, torch.where(x.lower >= 0, 1.0, below))
+        at_ends = torch.maximum((self.slope - slope) * lower, (1 - slope) * upper)
+        return slope, torch.where(unstable, at_ends, 0.0)
