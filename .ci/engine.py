@@ -18,7 +18,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = ROOT / "lib" / "within_epsilon"
 ENGINE = LIBRARY / "widgets" / "frontend" / "engine"
-MODULES = ("*.js", "kernels.wasm", "networks/*.json")
+MODULES = ("*.js", "kernels.wasm", "digits.bin", "networks/*.json")
 PATIENCE = 5.0  # seconds of a server's silence: a book can do without
 # Comments on lines of their own, and indentation.
 UNSAID = re.compile(rb"^\s*//.*\n|^\s*/\*\*[\s\S]*?\*/\n|^ +", re.MULTILINE)

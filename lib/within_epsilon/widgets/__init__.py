@@ -17,6 +17,7 @@ from within_epsilon.widgets.pgd import PGDExplorer
 from within_epsilon.widgets.photo_lab import PhotoLab
 from within_epsilon.widgets.sgd import SGDExplorer
 from within_epsilon.widgets.symbols import Symbol, SymbolExplorer
+from within_epsilon.widgets.training import TrainingExplorer
 
 __all__ = [
     "BallExplorer",
@@ -33,4 +34,5 @@ __all__ = [
     "SGDExplorer",
     "Symbol",
     "SymbolExplorer",
+    "TrainingExplorer",
 ]

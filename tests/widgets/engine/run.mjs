@@ -4,12 +4,14 @@
 import { readFile } from "node:fs/promises";
 import { json } from "node:stream/consumers";
 import { pathToFileURL } from "node:url";
+import { inflateSync } from "node:zlib";
 
 const job = await json(process.stdin);
 const load = (name) => import(new URL(`${name}.js`, `${pathToFileURL(job.engine)}/`));
 const { openKernels } = await load("kernels");
-const { buildNetwork, readNetworkWeights } = await load("network");
+const { buildNetwork, drawNetworkWeights, readNetworkWeights } = await load("network");
 const { takeStep } = await load("ball");
+const { makeTrainer, readDigits } = await load("train");
 const attacks = await load("attack");
 const { verify } = await load("weights");
 
@@ -53,6 +55,9 @@ function winners(input, output, [channels, height, width, kernel, stride, rows, 
   return found;
 }
 
+/** What a network says to a grey picture: shows with which weights it began. */
+const built = async (network) => encode(await network.forward(new Float32Array(64).fill(0.5)));
+
 const tasks = {
   async gradients({ network, images, labels }) {
     const pieces = [];
@@ -86,6 +91,31 @@ const tasks = {
     }
     const { logits, gradient } = await built.gradient(floats(images[0]), labels[0]);
     return { gradients: Object.fromEntries(gradients), logits: encode(logits), gradient: encode(gradient) };
+  },
+
+  /** Train from drawn weights, stopped after each of some numbers of minibatches: points and weights. */
+  async train({ description, options, stops = [] }) {
+    const kernels = await openKernels(await readFile(`${job.engine}/kernels.wasm`));
+    const network = buildNetwork(description, drawNetworkWeights(options.seed, description), kernels);
+    const first = await built(network);
+    const digits = readDigits(new Uint8Array(inflateSync(await readFile(`${job.engine}/digits.bin`))));
+    const trainer = makeTrainer(network, digits, options);
+    const points = [];
+    let examples = 0;
+    for (const stop of [...stops, Infinity]) {
+      const pause = async () => {
+        examples += 1;
+        if (examples === stop) throw new Error("cancelled");
+      };
+      try {
+        for await (const { images, ...point } of trainer.run(pause, points.length)) {
+          points.push({ ...point, images: images.map(encode) });
+        }
+      } catch (error) {
+        if (error.message !== "cancelled") throw error;
+      }
+    }
+    return { points, first, weights: encode(trainer.weights()) };
   },
 
   async attack({ network, name, images, labels, options }) {

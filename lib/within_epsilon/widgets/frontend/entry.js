@@ -2,6 +2,8 @@
 // near the screen. Only the modules that a page uses are loaded; without them the still picture
 // inside the element stands. And makes predictions and quizzes wait for the reader.
 
+import { makeModel } from "./models.js";
+
 if (document.querySelector(".predict, .quiz, .exercise, table.chapters")) import("./reading.js");
 
 /** The state that the notebook wrote into the element, with the interface of a widget's model. */
@@ -10,18 +12,7 @@ export function pageModel(element) {
   for (const image of element.querySelectorAll("img[data-state]")) {
     state[image.dataset.state] = image.getAttribute("src"); // one copy serves picture and state
   }
-  const listeners = new Map();
-  return {
-    get: (key) => state[key],
-    set(key, value) {
-      state[key] = value;
-      for (const listener of listeners.get(`change:${key}`) ?? []) listener();
-    },
-    on: (event, listener) => listeners.set(event, [...(listeners.get(event) ?? []), listener]),
-    off: (event, listener) =>
-      listeners.set(event, (listeners.get(event) ?? []).filter((other) => other !== listener)),
-    save_changes() {},
-  };
+  return makeModel(state);
 }
 
 async function wake(element) {

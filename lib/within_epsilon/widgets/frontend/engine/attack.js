@@ -2,17 +2,7 @@
 
 import { takeStep } from "./ball.js";
 import { crossEntropy } from "./network.js";
-
-/** Uniform numbers from 0 to 1, the same for the same seed: a counter, scrambled. */
-function makeRandom(seed) {
-  let counter = seed;
-  return () => {
-    counter = (counter + 0x9e3779b9) | 0;
-    let bits = Math.imul(counter ^ (counter >>> 16), 0x85ebca6b);
-    bits = Math.imul(bits ^ (bits >>> 13), 0xc2b2ae35);
-    return ((bits ^ (bits >>> 16)) >>> 0) / 2 ** 32;
-  };
-}
+import { makeRandom } from "./random.js";
 
 /** Projected gradient descent: yields { step, steps, image, logits, loss } at every point that it
  * visits, the start as step 0, the last as step `steps`. */

@@ -13,6 +13,8 @@ export function makeEngine(call, facts) {
     fgsm: attack("fgsm"),
     pgd: attack("pgd"),
     noise: attack("noise"),
+    train: (options, rest = {}) => call("train", { options }, rest),
+    weights: () => call("weights", {}),
     closed: () => call.closed(),
     close: () => call.close("The engine was closed."),
   };

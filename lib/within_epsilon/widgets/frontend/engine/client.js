@@ -8,7 +8,8 @@ const SERVER = new URL("./worker.js", import.meta.url);
 
 /** Open a network. Nothing is loaded before this is called.
  *
- * `description` is the network as data, `weights` { url or bytes, format, size, sha256 };
+ * `description` is the network as data, `weights` { url or bytes, format, size, sha256 }, or for one
+ * that is yet to be trained { format: "drawn", seed };
  * `progress` hears { loaded, total } of the weights' bytes; `signal` gives up. */
 export const openEngine = ({ description, weights, ...options }) =>
   open(Promise.all([description, fetchWeights(weights, options)]), options);
@@ -29,7 +30,7 @@ const absolute = (url) =>
   new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href).href;
 
 async function fetchWeights({ url, ...weights }, { signal, progress }) {
-  if (weights.bytes) return weights;
+  if (weights.bytes || weights.format === "drawn") return weights;
   const bytes = await fetchBytes(absolute(url), { signal, progress, total: weights.size });
   return { ...weights, bytes };
 }

@@ -9,11 +9,15 @@
 // back each layer can find the gradient in its weights, too, which is all that training needs.
 
 import { addLayers, addNormalise, count, listWeights, makeTensor } from "./layers.js";
-import { readWeights } from "./weights.js";
+import { drawWeights, readWeights } from "./weights.js";
 
 /** The weights of a network, from a file's bytes. */
 export const readNetworkWeights = (bytes, format, description) =>
   readWeights(bytes, format, listWeights(description.layers, description.shape), description);
+
+/** The weights of a network that is yet to be trained. */
+export const drawNetworkWeights = (seed, { layers, shape }) =>
+  drawWeights(listWeights(layers, shape), seed);
 
 /** Build a network from its description, the weights of `readWeights` and the operations of
  * `openKernels`. Its calls must not overlap, since they share what is in between. `pause`, if

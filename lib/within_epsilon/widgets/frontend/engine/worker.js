@@ -5,10 +5,12 @@
 import { fgsm, noise, pgd } from "./attack.js";
 import { fetchBytes } from "./fetching.js";
 import { openKernels } from "./kernels.js";
-import { buildNetwork, crossEntropy, readNetworkWeights, softmax } from "./network.js";
+import { buildNetwork, crossEntropy, drawNetworkWeights, readNetworkWeights, softmax }
+  from "./network.js";
 import { verify } from "./weights.js";
 
 const KERNELS = new URL("./kernels.wasm", import.meta.url);
+const TRAIN = new URL("./train.js", import.meta.url); // few pages ask for it
 const ATTACKS = { fgsm, noise, pgd };
 const SLICE = 8; // milliseconds of work between two looks at what else there is to do
 
@@ -18,6 +20,7 @@ export function serve(post) {
   const compiled = fetchBytes(KERNELS).catch(() => null); // without it all is slower
   let turn = Promise.resolve();
   let network;
+  let trainer;
 
   /** Work stops here to let messages in, and for good if its request was cancelled. */
   const makePause = (id) => {
@@ -32,10 +35,13 @@ export function serve(post) {
 
   const tasks = {
     async open({ description, weights, wasm }) {
-      const verified = await verify(weights.bytes, weights);
-      const own = readNetworkWeights(weights.bytes, weights.format, description);
+      const drawn = weights.format === "drawn";
+      const verified = drawn || await verify(weights.bytes, weights);
+      const own = drawn ? drawNetworkWeights(weights.seed, description)
+        : readNetworkWeights(weights.bytes, weights.format, description);
       const kernels = await openKernels(wasm && await compiled);
       network = buildNetwork(description, own, kernels);
+      trainer = null;
       return { kernels: kernels.kind, verified, classes: network.classes };
     },
 
@@ -57,6 +63,16 @@ export function serve(post) {
       }
       return last;
     },
+
+    /** Goes on where it was cancelled. */
+    async train({ options }, progress, pause) {
+      const { loadDigits, makeTrainer } = await import(TRAIN);
+      trainer ??= makeTrainer(network, await loadDigits(), options);
+      for await (const point of trainer.run(pause, options.known)) progress(point);
+      return trainer.weights();
+    },
+
+    weights: () => trainer.weights(),
   };
 
   async function answer({ id, task, ...request }) {
