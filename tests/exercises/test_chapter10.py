@@ -1,0 +1,219 @@
+"""Chapter 10's checks see through plausible wrong answers and say what is wrong."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from within_epsilon.attacks import fgsm, input_gradient, pgd
+from within_epsilon.data import digits
+from within_epsilon.exercises import verdict
+from within_epsilon.exercises.registry import CHECKS
+from within_epsilon.losses import cross_entropy
+from within_epsilon.models import digits_classifier, mlp
+from within_epsilon.threat import Ball
+from within_epsilon.training import Adversarial, fit
+
+
+def _step(
+    model, images, labels, attack, ball, step_size, *, clear="after", at="adv", sign=1, mean=True
+):
+    if clear == "before":
+        model.zero_grad()
+    points = attack(model, images, labels, ball)
+    losses = cross_entropy(model(points if at == "adv" else images), labels)
+    loss = losses.mean() if mean else losses.sum()
+    if clear == "after":
+        model.zero_grad()
+    loss.backward()
+    with torch.no_grad():
+        for theta in model.parameters():
+            theta -= sign * step_size * theta.grad
+    return losses.mean().item()
+
+
+def _unattacked(model, images, labels, attack, ball, step_size):
+    return _step(model, images, labels, lambda m, x, y, b: x, ball, step_size)
+
+
+def _idle(model, images, labels, attack, ball, step_size):
+    return cross_entropy(model(attack(model, images, labels, ball)), labels).mean()
+
+
+def _in_place(model, images, labels, attack, ball, step_size):
+    images.copy_(attack(model, images, labels, ball))
+    return _step(model, images, labels, lambda m, x, y, b: x, ball, step_size)
+
+
+def _silent(*given):
+    _step(*given)
+
+
+def _clean_loss(model, images, labels, *rest):
+    loss = cross_entropy(model(images), labels).mean().item()
+    _step(model, images, labels, *rest)
+    return loss
+
+
+def _gradient(w, b, images, labels, epsilon, *, hold=True, factor=1.0, mean=True):
+    signs = (2 * labels - 1).double()
+    points = images - epsilon * signs.view(-1, 1) * (w.sign() if hold else 0)
+    p = torch.sigmoid(-signs * (points @ w + b))
+    rows = -(p * signs).view(-1, 1) * points
+    return factor * (rows.mean(dim=0) if mean else rows.sum(dim=0))
+
+
+def _without_signs(w, b, images, labels, epsilon):
+    return _gradient(w, b, images + epsilon * w.sign(), labels, 0.0)
+
+
+def _noisy(
+    model, images, labels, epsilon, noise, *, at="noisy", project=False, clip=True, draw="uniform"
+):
+    eta = noise * epsilon * (2 * torch.rand_like(images) - 1)
+    if draw == "sign":
+        eta = noise * epsilon * eta.sign()
+    if draw == "normal":
+        eta = (noise * epsilon / 3 * torch.randn_like(images)).clamp(
+            -noise * epsilon, noise * epsilon
+        )
+    points = images + eta
+    if clip:
+        points = points.clamp(0, 1)
+    _, gradient = input_gradient(model, points if at == "noisy" else images, labels)
+    points = points + epsilon * gradient.sign()
+    if project:
+        points = points.clamp(images - epsilon, images + epsilon)
+    return points.clamp(0, 1)
+
+
+def _half_the_noise(model, images, labels, epsilon, noise):
+    return _noisy(model, images, labels, epsilon, noise / 2)
+
+
+def _too_long(model, images, labels, epsilon, noise):
+    return _noisy(model, images, labels, 2 * epsilon, noise)
+
+
+def _always_the_same(*given):
+    torch.manual_seed(0)
+    return _noisy(*given)
+
+
+def _unclipped(*given):
+    points = _noisy(*given, clip=False)
+    return points - 0.2
+
+
+def _collapse(f, p, *, half=0.5, so_far=True, strict=True, look=True):
+    for epoch in range(1, len(p)):
+        history = p[:epoch] if so_far else p
+        best = history.index(max(history))
+        low = p[epoch] < half * p[best] if strict else p[epoch] <= half * p[best]
+        if low and (f[epoch] >= f[best] or not look):
+            return epoch
+    return None
+
+
+def _train(attack, ball, epochs=20):
+    torch.manual_seed(0)
+    model = mlp(64, 100, 10)
+    objective = Adversarial(attack, ball)
+    optimizer = partial(torch.optim.Adam, lr=0.005)
+    fit(model, digits().train, objective, epochs=epochs, batch_size=64, optimizer=optimizer)
+    return model
+
+
+def _robust():
+    return _train(partial(pgd, steps=5), Ball("linf", 0.12))
+
+
+class _Masked(nn.Module):
+    """The standard network with huge logits, whose cross-entropy is flat."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = digits_classifier()
+
+    def forward(self, images):
+        return 1000 * self.model(images)
+
+
+RIGHT = {
+    "10.1": _step,
+    "10.2": _gradient,
+    "10.3": _noisy,
+    "10.4": _collapse,
+    "10.5": _robust,
+}
+
+
+@pytest.mark.parametrize("number", RIGHT)
+def test_right_answers_pass(number):
+    assert verdict(number, RIGHT[number]) == "correct"
+
+
+def test_every_check_has_a_right_answer():
+    verdict("10.1", None)
+    assert {name for name in CHECKS if name.startswith("10.")} == set(RIGHT)
+
+
+@pytest.mark.parametrize("number", RIGHT)
+@pytest.mark.parametrize("stub", [None, ..., lambda *given: ..., lambda *given: None])
+def test_stubs_are_not_attempted(number, stub):
+    assert verdict(number, stub) == "not attempted yet"
+
+
+@pytest.mark.parametrize(
+    ("number", "attempt", "reason"),
+    [
+        ("10.1", _unattacked, "never calls"),
+        ("10.1", _idle, "stay where they were"),
+        ("10.1", _in_place, "changed the `images`"),
+        ("10.1", partial(_step, at="clean"), "loss of the clean images: give"),
+        ("10.1", partial(_step, clear="before"), "adds them to its own"),
+        ("10.1", partial(_step, clear="never"), "adds them to its own"),
+        ("10.1", partial(_step, clear="before", at="clean"), "are in the step, too"),
+        ("10.1", partial(_step, mean=False), "not the mean"),
+        ("10.1", partial(_step, sign=-1), "it climbs"),
+        ("10.1", _silent, "returns nothing"),
+        ("10.1", _clean_loss, "mean loss under attack was"),
+        ("10.2", partial(_gradient, hold=False), "at the clean images"),
+        ("10.2", partial(_gradient, factor=-1.0), "points downhill"),
+        ("10.2", partial(_gradient, mean=False), "is their mean"),
+        ("10.2", _without_signs, "off by"),
+        ("10.3", lambda m, x, y, e, k: x, "never asks"),
+        ("10.3", _always_the_same, "new noise"),
+        ("10.3", partial(_noisy, project=True), "brought back into the ball"),
+        ("10.3", partial(_noisy, at="clean"), "at the noisy image"),
+        ("10.3", _half_the_noise, "the noise reaches"),
+        ("10.3", _too_long, "noise and step reach"),
+        ("10.3", partial(_noisy, draw="sign"), "not uniform"),
+        ("10.3", partial(_noisy, draw="normal"), "not uniform|the noise reaches"),
+        ("10.3", partial(_noisy, clip=False), "outside"),
+        ("10.3", _unclipped, "left|moved"),
+        ("10.4", partial(_collapse, half=0.25), "the answer is 2"),
+        ("10.4", partial(_collapse, look=False), "stumbled"),
+        ("10.4", partial(_collapse, strict=False), "less"),
+        ("10.4", partial(_collapse, half=0.75), "more than half"),
+        ("10.4", lambda f, p: True, "an epoch"),
+        ("10.4", lambda f, p: 0, "the answer is 2, not 0"),
+        ("10.5", lambda: 3, "the trained network"),
+        ("10.5", lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), "90% are asked"),
+        ("10.5", digits_classifier, "75% are asked"),
+        ("10.5", _Masked, "it has learnt to answer one attack"),
+    ],
+)
+def test_wrong_answers_are_told_why(number, attempt, reason):
+    said = verdict(number, attempt)
+    assert said.startswith("wrong, because "), said
+    assert re.search(reason, said), said
+
+
+def test_fgsm_is_no_way_to_a_large_radius():
+    model = _train(fgsm, Ball("linf", 0.1), epochs=1)  # too few epochs for anything
+    assert verdict("10.5", lambda: model).startswith("wrong")
