@@ -42,7 +42,7 @@ def least_margins_found(model, images, labels, ball):
     found = [margins(model, p, own).view(copies, n, -1).amin(dim=0) for p in points]
     for s in range(found[0].shape[1]):
         rows = objective_rows(labels, n, found[0].shape[1] + 1)[:, s : s + 1]
-        worst = falsify(model, images, rows, ball, steps=10)
+        worst = falsify(model, images, ball, rows, steps=10)
         assert ball.admits(images, worst.points).all()
         found[0][:, s] = torch.minimum(found[0][:, s], worst.values)
         # Batches of one and of all need not agree to the last bit.
@@ -96,7 +96,7 @@ def test_bounds_nest(kind):
             ibp(model, images, labels, ball).lower,
             crown(model, images, labels, ball).lower,
             crown(model, images, labels, ball, steps=10).lower,
-            falsify(model, images, objective_rows(labels, 4, 3), ball).values.unsqueeze(1),
+            falsify(model, images, ball, objective_rows(labels, 4, 3)).values.unsqueeze(1),
         ]
         assert (chain[0] <= chain[1]).all()
         assert (chain[1] <= chain[2] + 1e-12).all()

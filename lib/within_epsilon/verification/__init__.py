@@ -2,9 +2,21 @@
 
 from within_epsilon.verification.certificate import Certificate, certify
 from within_epsilon.verification.domain import Box
+from within_epsilon.verification.exact import exact, lp
 from within_epsilon.verification.interval import ibp
 from within_epsilon.verification.linear import LinearBounds, crown
 from within_epsilon.verification.objective import rivals
 from within_epsilon.verification.values import Interval
 
-__all__ = ["Box", "Certificate", "Interval", "LinearBounds", "certify", "crown", "ibp", "rivals"]
+__all__ = [
+    "Box",
+    "Certificate",
+    "Interval",
+    "LinearBounds",
+    "certify",
+    "crown",
+    "exact",
+    "ibp",
+    "lp",
+    "rivals",
+]

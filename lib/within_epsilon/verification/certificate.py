@@ -102,31 +102,39 @@ def certify(
     start = time.perf_counter()
     n = len(images.lower) if isinstance(images, Box) else len(images)
     check_labels(labels, n)
-    found = bound(model, images, labels, ball, **settings)
-    lower = found.lower.amin(dim=1)
-    classes = found.lower.shape[1] + 1
-    worst = falsify(model, images, objective_rows(labels, n, classes), ball, steps=attack_steps)
+    bounds = bound(model, images, labels, ball, **settings).lower
+    lower, classes = bounds.amin(dim=1), bounds.shape[1] + 1
+    worst = falsify(model, images, ball, objective_rows(labels, n, classes), steps=attack_steps)
     spent = (time.perf_counter() - start) / max(1, n)
     name = getattr(bound, "__name__", type(bound).__name__)
     real = settings.get("arithmetic") == "real"
     arithmetic = "real" if real else str(dtype_of(model)).removeprefix("torch.")
     allowed = reach_of(images, ball, dtype_of(model), slice(None)).admits(worst.points)
+    found_at = [Found(worst.points[i : i + 1], worst.values[i : i + 1]) for i in range(n)]
     return [
-        conclude(lower[i].item(), worst, i, bool(allowed[i]), name, arithmetic, spent)
-        for i in range(n)
+        conclude(least, point if fine else None, name, arithmetic, spent, least > 0)
+        for least, point, fine in zip(lower.tolist(), found_at, allowed.tolist(), strict=True)
     ]
 
 
 def conclude(
-    lower: float, worst: Found, i: int, allowed: bool, method: str, arithmetic: str, seconds: float
+    lower: float, worst: Found | None, method: str, arithmetic: str, seconds: float, proved: bool
 ) -> Certificate:
-    """Write a certificate from a proven lower bound and the worst input that was found."""
-    value = worst.values[i].item()
-    upper = value if allowed else float("inf")
-    if upper < 0:
-        return Certificate(
-            "refuted", lower, upper, method, arithmetic, seconds, worst.points[i].clone()
+    """Write a certificate from a lower bound and the worst allowed input that was tried.
+
+    Raises
+    ------
+    RuntimeError
+        If the network's answer contradicts the bound: one of the two is wrong.
+    """
+    upper = float("inf") if worst is None else worst.values[0].item()
+    if worst is None or upper >= 0:
+        status: Status = "proved" if proved else "unknown"
+        return Certificate(status, lower, upper, method, arithmetic, seconds)
+    if proved:
+        raise RuntimeError(
+            f"a margin is proved to be {lower:.3g} or more, but an allowed input has {upper:.3g}; "
+            "please report this network"
         )
-    return Certificate(
-        "proved" if lower > 0 else "unknown", lower, upper, method, arithmetic, seconds
-    )
+    point = worst.points[0].clone()
+    return Certificate("refuted", lower, upper, method, arithmetic, seconds, point)

@@ -93,8 +93,8 @@ class Found(NamedTuple):
 def falsify(
     model: nn.Module,
     images: Tensor | Box,
+    ball: Ball | None,
     rows: Tensor,
-    ball: Ball | None = None,
     *,
     steps: int = 20,
     restarts: int = 1,
@@ -108,10 +108,10 @@ def falsify(
         Takes inputs, returns logits (N, K).
     images : Tensor of shape (N, ...), or Box
         Clean pixels in [0, 1], or the inputs themselves.
+    ball : Ball or None
+        The threat model around images; None with a box.
     rows : Tensor of shape (1 or N, S, K), float64
         Coefficients of the functions, such as `objective_rows` returns.
-    ball : Ball, optional
-        The threat model around images; None with a box.
     steps : int
         Steps down the function's gradient, the first of half the radius, the last a hundredth.
     restarts : int
@@ -157,13 +157,20 @@ def replay(model: nn.Module, points: Tensor, rows: Tensor) -> Found:
     return Found(points, torch.stack([values.min() for values in alone]))
 
 
+def some_of(
+    images: Tensor | Box, ball: Ball | None, rows: Tensor | slice
+) -> tuple[Tensor | Box, Ball | None]:
+    """Return some of the problems, which may occur more than once."""
+    if isinstance(images, Box):
+        return Box(images.lower[rows], images.upper[rows]), None
+    return images[rows], None if ball is None else ball[rows]
+
+
 def reach_of(
     images: Tensor | Box, ball: Ball | None, dtype: torch.dtype, rows: Tensor | slice
 ) -> Reach:
-    """Return what is allowed around some of the images, which may occur more than once."""
-    if isinstance(images, Box):
-        return Reach(Box(images.lower[rows], images.upper[rows]), None, dtype)
-    return Reach(images[rows], None if ball is None else ball[rows], dtype)
+    """Return what is allowed in some of the problems."""
+    return Reach(*some_of(images, ball, rows), dtype)
 
 
 def _values(model: nn.Module, points: Tensor, functions: Tensor) -> Tensor:

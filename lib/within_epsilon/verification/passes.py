@@ -190,6 +190,46 @@ class Bounds:
             coefficients = rows.new_zeros(*rows.shape[:2], *self.network.nodes[0].shape)
         return coefficients, sum_safely(parts, rows)
 
+    def to_activations(self, start: int, rows: Tensor) -> tuple[dict[int, Tensor], Tensor, Tensor]:
+        """Write linear functions of a node in terms of the ReLUs and inputs before it.
+
+        Parameters
+        ----------
+        start : int
+            The node's number.
+        rows : Tensor of shape (1, S, ...), float64
+            S functions' coefficients.
+
+        Returns
+        -------
+        coefficients : dict from int to Tensor of shape (1, S, ...)
+            Of each ReLU node, and of the input, 0, that the functions depend on.
+        constants : Tensor of shape (1, S)
+            What is added.
+        noise : Tensor of shape (N, S)
+            How far the network's own values may be from that.
+        """
+        pending, ends = {start: rows}, {}
+        constants = rows.new_zeros(rows.shape[:2])
+        noise = rows.new_zeros(len(self.domain), rows.shape[1])
+        for i in range(start, -1, -1):
+            found = pending.pop(i, None)
+            if found is None:
+                continue
+            node = self.network.nodes[i]
+            if i == 0 or isinstance(node.rule, ReLURule):
+                ends[i] = found
+                continue
+            own = self.noises[i]
+            if own is not None:
+                noise = noise + dot(found.abs(), own)
+            if node.rule.shift is not None:
+                constants = constants + dot(found, node.rule.shift.unsqueeze(0))
+            for j, before in zip(node.inputs, node.rule.back(found), strict=True):
+                if before is not None:
+                    pending[j] = pending[j] + before if j in pending else before
+        return ends, constants, noise * (1 + 2.0**-20)
+
     def least(
         self,
         start: int,

@@ -10,7 +10,7 @@ from within_epsilon.verification.network import Network
 from within_epsilon.verification.passes import Bounds
 from within_epsilon.verification.values import Interval
 
-MEMORY = 2**23  # numbers in the largest tensor of coefficients: 64 MiB
+MEMORY = 2**21  # numbers in the largest tensor of coefficients: 16 MiB, which caches still help
 
 
 class Target(NamedTuple):
