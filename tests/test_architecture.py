@@ -29,6 +29,7 @@ MAY_IMPORT = {
         *("runtime", "checks", "modes", "wording", "draws", "geometry", "region", "threat"),
         "losses",
     },
+    "defences": {"checks"},
     "reports": {"wording", "threat"},
     "evaluation": {
         *("runtime", "checks", "modes", "wording", "geometry", "losses", "threat", "data"),

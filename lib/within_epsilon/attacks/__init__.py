@@ -33,6 +33,8 @@ from within_epsilon.attacks.minimal_norm.deepfool import deepfool as deepfool
 from within_epsilon.attacks.minimal_norm.fab import fab as fab
 from within_epsilon.attacks.minimal_norm.fmn import fmn as fmn
 from within_epsilon.attacks.minimal_norm.sigma_zero import sigma_zero as sigma_zero
+from within_epsilon.attacks.rejection import unnoticed as unnoticed
+from within_epsilon.attacks.rejection import unnoticed_margin as unnoticed_margin
 from within_epsilon.attacks.universal.patch import adversarial_patch as adversarial_patch
 from within_epsilon.attacks.universal.patch import apply_patch as apply_patch
 from within_epsilon.attacks.universal.perturbation import (

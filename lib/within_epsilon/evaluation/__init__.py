@@ -4,16 +4,27 @@ from within_epsilon.evaluation.accuracies import accuracy, robust_accuracy
 from within_epsilon.evaluation.curves import RobustCurve, robust_curve
 from within_epsilon.evaluation.diagnosis import DoubtfulEvaluationWarning, diagnose
 from within_epsilon.evaluation.examples import Data
+from within_epsilon.evaluation.sanity import sanity_report
 from within_epsilon.evaluation.verdicts import verdict
 from within_epsilon.evaluation.watching import check_stages
-from within_epsilon.reports import Finding, RobustReport, Stage, merge, wilson_interval
+from within_epsilon.reports import (
+    Check,
+    Finding,
+    RobustReport,
+    SanityReport,
+    Stage,
+    merge,
+    wilson_interval,
+)
 
 __all__ = [
+    "Check",
     "Data",
     "DoubtfulEvaluationWarning",
     "Finding",
     "RobustCurve",
     "RobustReport",
+    "SanityReport",
     "Stage",
     "accuracy",
     "check_stages",
@@ -21,6 +32,7 @@ __all__ = [
     "merge",
     "robust_accuracy",
     "robust_curve",
+    "sanity_report",
     "verdict",
     "wilson_interval",
 ]
