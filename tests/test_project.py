@@ -69,6 +69,12 @@ def test_no_tracked_file_is_heavy_or_knows_one_machine():
             )
 
 
+def test_a_norm_has_one_name_wherever_it_is_read():
+    wrong = "l" + "∞"
+    text = [name for name in _tracked() if Path(name).suffix in (".ipynb", ".js", ".md", ".py")]
+    assert [name for name in text if wrong in (ROOT / name).read_text(encoding="utf-8")] == []
+
+
 def test_the_lock_pins_and_hashes_everything_that_is_asked_for():
     lock = (ROOT / "requirements.txt").read_text(encoding="utf-8")
     pinned = set(re.findall(r"^([a-z0-9-]+)==", lock, re.MULTILINE))
