@@ -42,13 +42,13 @@ def plain(seed, *sizes):
     return trained(mlp(*(sizes or (64, 100, 10))), seed)
 
 
-def trained_against_pgd(seed):
+def trained_against_pgd(seed, epsilon=0.15, steps=4, epochs=12):
     torch.manual_seed(seed)
     model = mlp(64, 100, 10)
     optimiser = torch.optim.Adam(model.parameters(), 5e-3)
-    for rows in [*torch.randperm(len(TRAIN)).split(64)] * 12:
+    for rows in [*torch.randperm(len(TRAIN)).split(64)] * epochs:
         images, labels = TRAIN[rows]
-        images = pgd(model, images, labels, Ball("linf", 0.15), steps=4)
+        images = pgd(model, images, labels, Ball("linf", epsilon), steps=steps)
         optimiser.zero_grad()
         nn.functional.cross_entropy(model(images), labels).backward()
         optimiser.step()
@@ -99,7 +99,7 @@ ZOO = {
     ),
     "saturated": (
         lambda seed: Saturated(plain(seed)),
-        {"the cross-entropy has a slope", "the margin loss finds no more"},
+        {"the cross-entropy has a slope", "the margin loss finds little more"},
     ),
     "random transformation": (random_transformation, {"one image, one answer"}),
     "detector": (detector, {"the refusal is attacked too"}),
@@ -122,6 +122,14 @@ def test_no_honest_model_fails(kind, seed):
     report = sanity_report(model, (TEST[0], labels), BALL, seed=seed, queries=300)
     assert report.passed, report.to_text()
     assert report.clean >= 90
+
+
+@pytest.mark.parametrize("epsilon", [0.1, 0.3])
+def test_a_radius_that_hurts_is_no_failure(epsilon):
+    """On such a network the margin loss, and restarts, do find more: that is no masking."""
+    model = trained_against_pgd(0, epsilon=0.3, steps=7, epochs=15)
+    report = sanity_report(model, TEST, Ball("linf", epsilon), queries=300)
+    assert report.passed, report.to_text()
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -191,7 +199,7 @@ def test_other_norms(ball):
     few = digits().test[:50]
     assert quick(digits_classifier(), few, ball).passed
     report = quick(Saturated(digits_classifier()), few, ball)
-    assert report["the margin loss finds no more"].outcome == "failed"
+    assert report["the margin loss finds little more"].outcome == "failed"
 
 
 def test_a_model_without_gradient_is_attacked_by_scores():
@@ -241,8 +249,8 @@ def test_text_markdown_and_json_say_the_same():
     for check in report.failed:
         assert check.meaning in flat
         assert check.remedy in flat
-    assert "✗ the margin loss finds no more" in text
-    assert "failed: the cross-entropy has a slope; the margin loss finds no more" in str(report)
+    assert "✗ the margin loss finds little more" in text
+    assert "failed: the cross-entropy has a slope; the margin loss finds little more" in str(report)
     with pytest.raises(KeyError):
         report["no such line"]
     with pytest.raises(ValueError, match="sanity report"):

@@ -16,6 +16,8 @@ from within_epsilon.threat import Ball
 from within_epsilon.widgets import (
     BallExplorer,
     BroadcastExplorer,
+    Case,
+    DefenceExplorer,
     DigitLab,
     EpsilonConverter,
     EpsilonExplorer,
@@ -61,6 +63,13 @@ def pgd() -> PGDExplorer:
     return PGDExplorer(model, image, label, Ball("linf", 0.1), first, second)
 
 
+def defences() -> DefenceExplorer:
+    lost = {"epsilon": tuple(range(0, 100, 10)), "steps": tuple(range(7)), "restarts": (9,) * 5}
+    honest = Case("honest", 100, 0.1, lost)
+    fake = Case("<fake>", 100, 0.1, lost, "an attack & a half", "It is.", tuple(range(10, 110, 10)))
+    return DefenceExplorer([[honest, fake], [fake, honest, honest]])
+
+
 def digit_lab() -> DigitLab:
     return DigitLab(digits_classifier(), target=7, epsilons=(0.0, 0.1, 0.12, 0.14, 0.2))
 
@@ -76,6 +85,7 @@ MAKERS: dict[str, Callable[[], Explorer]] = {
     "balls": BallExplorer,
     "broadcast": BroadcastExplorer,
     "converter": EpsilonConverter,
+    "defences": defences,
     "digit_lab": digit_lab,
     "epsilon": epsilon,
     "linear": linear,

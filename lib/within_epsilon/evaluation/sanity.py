@@ -72,7 +72,8 @@ def sanity_report(
     -----
     Costs some 500 gradients and 1,000 forward passes an example, and as many gradients again
     for a random model. Comparisons count examples, and leave a difference of four, or of 2%,
-    to chance.
+    to chance; that between one run and five, 10%. The margin loss, which is the better one on
+    many an honest network, must find twice as many.
 
     References
     ----------
@@ -129,9 +130,10 @@ def _controls(trials: Trials, _: nn.Module | None) -> Judged:
         ),
         _compare(
             trials,
-            ("restarts find no more", "PGD", "restarts"),
+            ("restarts find little more", "PGD", "restarts"),
             "the loss is rugged, and where an attack ends is chance",
             "give the attack many restarts, and beside it one without gradients",
+            share=0.1,  # an honest network at its own training's radius may lose 6%
         ),
     ]
 
@@ -140,9 +142,10 @@ def _losses(trials: Trials, _: nn.Module | None) -> Judged:
     checks = [
         _compare(
             trials,
-            ("the margin loss finds no more", "PGD", "margin"),
+            ("the margin loss finds little more", "PGD", "margin"),
             "the cross-entropy is flat where the logits are large",
             "use losses.margin_loss or losses.dlr, or autoattack, which does",
+            factor=2,  # on an honest network that PGD has trained, it may find half as many again
         )
     ]
     if trials.reject is not None:
@@ -232,7 +235,14 @@ _CHECKS: tuple[Callable[[Trials, nn.Module | None], Judged], ...] = (
 )
 
 
-def _compare(trials: Trials, names: tuple[str, str, str], meaning: str, remedy: str) -> Check:
+def _compare(
+    trials: Trials,
+    names: tuple[str, str, str],
+    meaning: str,
+    remedy: str,
+    share: float = 0.02,
+    factor: int = 1,
+) -> Check:
     """Compare what the better attack ought to fool with what another one does."""
     name, better, other = names
     if not trials.gradients and {better, other} & trials.following:
@@ -240,7 +250,7 @@ def _compare(trials: Trials, names: tuple[str, str, str], meaning: str, remedy: 
     ours, theirs = trials.fooled(better), trials.fooled(other)
     return Check(
         name,
-        "failed" if trials.more(theirs, ours) else "passed",
+        "failed" if trials.more(theirs, factor * ours, share) else "passed",
         f"{trials.called(other)} fools {theirs} of {trials.clean}, {trials.called(better)} {ours}",
         meaning,
         remedy,

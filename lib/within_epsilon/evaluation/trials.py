@@ -28,8 +28,8 @@ from within_epsilon.threat import Ball
 
 Attack = Callable[..., Tensor]
 
-# What a comparison leaves to chance: so many examples, or such a share of them.
-_FEW, _SHARE = 4, 0.02
+# So many examples any comparison leaves to chance.
+_FEW = 4
 
 
 class Trials:
@@ -124,9 +124,9 @@ class Trials:
         }
         return names.get(name) or describe(self._attacks[name])
 
-    def more(self, one: int, other: int) -> bool:
-        """Tell whether one count is larger than another by more than chance would have it."""
-        return one - other > max(_FEW, _SHARE * self.n)
+    def more(self, one: int, other: int, share: float = 0.02) -> bool:
+        """Tell whether one count exceeds another by more than a few examples, or that share."""
+        return one - other > max(_FEW, share * self.n)
 
     @functools.cached_property
     def whole(self) -> RobustReport:

@@ -8,6 +8,8 @@ from within_epsilon.widgets.balls import BallExplorer
 from within_epsilon.widgets.base import Explorer
 from within_epsilon.widgets.broadcast import BroadcastExplorer
 from within_epsilon.widgets.converter import EpsilonConverter
+from within_epsilon.widgets.defence_rounds import digit_rounds
+from within_epsilon.widgets.defences import Case, DefenceExplorer, record_case
 from within_epsilon.widgets.digit_lab import DigitLab
 from within_epsilon.widgets.epsilon import EpsilonExplorer
 from within_epsilon.widgets.linear import LinearExplorer
@@ -22,6 +24,8 @@ from within_epsilon.widgets.training import TrainingExplorer
 __all__ = [
     "BallExplorer",
     "BroadcastExplorer",
+    "Case",
+    "DefenceExplorer",
     "DigitLab",
     "EpsilonConverter",
     "EpsilonExplorer",
@@ -35,4 +39,6 @@ __all__ = [
     "Symbol",
     "SymbolExplorer",
     "TrainingExplorer",
+    "digit_rounds",
+    "record_case",
 ]
