@@ -1,5 +1,6 @@
 """Proofs that there is no adversarial example, and what they rest on."""
 
+from within_epsilon.verification.branch_and_bound import Progress, branch_and_bound
 from within_epsilon.verification.certificate import Certificate, certify
 from within_epsilon.verification.domain import Box
 from within_epsilon.verification.exact import exact, lp
@@ -13,6 +14,8 @@ __all__ = [
     "Certificate",
     "Interval",
     "LinearBounds",
+    "Progress",
+    "branch_and_bound",
     "certify",
     "crown",
     "exact",

@@ -129,6 +129,7 @@ class Bounds:
         multipliers: Mapping[int, Tensor] | None = None,
         *,
         through: bool = True,
+        seen: dict[int, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Take linear functions of a node back to linear functions of the input below them.
 
@@ -146,6 +147,8 @@ class Bounds:
             assumed of them.
         through : bool
             False: stop at ReLUs, and take their intervals.
+        seen : dict, optional
+            Receives the coefficients of every ReLU's outputs, by node.
 
         Returns
         -------
@@ -172,6 +175,8 @@ class Bounds:
                 befores: Iterable[Tensor | None] = node.rule.back(found)
             else:
                 falling = found.clamp(max=0)
+                if seen is not None:
+                    seen[i] = found
                 if not through:
                     parts.append(least_of(found, self.intervals[i]))
                     continue

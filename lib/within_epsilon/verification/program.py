@@ -144,7 +144,8 @@ class Encoder:
         sure = np.setdiff1d(np.arange(size), places)
         slopes = np.where(lower >= 0, 1.0, rule.slope)[sure]
         flat, one = np.full(len(places), rule.slope), np.ones(len(places))
-        blocks = [above(sure, slopes, 0 * slopes), below(sure, slopes)]
+        # (Where z <= 0 is assumed and not known, y >= z says so.)
+        blocks = [above(sure, slopes, 0 * slopes), below(sure, slopes), below(sure, 0 * slopes + 1)]
         blocks += [below(places, one), below(places, flat)]
         low, high = lower[places], upper[places]
         if choices is None:

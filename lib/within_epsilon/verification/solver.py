@@ -41,6 +41,9 @@ def solve_lp(
 ) -> tuple[float, Array | None]:
     """Minimise over a program without binaries.
 
+    Constraints may be broken, at a price that no sound problem reaches: so a program without a
+    solution has prices, too, and they prove it.
+
     Returns
     -------
     lower : float
@@ -48,19 +51,24 @@ def solve_lp(
     point : array of shape (V,), or None
         Its solution.
     """
+    rows, size = len(program.limits), len(objective)
+    fine = 1e3 * max(1.0, float(np.abs(objective).max(initial=0.0)))
+    broken = sparse.hstack([sparse.csr_array(program.matrix), -sparse.eye_array(rows)])
+    ends = np.stack([program.lower, program.upper], axis=1)
     with silence():
         found = linprog(
-            objective,
-            sparse.csr_array(program.matrix),
-            program.limits,
-            bounds=np.stack([program.lower, program.upper], axis=1),
+            np.concatenate([objective, np.full(rows, fine)]),
+            broken if rows else None,
+            program.limits if rows else None,
+            bounds=np.concatenate([ends, np.tile([0.0, np.inf], (rows, 1))]),
             method="highs",
             options={"time_limit": max(1e-2, seconds)},
         )
-    prices = np.zeros(len(program.limits))
-    if found.status == 0:
+    prices = np.zeros(rows)
+    if found.status == 0 and rows:
         prices = -np.asarray(found.ineqlin.marginals)
-    return rigorous(program, objective, constant, prices), found.x
+    point = None if found.x is None else found.x[:size]
+    return rigorous(program, objective, constant, prices), point
 
 
 def solve_milp(program: Program, objective: Array, constant: float, seconds: float) -> Solved:
