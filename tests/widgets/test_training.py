@@ -145,8 +145,15 @@ def test_pauses_goes_on_and_compares(open_page: Callable[..., Any]) -> None:
     assert paused.startswith("paused")
     page.wait_for_timeout(700)
     assert page.locator(".verdict").first.inner_text() == paused
+    assert page.get_by_role("button", name="Train anew").is_visible()
+    page.get_by_role("radio", name="2", exact=True).check()
     press(page, "Go on")
     first = ended(page).partition("Epoch 6 of 6: ")[2]
+    assert re.search(
+        r"trained against FGSM, from epoch \d PGD, 2 steps from the clean digit", first
+    )
+    switch = page.locator(".accuracies text", has_text="then PGD, 2 steps")
+    assert switch.count() == 1
     page.get_by_role("radio", name="3", exact=True).check()
     page.get_by_role("radio", name="a random point").check()
     press(page, "Train anew")
@@ -154,6 +161,7 @@ def test_pauses_goes_on_and_compares(open_page: Callable[..., Any]) -> None:
     assert "PGD, 3 steps." in ended(page)
     assert page.locator(".compared").inner_text() == f"Pale, the run before: {first}"
     assert page.locator(".accuracies .line.pale").count() == 3
+    assert page.locator(".accuracies text", has_text="then").count() == 0
     page.get_by_text("The numbers as a table").click()
     assert table(page)[0][-1] == "PGD, run before"
     press(page, "Reset")

@@ -108,7 +108,7 @@ const tasks = {
         if (examples === stop) throw new Error("cancelled");
       };
       try {
-        for await (const { images, ...point } of trainer.run(pause, points.length)) {
+        for await (const { images, ...point } of trainer.run({ pause, known: points.length })) {
           points.push({ ...point, images: images.map(encode) });
         }
       } catch (error) {

@@ -10,7 +10,7 @@ import { alike, encodeWeights, liveRun, recordedRun } from "./training_runs.js";
 const DIGIT_LAB = new URL("./digit_lab.js", import.meta.url);
 const SETTABLE = ["epsilon", "steps", "start", "epochs", "seed"];
 const STEPS = [[0, "none"], [1, "1"], [2, "2"], [3, "3"], [5, "5"], [7, "7"]];
-const STARTS = [["clean", "the clean digit"], ["random", "a random point"], ["noise", "noise (N-FGSM)"]];
+const STARTS = [["clean", "the clean digit"], ["random", "a random point"], ["noise", "noise (N-FGSM, k = 1)"]];
 const RECORDED = "What you see was recorded when the book was made.";
 const STILL_TO_COME = "\u00a0";
 
@@ -22,7 +22,13 @@ function adversaryWords({ steps, start }) {
   return `PGD, ${steps} steps${start === "clean" ? " from the clean digit" : ""}`;
 }
 
-const runWords = (settings) => `ℓ∞ ε = ${settings.epsilon}, trained against ${adversaryWords(settings)}`;
+/** The threat model that counts, and all that a run was trained against. */
+function runWords(phases) {
+  const { epsilon } = phases.at(-1).settings;
+  const parts = phases.map(({ settings, from }, i) => `${i ? `from epoch ${from} ` : ""}`
+    + adversaryWords(settings) + (settings.epsilon === epsilon ? "" : ` with ε = ${settings.epsilon}`));
+  return `ℓ∞ ε = ${epsilon}, trained against ${parts.join(", ")}`;
+}
 
 /** What became of a run, as a mark: [words, role]. */
 function markOfRun({ points, settings }, total) {
@@ -51,6 +57,7 @@ export function render({ model, el }) {
   verdictNode.append(compared);
   const go = button("Train", press);
   go.classList.add("go");
+  const anew = button("Train anew", () => follow(begin()));
   const attack = button("Attack it in the digit lab", openDigitLab);
   const notice = html("p", { class: "muted notice", role: "status", "aria-live": "polite" });
   const labPlace = html("div");
@@ -63,9 +70,17 @@ export function render({ model, el }) {
   const start = choice({ label: "It starts from", options: options(STARTS), value: state.start,
     change: (value) => set("start", value) });
 
+  const settings = () => Object.fromEntries(SETTABLE.map((key) => [key, state[key]]));
+  /** Paused; a record cannot go on with other settings. */
+  const goesOn = () => run?.points.length && !run.done && (run.change || alike(run.settings, state));
+
   function press() {
     if (stop) return stop.abort();
-    if (!run || run.done || !alike(run.settings, state)) begin();
+    if (!goesOn()) return follow(begin());
+    if (!alike(run.settings, state)) {
+      run.change(settings());
+      run.phases.at(-1).name = adversaryWords(run.settings);
+    }
     return follow(run);
   }
 
@@ -76,8 +91,8 @@ export function render({ model, el }) {
       before?.close();
       before = run;
     } else run?.close();
-    const settings = Object.fromEntries(SETTABLE.map((key) => [key, state[key]]));
-    run = model.send || failure ? recordedRun(model, settings) : liveRun(model, settings);
+    run = (model.send || failure ? recordedRun : liveRun)(model, settings());
+    return run;
   }
 
   async function follow(now) {
@@ -109,8 +124,8 @@ export function render({ model, el }) {
     start.show(state.start);
     start.node.hidden = !state.steps;
     for (const node of [epsilon.input, steps.node, start.node]) node.disabled = Boolean(stop);
-    const goesOn = run && !run.done && run.points.length && alike(run.settings, state);
-    go.textContent = stop ? "Pause" : goesOn ? "Go on" : run?.points.length ? "Train anew" : "Train";
+    go.textContent = stop ? "Pause" : goesOn() ? "Go on" : run?.points.length ? "Train anew" : "Train";
+    anew.hidden = Boolean(stop) || !goesOn();
     attack.hidden = Boolean(model.send || failure);
     attack.disabled = Boolean(stop) || !run?.weights;
     curves.show([run, before], state.epochs, total);
@@ -125,7 +140,7 @@ export function render({ model, el }) {
     if (run === null && (failure || model.send) && notice.textContent) {
       return say("The notebook has not recorded this.");
     }
-    if (!last) return say(`Not trained yet: ${runWords(state).replace("trained", "to be trained")}.`);
+    if (!last) return say(`Not trained yet: ${runWords([{ settings: state }]).replace("trained", "to be trained")}.`);
     const mark = stop ? ["training", ""] : run.done ? markOfRun(run, total) : ["paused", ""];
     say(`Epoch ${last.epoch} of ${run.settings.epochs}: ${runSentence(run, total)}.`, ...mark);
     return undefined;
@@ -145,9 +160,9 @@ export function render({ model, el }) {
   async function openDigitLab() {
     closeLab();
     const runs = [run, before].filter((one) => one?.weights);
-    const networks = runs.map(({ settings, weights }, i) => ({ description: get("network"),
+    const networks = runs.map(({ settings: last, weights }, i) => ({ description: get("network"),
       weights: encodeWeights(weights), size: weights.length,
-      name: `${i ? "before" : "yours"}: ${adversaryWords(settings)}, ε = ${settings.epsilon}` }));
+      name: `${i ? "before" : "yours"}: ${adversaryWords(last)}, ε = ${last.epsilon}` }));
     const { render: renderLab } = await import(DIGIT_LAB);
     const lab = makeModel({ ...get("lab"), networks });
     const close = await renderLab({ model: lab, el: labPlace });
@@ -167,7 +182,7 @@ export function render({ model, el }) {
   });
   card.append(html("style", {}, ACCURACIES_CSS + TRAINING_CSS),
     part(accuracyKey(total)), part(curves.node),
-    part(html("div", { class: "row" }, go, attack, button("Reset", reset))), verdictNode,
+    part(html("div", { class: "row" }, go, anew, attack, button("Reset", reset))), verdictNode,
     part(row.node), part(epsilon.node),
     part(html("div", { class: "row" }, steps.node, start.node)), part(notice), part(curves.fold),
     part(labPlace));
@@ -176,11 +191,11 @@ export function render({ model, el }) {
   return () => card.close();
 }
 
-const runSentence = ({ points, settings }, total) => {
+const runSentence = ({ points, phases }, total) => {
   const { clean, fgsm, pgd } = points.at(-1);
   const share = (hits) => percent(hits / total);
   return `clean ${share(clean)}, FGSM ${share(fgsm)}, PGD ${share(pgd)} of ${total} held-out digits, `
-    + runWords(settings);
+    + runWords(phases);
 };
 
 const plural = (epochs) => `${epochs} ${epochs === 1 ? "epoch" : "epochs"}`;

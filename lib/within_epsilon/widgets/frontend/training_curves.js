@@ -30,7 +30,7 @@ export function accuracyCurves(card) {
     holder.replaceChildren(svg("svg", { height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}` },
       yAxis(at, [0, 0.5, 1].map((share) => [share * total, percent(share)])),
       xAxis(at, range(0, epochs, Math.max(1, Math.round(epochs / 6))).map((n) => [n, `${n}`]), "epoch"),
-      ...lines.reverse(), ...ends(at, runs[0])));
+      ...switches(at, runs[0]), ...lines.reverse(), ...ends(at, runs[0])));
   };
   drawAtWidth(card, holder, (now) => { width = now; draw(); });
   return { node: holder, fold,
@@ -44,6 +44,11 @@ export function accuracyCurves(card) {
       table.replaceChildren(...rows(shown));
     } };
 }
+
+/** Where a run went on against another adversary. */
+const switches = (at, run) => (run?.phases.slice(1) ?? []).flatMap(({ from, name }) => [
+  svg("path", { class: "grid", d: `M${at.x(from)} ${at.top}V${at.bottom}` }),
+  textAt(at.x(from), at.top - 3, `then ${name}`, { "text-anchor": "middle" })]);
 
 /** The last points of a run, each with its name, and no two names on top of each other. */
 function ends(at, run) {

@@ -11,15 +11,20 @@ const NO_MOTION = matchMedia("(prefers-reduced-motion: reduce)");
 /** Whether two runs train in the same way. */
 export const alike = (one, other) => KEYS.every((key) => one[key] === other[key]);
 
-const newRun = (settings) => ({ settings, points: [], weights: null, done: false, seconds: 0,
-  close() {} });
+const newRun = (settings) => ({ settings, phases: [{ from: 0, settings }], points: [], weights: null,
+  done: false, seconds: 0, close() {} });
 
-/** A run that the engine computes. `go({ signal, heard })` starts it or goes on: it ends when all
- * epochs are done, or `signal` stops it, and then has the weights of that moment. */
+/** A run that the engine computes. `go({ signal, heard })` starts it or goes on, with what `change`
+ * has set: it ends when all epochs are done, or `signal` stops it, and then has the weights of that
+ * moment. */
 export function liveRun(model, settings) {
   const run = newRun(settings);
   let engine;
   run.close = () => engine?.close();
+  run.change = (now) => {
+    run.settings = { ...now, seed: settings.seed };
+    run.phases.push({ from: run.points.at(-1).epoch, settings: run.settings });
+  };
   run.go = async ({ signal, heard }) => {
     const { openEngine } = await import(TRAINING_CLIENT).catch(() => {
       throw new Error("The program that trains the network could not be fetched.");
@@ -28,7 +33,7 @@ export function liveRun(model, settings) {
       weights: { format: "drawn", seed: settings.seed } });
     Object.assign(run, { kind: engine.kind, kernels: engine.kernels });
     const begun = performance.now();
-    const options = { ...settings, watched: model.get("digits").length, known: run.points.length };
+    const options = { ...run.settings, watched: model.get("digits").length, known: run.points.length };
     const progress = (point) => {
       run.points.push(point);
       heard(run);

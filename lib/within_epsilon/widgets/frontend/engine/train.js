@@ -29,16 +29,16 @@ export function readDigits(bytes) {
   return { train: all.slice(0, counts[0]), heldOut: all.slice(counts[0]) };
 }
 
-/** Train a network of `buildNetwork`. `options`: epsilon; steps of the adversary, 0 for none; where
+/** Train a network of `buildNetwork`. `settings`: epsilon; steps of the adversary, 0 for none; where
  * it starts, `start`: "clean", "random" in the ball, or "noise", which is a random point too, but no
- * ball bounds the steps after it (N-FGSM); epochs, seed. `watched` examples are shown under attack.
+ * ball bounds the steps after it (N-FGSM with k = 1); epochs, seed. `watched` examples are shown under attack.
  *
- * `run(pause, known)` yields after every epoch, and before the first, { epoch, loss, clean, fgsm, pgd,
+ * `run({ pause, known, ...changed })` yields after every epoch, and before the first, { epoch, loss, clean, fgsm, pgd,
  * images, answers }: the mean training loss, how many held-out digits are read right as they are,
  * after FGSM, and after PGD; and the watched ones after PGD, with what is read there. Whoever lost
- * some when stopping it says how many points are known. */
-export function makeTrainer(network, digits, options) {
-  const { epsilon, seed, epochs, watched = 0 } = options;
+ * some when stopping it says how many points are known; what is changed holds from then on. */
+export function makeTrainer(network, digits, settings) {
+  const { seed, watched = 0 } = settings;
   const { train, heldOut } = digits;
   const update = makeAdam(network);
   let [epoch, at, loss] = [0, train.length, 0]; // before the first epoch there is nothing to learn
@@ -52,7 +52,7 @@ export function makeTrainer(network, digits, options) {
     let sum = 0;
     for (const place of batch) {
       const { image, label } = train[place];
-      const moved = await perturb(network, image, label, options, randomOf(epoch, place));
+      const moved = await perturb(network, image, label, settings, randomOf(epoch, place));
       sum += (await network.gradient(moved, label, undefined, true)).loss;
       await pause?.();
     }
@@ -61,6 +61,7 @@ export function makeTrainer(network, digits, options) {
   }
 
   async function measure(pause) {
+    const { epsilon } = settings;
     const hits = { clean: 0, fgsm: 0, pgd: 0 };
     const [images, answers] = [[], []];
     for (const [place, { image, label }] of heldOut.entries()) {
@@ -83,9 +84,10 @@ export function makeTrainer(network, digits, options) {
     return { epoch, loss: loss / train.length, ...hits, images, answers };
   }
 
-  async function* run(pause, known = points.length) {
+  async function* run({ pause, known = points.length, ...changed } = {}) {
+    Object.assign(settings, changed);
     yield* points.slice(known);
-    while (epoch <= epochs) {
+    while (epoch <= settings.epochs) {
       for (; at < train.length; at += BATCH) {
         loss += await learnFrom(order.slice(at, at + BATCH), pause);
       }

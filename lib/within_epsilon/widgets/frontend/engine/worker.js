@@ -64,11 +64,11 @@ export function serve(post) {
       return last;
     },
 
-    /** Goes on where it was cancelled. */
+    /** Goes on where it was cancelled, with other options if they have changed. */
     async train({ options }, progress, pause) {
       const { loadDigits, makeTrainer } = await import(TRAIN);
       trainer ??= makeTrainer(network, await loadDigits(), options);
-      for await (const point of trainer.run(pause, options.known)) progress(point);
+      for await (const point of trainer.run({ ...options, pause })) progress(point);
       return trainer.weights();
     },
 

@@ -1,6 +1,6 @@
 """Record what the training explorer plays where it cannot train: a minute or two on one core.
 
-    python data/record_training.py
+    python .ci/record_training.py
 
 writes digits.bin and training_runs.json into the library. Needs Node, which runs the page's engine.
 """
