@@ -7,6 +7,13 @@ from within_epsilon.verification.exact import exact, lp
 from within_epsilon.verification.interval import ibp
 from within_epsilon.verification.linear import LinearBounds, crown
 from within_epsilon.verification.objective import rivals
+from within_epsilon.verification.smoothing import (
+    Smoothed,
+    certify_smoothed,
+    clopper_pearson_lower,
+    count_votes,
+    radius_of,
+)
 from within_epsilon.verification.values import Interval
 
 __all__ = [
@@ -15,11 +22,16 @@ __all__ = [
     "Interval",
     "LinearBounds",
     "Progress",
+    "Smoothed",
     "branch_and_bound",
     "certify",
+    "certify_smoothed",
+    "clopper_pearson_lower",
+    "count_votes",
     "crown",
     "exact",
     "ibp",
     "lp",
+    "radius_of",
     "rivals",
 ]

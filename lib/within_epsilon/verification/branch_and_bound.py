@@ -125,7 +125,7 @@ def branch_and_bound(
         tree = _Tree(
             model,
             Bounds(network, domain[one], way),
-            reach_of(images, ball, dtype_of(model), one),
+            partial(_reach, *some_of(images, ball, one), dtype_of(model)),
             rows[one],
             start + time_limit,
             gap,
@@ -150,6 +150,11 @@ def branch_and_bound(
     return certificates
 
 
+def _reach(images: Tensor | Box, ball: Ball | None, dtype: torch.dtype, copies: int) -> Reach:
+    """Return what is allowed around one image, for a batch of points."""
+    return reach_of(images, ball, dtype, torch.zeros(copies, dtype=torch.int64))
+
+
 class _Tree:
     """The search for one image: cases that are open, and what those that are closed leave."""
 
@@ -157,7 +162,7 @@ class _Tree:
         self,
         model: nn.Module,
         bounds: Bounds,
-        reach: Reach,
+        reach: Callable[[int], Reach],
         rows: Tensor,
         until: float,
         gap: float | None,
@@ -204,7 +209,7 @@ class _Tree:
 
     def try_points(self, points: Tensor) -> None:
         """Run the network on inputs, and keep the worst."""
-        points = self.reach.clip(points)
+        points = self.reach(len(points)).clip(points)
         with torch.no_grad():
             logits = self.model(points).double()
         values = (self.rows[0] @ logits.T).amin(dim=0)
@@ -212,13 +217,13 @@ class _Tree:
         if values[first] >= self.upper:
             return
         found = replay(self.model, points[first : first + 1], self.rows)
-        if self.reach.admits(found.points).all() and found.values[0] < self.upper:
+        if self.reach(1).admits(found.points).all() and found.values[0] < self.upper:
             self.worst = found
 
     def begin(self, attack: Callable[[], Found]) -> None:
         """Bound the whole region; attack and optimise slopes where that does not suffice."""
         bounds, last = self.bounds, len(self.bounds.network.nodes) - 1
-        self.try_points(self.reach.centre)
+        self.try_points(self.reach(1).centre)
         targets = bound_all(bounds)
         with torch.no_grad():
             ways = [bounds.least(last, self.rows, through=way)[0] for way in (True, False)]

@@ -117,6 +117,18 @@ class Domain:
             return torch.maximum(values, start - self.epsilon * (1 + share) * length)
         return torch.maximum(values, start - self._spent(moving, share))
 
+    def lowest(self, rows: Tensor) -> Tensor:
+        """Return where one linear function (M, ...) each is least, or nearly so, if N = 1."""
+        if self.norm == "linf":
+            return torch.where(rows > 0, self.lower, self.upper)
+        moving = (rows * (self.upper > self.lower)).flatten(1)
+        if self.norm == "l1":
+            largest = moving.abs() >= moving.abs().amax(dim=1, keepdim=True)
+            moving = moving.sign() * largest
+        length = torch.linalg.vector_norm(moving, dim=1, keepdim=True).clamp(min=1e-300)
+        points = self.centre - self.epsilon * (moving / length).view_as(rows)
+        return torch.clamp(points, self.lower, self.upper)
+
     def _spent(self, rows: Tensor, share: float) -> Tensor:
         """Return how far linear functions can fall when l1 is spent where it counts most."""
         falls, rises = self.centre - self.lower, self.upper - self.centre

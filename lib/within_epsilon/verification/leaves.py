@@ -169,7 +169,7 @@ def bound(bounds: Bounds, leaves: Leaves, *, steps: int, refine: bool, enough: f
             leaves.intervals[node] = trial.intervals[node]
     coefficients = _ascend(trial, leaves, steps, enough)
     leaves.lower = torch.where(empty, torch.inf, leaves.lower)
-    return torch.where(coefficients > 0, bounds.domain.lower, bounds.domain.upper)
+    return bounds.domain.lowest(coefficients)
 
 
 def _ascend(trial: Bounds, leaves: Leaves, steps: int, enough: float) -> Tensor:
