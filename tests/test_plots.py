@@ -132,3 +132,18 @@ def test_captions_are_wrapped_rather_than_shrunk(columns):
         assert text.get_fontsize() == 13
         assert text.get_text().split() == caption.split()
         assert after is None or box.x1 <= after.x0
+
+
+def test_surfaces_share_one_vertical_scale():
+    x, y = np.linspace(-1, 1, 5), np.linspace(-1, 1, 7)
+    hill = 10 - 10 * np.add.outer(y**2, x**2) / 2
+    figure = plots.surfaces(
+        x, y, {"hill": hill, "plain": hill / 10}, xlabel="x", ylabel="y", zlabel="z"
+    )
+    left, right = figure.axes
+    assert left.get_zlim() == right.get_zlim() == (0, 10)
+    assert [axes.get_title() for axes in (left, right)] == ["hill", "plain"]
+    heights = [axes.collections[0].get_array().max() for axes in (left, right)]
+    assert heights[0] > 5 * heights[1]  # colours share the scale, too
+    with pytest.raises(ValueError, match="shape"):
+        plots.surfaces(x, y, {"turned": hill.T}, xlabel="x", ylabel="y", zlabel="z")

@@ -1,6 +1,7 @@
 """Small networks for digits, to train or to load trained."""
 
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import nn
@@ -46,17 +47,33 @@ def small_cnn() -> nn.Sequential:
     )
 
 
-def digits_classifier() -> Classifier:
-    """Load the digits network that ships with the library; its card is data/digits_cnn.md.
+def digits_classifier(robust: Literal["linf", "l2"] | None = None) -> Classifier:
+    """Load a digits network that ships with the library; the cards are data/digits_cnn*.md.
+
+    Parameters
+    ----------
+    robust : {"linf", "l2"}, optional
+        The one trained against PGD within linf of radius 0.2, or within l2 of radius 0.5; by
+        default the one that no adversary has trained.
 
     Returns
     -------
     Classifier
         `small_cnn` trained on ``digits().train``, in evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        If there is no such network.
     """
     from safetensors.torch import load_file
 
+    if robust not in (None, "linf", "l2"):
+        raise ValueError(
+            f"robust: expected linf, l2 or None for the standard network, received {robust!r}"
+        )
     with torch.random.fork_rng(devices=[]):  # the initial weights, soon replaced, cost no seed
         body = small_cnn()
-    body.load_state_dict(load_file(shipped("digits_cnn.safetensors")))
+    name = f"digits_cnn_{robust}" if robust else "digits_cnn"
+    body.load_state_dict(load_file(shipped(f"{name}.safetensors")))
     return Classifier(body, categories="0123456789").eval()

@@ -16,6 +16,7 @@ from within_epsilon.plots.style import (
     TRUE,
     UNKNOWN,
 )
+from within_epsilon.plots.surfaces import surfaces
 
 __all__ = [
     "ADVERSARY",
@@ -31,5 +32,6 @@ __all__ = [
     "matrix",
     "pictures",
     "probability_bars",
+    "surfaces",
     "triptych",
 ]
