@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from within_epsilon.attacks import fgsm, input_gradient, pgd
+from within_epsilon.attacks import fgsm, input_gradient, pgd, random_noise
 from within_epsilon.exercises import verdict
 from within_epsilon.losses import cross_entropy, dlr, margin_loss
 from within_epsilon.models import digits_classifier
@@ -217,3 +217,20 @@ RIGHT = [
 @pytest.mark.parametrize(("number", "attempt"), RIGHT)
 def test_another_right_answer_is_correct(number, attempt):
     assert verdict(number, attempt) == "correct"
+
+
+def test_noise_and_the_margin_do_what_exercise_3_4_says():
+    shares = []
+
+    def attempt(model, images, labels, epsilon):
+        ball = Ball("linf", epsilon)
+        up_the_margin = fgsm(model, images, labels, ball, loss=margin_loss)
+        for changed in (random_noise(images, ball), up_the_margin):
+            with torch.no_grad():
+                right = model(changed).argmax(dim=1) == labels
+            shares.append(right.double().mean().item())
+        return up_the_margin
+
+    verdict("3.4", attempt)
+    assert shares[0] == pytest.approx(0.95, abs=0.005)
+    assert shares[1] < 0.6

@@ -73,7 +73,8 @@ SYMBOLS = (
     ),
     Symbol(
         "Δ", "allowed perturbations", "ball", "a set of (C, H, W)", "norm at most ε",
-        "All perturbations that the adversary may choose from: the threat model.", "perturbation",
+        "All perturbations that the adversary may choose from: the heart of the threat model.",
+        "perturbation",
     ),
     Symbol(
         "ε", "radius", "epsilon", "a number", "pixel units, say 2/255",
