@@ -225,3 +225,14 @@ def test_robust_accuracy_is_torchs_over_five_seeds() -> None:
     error = np.std(theirs, ddof=1) / sqrt(5)
     assert abs(np.mean(ours) - np.mean(theirs)) <= error, (ours, theirs)
     assert min(theirs) > 0.2
+
+
+@pytest.mark.slow
+def test_a_run_that_shows_the_collapse_takes_seconds() -> None:
+    """FGSM, 60 epochs: 15 seconds of one processor, Node's own start included."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    last = train(epochs=60, watched=5)["points"][-1]
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert last["pgd"] <= 4 < 60 < last["fgsm"]
+    assert after.ru_utime - before.ru_utime <= 15

@@ -148,18 +148,19 @@ export function choice({ label, options, value, change }) {
 
 export const button = (label, onclick) => html("button", { type: "button", onclick }, label);
 
-/** The verdict: seen at once, spoken when the hand rests, so that a drag does not flood. */
+/** The verdict: seen at once, spoken when the hand rests, so that a drag does not flood; `rest` is
+ * how many milliseconds that takes. */
 export function verdict(card) {
   const seen = html("p", { class: "verdict", "aria-hidden": "true" });
   const spoken = html("p", { class: "unseen", role: "status", "aria-live": "polite" });
   let timer = 0;
   card.until(() => clearTimeout(timer));
-  const say = (sentence, mark = "", role = "") => {
+  const say = (sentence, mark = "", role = "", rest = 500) => {
     seen.replaceChildren(...(mark ? [html("span", { class: `mark ${role}` }, ...subscripted(mark))] : []),
       ...subscripted(sentence));
     clearTimeout(timer);
     timer = setTimeout(() => { spoken.textContent = [mark, sentence].filter(Boolean).join(": "); },
-      500);
+      rest);
   };
   return { node: part(seen, spoken), say };
 }

@@ -13,6 +13,7 @@ const STEPS = [[0, "none"], [1, "1"], [2, "2"], [3, "3"], [5, "5"], [7, "7"]];
 const STARTS = [["clean", "the clean digit"], ["random", "a random point"], ["noise", "noise (N-FGSM, k = 1)"]];
 const RECORDED = "What you see was recorded when the book was made.";
 const STILL_TO_COME = "\u00a0";
+const PATIENCE = 5000; // milliseconds without news after which the verdict is spoken during a run
 
 /** The adversary of a run, in words. */
 function adversaryWords({ steps, start }) {
@@ -141,7 +142,7 @@ export function render({ model, el }) {
       return say("The notebook has not recorded this.");
     }
     if (!last) return say(`Not trained yet: ${runWords([{ settings: state }]).replace("trained", "to be trained")}.`);
-    const mark = stop ? ["training", ""] : run.done ? markOfRun(run, total) : ["paused", ""];
+    const mark = stop ? ["training", "", PATIENCE] : run.done ? markOfRun(run, total) : ["paused", ""];
     say(`Epoch ${last.epoch} of ${run.settings.epochs}: ${runSentence(run, total)}.`, ...mark);
     return undefined;
   }
@@ -174,8 +175,11 @@ export function render({ model, el }) {
   }
 
   let left = false;
+  const pause = () => stop?.abort(); // a page that is left keeps no processor busy
+  window.addEventListener("pagehide", pause);
   card.until(() => {
     left = true;
+    window.removeEventListener("pagehide", pause);
     stop?.abort();
     for (const one of [run, before]) one?.close();
     closeLab();

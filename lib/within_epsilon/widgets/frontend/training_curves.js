@@ -30,6 +30,8 @@ export function accuracyCurves(card) {
     holder.replaceChildren(svg("svg", { height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}` },
       yAxis(at, [0, 0.5, 1].map((share) => [share * total, percent(share)])),
       xAxis(at, range(0, epochs, Math.max(1, Math.round(epochs / 6))).map((n) => [n, `${n}`]), "epoch"),
+      ...(runs.length ? [] : [textAt((at.left + at.right) / 2, (at.top + at.bottom) / 2,
+        "Here accuracy grows, epoch by epoch.", { "text-anchor": "middle" })]),
       ...switches(at, runs[0]), ...lines.reverse(), ...ends(at, runs[0])));
   };
   drawAtWidth(card, holder, (now) => { width = now; draw(); });

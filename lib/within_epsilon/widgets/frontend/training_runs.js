@@ -4,12 +4,14 @@
 import { decodeBase64 } from "./pixels.js";
 
 const TRAINING_CLIENT = new URL("./engine/client.js", import.meta.url);
-const KEYS = ["epsilon", "steps", "start", "epochs"];
+const ADVERSARY = ["epsilon", "steps", "start"];
 const PACE = 90; // milliseconds from one recorded point to the next
 const NO_MOTION = matchMedia("(prefers-reduced-motion: reduce)");
 
 /** Whether two runs train in the same way. */
-export const alike = (one, other) => KEYS.every((key) => one[key] === other[key]);
+export const alike = (one, other) => againstTheSame(one, other) && one.epochs === other.epochs;
+
+const againstTheSame = (one, other) => ADVERSARY.every((key) => one[key] === other[key]);
 
 const newRun = (settings) => ({ settings, phases: [{ from: 0, settings }], points: [], weights: null,
   done: false, seconds: 0, close() {} });
@@ -51,16 +53,17 @@ export function liveRun(model, settings) {
   return run;
 }
 
-/** A run that was recorded, or null if none was recorded with these settings. */
+/** A run that was recorded, or the first part of a longer one, or null if there is none. */
 export function recordedRun(model, settings) {
-  const record = model.get("runs").find((one) => alike(one, settings));
+  const record = model.get("runs").find((one) =>
+    againstTheSame(one, settings) && one.epochs >= settings.epochs);
   if (!record) return null;
   const run = { ...newRun(settings), recorded: true };
-  const last = record.points.length - 1;
+  const last = settings.epochs;
   run.go = async ({ signal, heard }) => {
     for (let epoch = run.points.length; epoch <= last && !signal.aborted; epoch += 1) {
       const [clean, fgsm, pgd] = record.points[epoch];
-      const images = epoch === last ? decodeLevels(record.images) : [];
+      const images = epoch === record.epochs ? decodeLevels(record.images) : [];
       run.points.push({ epoch, clean, fgsm, pgd, images, answers: record.answers[epoch] });
       heard(run);
       if (!NO_MOTION.matches) await new Promise((resolve) => setTimeout(resolve, PACE));
