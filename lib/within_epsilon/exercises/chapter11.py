@@ -63,9 +63,8 @@ def mean_answer(attempt: Callable[[Tensor], Tensor]) -> str | None:
         return "those are the probabilities: take their logarithm, or every loss will flatten them"
     if not torch.allclose(found.log_softmax(dim=1), right, atol=1e-4):
         return "its softmax is not the mean of the draws' probabilities"
-    loud = tensor_like(
-        attempt(1000 * draws[:1]), right, "one row of logits for each image, a tensor"
-    )
+    alone = attempt(1000 * draws[:1])
+    loud = tensor_like(alone, right, "one row of logits for each image, a tensor")
     if not loud.isfinite().all():
         return (
             "with logits in the thousands it becomes infinite or NaN: stay with logarithms, "
