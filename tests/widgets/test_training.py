@@ -152,7 +152,7 @@ def test_pauses_goes_on_and_compares(open_page: Callable[..., Any]) -> None:
     assert re.search(
         r"trained against FGSM, from epoch \d PGD, 2 steps from the clean digit", first
     )
-    switch = page.locator(".accuracies text", has_text="then PGD, 2 steps")
+    switch = page.locator(".accuracies text", has_text="then PGD-2")
     assert switch.count() == 1
     page.get_by_role("radio", name="3", exact=True).check()
     page.get_by_role("radio", name="a random point").check()
@@ -232,6 +232,7 @@ def test_plays_the_record_beside_a_kernel(open_page: Callable[..., Any]) -> None
     page = open_page(reduced_motion="reduce")
     saved = labs.connect(page, explorer)
     assert "Beside a kernel the run is a recording" in page.locator(".notice").inner_text()
+    assert page.locator(".verdict").inner_text().startswith("Not trained yet: ℓ∞ ε = 0.3")
     press(page, "Train")
     assert "trained against PGD, 3 steps" in ended(page)
     page.get_by_role("radio", name="2", exact=True).check()

@@ -10,7 +10,8 @@ import { alike, encodeWeights, liveRun, recordedRun } from "./training_runs.js";
 const DIGIT_LAB = new URL("./digit_lab.js", import.meta.url);
 const SETTABLE = ["epsilon", "steps", "start", "epochs", "seed"];
 const STEPS = [[0, "none"], [1, "1"], [2, "2"], [3, "3"], [5, "5"], [7, "7"]];
-const STARTS = [["clean", "the clean digit"], ["random", "a random point"], ["noise", "noise (N-FGSM, k = 1)"]];
+const STARTS = [["clean", "the clean digit"], ["random", "a random point"],
+  ["noise", "noise (N-FGSM, k = 1)"]];
 const RECORDED = "What you see was recorded when the book was made.";
 const STILL_TO_COME = "\u00a0";
 const PATIENCE = 5000; // milliseconds without news after which the verdict is spoken during a run
@@ -24,18 +25,19 @@ function adversaryWords({ steps, start }) {
 }
 
 /** The threat model that counts, and all that a run was trained against. */
-function runWords(phases) {
+function runWords(phases, trained = "trained") {
   const { epsilon } = phases.at(-1).settings;
   const parts = phases.map(({ settings, from }, i) => `${i ? `from epoch ${from} ` : ""}`
     + adversaryWords(settings) + (settings.epsilon === epsilon ? "" : ` with ε = ${settings.epsilon}`));
-  return `ℓ∞ ε = ${epsilon}, trained against ${parts.join(", ")}`;
+  return `ℓ∞ ε = ${epsilon}, ${trained} against ${parts.join(", ")}`;
 }
 
 /** What became of a run, as a mark: [words, role]. */
 function markOfRun({ points, settings }, total) {
   const { fgsm, pgd } = points.at(-1);
-  if (settings.steps && pgd < 0.1 * total && fgsm > 0.25 * total) return ["robust to FGSM only", "adversary"];
-  if (pgd < 0.1 * total) return ["not robust", "adversary"];
+  if (pgd < 0.1 * total) {
+    return [settings.steps && fgsm > 0.25 * total ? "robust to FGSM only" : "not robust", "adversary"];
+  }
   return pgd < 0.25 * total ? ["a little robust", "unknown"] : ["partly robust", "true"];
 }
 
@@ -47,9 +49,13 @@ export function render({ model, el }) {
   let before = null;
   let stop = null; // of the run that goes on
   let failure = "";
+  let missing = false; // what was asked for was not recorded
   let closeLab = () => {};
 
-  const kept = keepState(model, card, SETTABLE, () => show());
+  const kept = keepState(model, card, SETTABLE, () => {
+    missing = false;
+    show();
+  });
   const { state, set } = kept;
   const curves = accuracyCurves(card);
   const row = digitRow(digits);
@@ -59,7 +65,8 @@ export function render({ model, el }) {
   const go = button("Train", press);
   go.classList.add("go");
   const anew = button("Train anew", () => follow(begin()));
-  const attack = button("Attack it in the digit lab", openDigitLab);
+  const attack = button("Attack it", openDigitLab);
+  attack.setAttribute("aria-label", "Attack it in the digit lab");
   const notice = html("p", { class: "muted notice", role: "status", "aria-live": "polite" });
   const labPlace = html("div");
   const epsilon = slider({ label: "Size of the perturbation", stops: epsilons, index: 0, main: true,
@@ -80,7 +87,8 @@ export function render({ model, el }) {
     if (!goesOn()) return follow(begin());
     if (!alike(run.settings, state)) {
       run.change(settings());
-      run.phases.at(-1).name = adversaryWords(run.settings);
+      run.phases.at(-1).name = state.steps > 1 && state.start !== "noise" ? `PGD-${state.steps}`
+        : adversaryWords(state);
     }
     return follow(run);
   }
@@ -97,7 +105,8 @@ export function render({ model, el }) {
   }
 
   async function follow(now) {
-    if (!now) return show();
+    missing = !now;
+    if (missing) return show();
     stop = new AbortController();
     const { signal } = stop;
     notice.textContent = now.recorded ? [failure, RECORDED].filter(Boolean).join(" ")
@@ -138,10 +147,8 @@ export function render({ model, el }) {
 
   function tell(last) {
     compared.textContent = before ? `Pale, the run before: ${runSentence(before, total)}.` : STILL_TO_COME;
-    if (run === null && (failure || model.send) && notice.textContent) {
-      return say("The notebook has not recorded this.");
-    }
-    if (!last) return say(`Not trained yet: ${runWords([{ settings: state }]).replace("trained", "to be trained")}.`);
+    if (missing) return say("The notebook has not recorded this.");
+    if (!last) return say(`Not trained yet: ${runWords([{ settings: state }], "to be trained")}.`);
     const mark = stop ? ["training", "", PATIENCE] : run.done ? markOfRun(run, total) : ["paused", ""];
     say(`Epoch ${last.epoch} of ${run.settings.epochs}: ${runSentence(run, total)}.`, ...mark);
     return undefined;
@@ -152,6 +159,7 @@ export function render({ model, el }) {
     stop = null;
     for (const one of [run, before]) one?.close();
     [run, before] = [null, null];
+    missing = false;
     closeLab();
     notice.textContent = beforeTraining(model);
     kept.reset();
@@ -220,7 +228,8 @@ function describeRuns(runs, total) {
   const said = runs.filter((one) => one?.points.length).map((one, i) => {
     const best = one.points.reduce((top, point) => (point.pgd > top.pgd ? point : top));
     return `${i ? "The run before" : "This run"}: after ${plural(one.points.at(-1).epoch)} `
-      + `${runSentence(one, total)}. PGD was at most ${percent(best.pgd / total)}, after epoch ${best.epoch}.`;
+      + `${runSentence(one, total)}. `
+      + `PGD was at most ${percent(best.pgd / total)}, after epoch ${best.epoch}.`;
   });
   return `Accuracy over epochs. ${said.join(" ") || "Nothing has been trained yet."}`;
 }
@@ -237,7 +246,8 @@ function digitRow(digits) {
     pictures.forEach((one, i) => {
       const [{ label }, answer] = [digits[i], point?.answers[i]];
       one.paint(point?.images[i] ?? clean[i],
-        answer === undefined ? `${label}` : answer === label ? `${label}: right` : `${label} → ${answer}`);
+        answer === undefined ? `${label}`
+          : answer === label ? `${label}: right` : `${label} → ${answer}`);
       one.node.className = answer === undefined ? "" : answer === label ? "right" : "wrong";
     });
   };

@@ -23,16 +23,17 @@ export function accuracyCurves(card) {
   const draw = () => {
     if (!shown || !width) return;
     const { runs, epochs, total } = shown;
-    const at = plane({ width: width - LABELS, top: 12, bottom: HEIGHT - 38, x: [0, epochs], y: [0, total] });
+    const at = plane({ width: width - LABELS, top: 12, bottom: HEIGHT - 38,
+      x: [-epochs / 10, epochs], y: [0, total] }); // the values' names stand left of epoch 0
     const lines = runs.flatMap((run, i) => COUNTED.map(([key]) => svg("path",
       { class: `line ${key} ${i ? "pale" : ""}`,
         d: pathThrough(run.points.map((point) => [at.x(point.epoch), at.y(point[key])])) })));
     holder.replaceChildren(svg("svg", { height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}` },
       yAxis(at, [0, 0.5, 1].map((share) => [share * total, percent(share)])),
       xAxis(at, range(0, epochs, Math.max(1, Math.round(epochs / 6))).map((n) => [n, `${n}`]), "epoch"),
-      ...(runs.length ? [] : [textAt((at.left + at.right) / 2, (at.top + at.bottom) / 2,
+      ...(runs.length ? [] : [textAt((at.left + at.right) / 2, at.y(total / 4),
         "Here accuracy grows, epoch by epoch.", { "text-anchor": "middle" })]),
-      ...switches(at, runs[0]), ...lines.reverse(), ...ends(at, runs[0])));
+      ...switches(at, runs[0], epochs), ...lines.reverse(), ...ends(at, runs[0])));
   };
   drawAtWidth(card, holder, (now) => { width = now; draw(); });
   return { node: holder, fold,
@@ -48,9 +49,9 @@ export function accuracyCurves(card) {
 }
 
 /** Where a run went on against another adversary. */
-const switches = (at, run) => (run?.phases.slice(1) ?? []).flatMap(({ from, name }) => [
+const switches = (at, run, epochs) => (run?.phases.slice(1) ?? []).flatMap(({ from, name }) => [
   svg("path", { class: "grid", d: `M${at.x(from)} ${at.top}V${at.bottom}` }),
-  textAt(at.x(from), at.top - 3, `then ${name}`, { "text-anchor": "middle" })]);
+  textAt(at.x(from), at.top - 3, `then ${name}`, { "text-anchor": from > epochs / 2 ? "end" : "start" })]);
 
 /** The last points of a run, each with its name, and no two names on top of each other. */
 function ends(at, run) {

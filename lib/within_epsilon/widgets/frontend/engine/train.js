@@ -31,12 +31,14 @@ export function readDigits(bytes) {
 
 /** Train a network of `buildNetwork`. `settings`: epsilon; steps of the adversary, 0 for none; where
  * it starts, `start`: "clean", "random" in the ball, or "noise", which is a random point too, but no
- * ball bounds the steps after it (N-FGSM with k = 1); epochs, seed. `watched` examples are shown under attack.
+ * ball bounds the steps after it (N-FGSM with k = 1); epochs, seed. `watched` held-out examples are
+ * shown under attack.
  *
- * `run({ pause, known, ...changed })` yields after every epoch, and before the first, { epoch, loss, clean, fgsm, pgd,
- * images, answers }: the mean training loss, how many held-out digits are read right as they are,
- * after FGSM, and after PGD; and the watched ones after PGD, with what is read there. Whoever lost
- * some when stopping it says how many points are known; what is changed holds from then on. */
+ * `run({ pause, known, ...changed })` yields after every epoch, and before the first, { epoch, loss,
+ * clean, fgsm, pgd, images, answers }: the mean training loss, how many held-out digits are read right
+ * as they are, after FGSM, and after PGD; and the watched ones after PGD, with what is read there.
+ * Whoever lost some when stopping it says how many points are known; what is changed holds from then
+ * on. */
 export function makeTrainer(network, digits, settings) {
   const { seed, watched = 0 } = settings;
   const { train, heldOut } = digits;
@@ -188,7 +190,8 @@ function writeSafetensors(tensors) {
   bytes.set(text, 8);
   for (const [name, numbers] of tensors) {
     const { buffer, byteOffset, byteLength } = numbers;
-    bytes.set(new Uint8Array(buffer, byteOffset, byteLength), 8 + text.length + header[name].data_offsets[0]);
+    const start = 8 + text.length + header[name].data_offsets[0];
+    bytes.set(new Uint8Array(buffer, byteOffset, byteLength), start);
   }
   return bytes;
 }
