@@ -35,7 +35,7 @@ def surfaces(
     lowest = min(table.min() for table in tables.values())
     highest = max(table.max() for table in tables.values())
     with plt.style.context(STYLE):
-        figure = plt.figure(figsize=(3.5 * len(tables), 3.6))
+        figure: Figure = plt.figure(figsize=(3.5 * len(tables), 3.6))
         for place, (name, table) in enumerate(tables.items(), start=1):
             axes = figure.add_subplot(1, len(tables), place, projection="3d")
             axes.plot_surface(
