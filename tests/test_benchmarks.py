@@ -89,7 +89,9 @@ def test_the_bare_loop_is_pgd(compare):
         assert (bare - ours).abs().flatten(1).amax(dim=1).median() < 1e-9
 
 
-@pytest.mark.parametrize("table", ["speed", "ensemble", "minimal", "overhead", "behaviour"])
+@pytest.mark.parametrize(
+    "table", ["speed", "ensemble", "minimal", "overhead", "behaviour", "training"]
+)
 def test_every_table_can_be_made_written_and_read(compare, table, tmp_path):
     subject, budget = compare.standard_digits(6), compare.Budget(3, 3, 5, 3, 3, 3, 2, 1, 3, 2)
     makers = {
@@ -98,6 +100,7 @@ def test_every_table_can_be_made_written_and_read(compare, table, tmp_path):
         "minimal": lambda: compare.minimal.rows([subject], budget),
         "overhead": lambda: compare.overhead.rows(subject, 1, budget),
         "behaviour": lambda: compare.behaviour.rows(subject, budget),
+        "training": lambda: compare.training_speed.rows((0.1,), epochs=1, seeds=2, n=6),
     }
     rows = list(makers[table]())
     compare.write(table, rows, compare.versions(compare.PEERS), tmp_path)

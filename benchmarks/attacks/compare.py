@@ -20,6 +20,7 @@ import overhead
 import speed
 import strength
 import torch
+import training_speed
 from peers import PEERS, Budget
 from subjects import PIXELS, Subject, photos, robust_digits, standard_digits
 from tables import text, versions, write
@@ -76,6 +77,7 @@ TABLES: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
     "overhead": lambda: overhead.rows(standard_digits(32), rounds=9),
     "photos_overhead": _photos_overhead,
     "memory": overhead.memory,
+    "training": training_speed.rows,
     "photos_speed": lambda: speed.rows(_one(_photos(pixels=224)), rounds=3),
 }
 

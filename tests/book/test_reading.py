@@ -11,7 +11,7 @@ from visits import PAGES, Visit
 pytestmark = pytest.mark.browser
 
 CHAPTER = "chapters/01_fool_a_network.html"
-CHAPTERS = [page for page in PAGES if re.search(r"/0\d_", page)]
+CHAPTERS = [page for page in PAGES if re.search(r"/\d\d_", page)]
 NOTES = "JSON.parse(localStorage.getItem('within-epsilon') ?? '{}')"
 
 

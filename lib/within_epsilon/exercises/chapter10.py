@@ -55,7 +55,8 @@ def _moved(at: str, *, leak: bool = False, factor: float = 1.0) -> list[Tensor]:
     (factor * cross_entropy(model(points), labels).mean()).backward()  # type: ignore[no-untyped-call]
     with torch.no_grad():
         for theta in model.parameters():
-            theta -= 0.5 * theta.grad  # type: ignore[operator, misc]
+            if theta.grad is not None:
+                theta.sub_(0.5 * theta.grad)
     return [theta.detach() for theta in model.parameters()]
 
 
