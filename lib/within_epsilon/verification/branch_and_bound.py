@@ -23,6 +23,9 @@ from within_epsilon.verification.slopes import optimise
 from within_epsilon.verification.solver import solve_lp
 from within_epsilon.verification.tightening import bound_all
 
+# ReLUs that are tried in each case before one is split.
+CANDIDATES = 12
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -259,14 +262,12 @@ class _Tree:
         order = self.open.lower.argsort()
         some, others = self.open[order[: self.batch]], order[self.batch :]
         self.open = self.open[others] if len(others) else None
-        score = cases.scores(self.bounds, some)
-        best = score.max(dim=1)
-        stuck = best.values == -torch.inf
-        for leaf in stuck.nonzero()[:, 0]:
+        chosen = cases.choose(self.bounds, some, candidates=CANDIDATES, enough=self.enough)
+        for leaf in (chosen < 0).nonzero()[:, 0]:
             self._by_program(some[leaf.view(1)])
-        free = (~stuck).nonzero()[:, 0]
+        free = (chosen >= 0).nonzero()[:, 0]
         if len(free):
-            halves = some.split(self.bounds.network.taken, best.indices[free], free)
+            halves = some.split(self.bounds.network.taken, chosen[free], free)
             points = cases.bound(
                 self.bounds, halves, steps=self.steps, refine=self.refine, enough=self.enough
             )
