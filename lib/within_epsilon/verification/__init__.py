@@ -1,12 +1,13 @@
 """Proofs that there is no adversarial example, and what they rest on."""
 
-from within_epsilon.verification.branch_and_bound import Progress, branch_and_bound
+from within_epsilon.verification.branch_and_bound import branch_and_bound
 from within_epsilon.verification.certificate import Certificate, certify
 from within_epsilon.verification.domain import Box
 from within_epsilon.verification.exact import exact, lp
 from within_epsilon.verification.interval import ibp
 from within_epsilon.verification.linear import LinearBounds, crown
 from within_epsilon.verification.objective import rivals
+from within_epsilon.verification.search import Progress
 from within_epsilon.verification.smoothing import (
     Smoothed,
     certify_smoothed,
