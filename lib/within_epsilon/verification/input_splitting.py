@@ -66,7 +66,7 @@ class ByInput(Search):
             coefficients, constants = bounds.backward(last, self.rows)
             linear = add_safely(part.least(coefficients), constants)
             values = torch.maximum(linear, bounds.least(last, self.rows, through=False))
-            least, worst = values.min(dim=1)
+            least, worst = values.max(dim=1) if self.joint else values.min(dim=1)
             # A part is no worse than the whole, and one beyond the ball is empty.
             least = torch.maximum(least, before[some]).masked_fill(part.is_empty(), torch.inf)
             wide = coefficients.expand(size, *coefficients.shape[1:])

@@ -64,6 +64,9 @@ class Search:
     ) -> None:
         self.model, self.bounds, self.reach, self.rows = model, bounds, reach, rows
         self.until, self.gap = until, gap
+        # What is tried on inputs, if it is not `rows`; and whether the largest of the functions
+        # counts, which is asked to be below 0, instead of the least.
+        self.tried, self.joint = rows, False
         self.worst: Found | None = None
         # The least bound of all that is closed, and how many that are.
         self.done, self.closed = float("inf"), 0
@@ -116,10 +119,10 @@ class Search:
         points = self.reach(len(points)).clip(points)
         with torch.no_grad():
             logits = self.model(points).double()
-        values = (self.rows[0] @ logits.T).amin(dim=0)
+        values = (self.tried[0] @ logits.T).amin(dim=0)
         first = int(values.argmin())
         if values[first] >= self.upper:
             return
-        found = replay(self.model, points[first : first + 1], self.rows)
+        found = replay(self.model, points[first : first + 1], self.tried)
         if self.reach(1).admits(found.points).all() and found.values[0] < self.upper:
             self.worst = found
