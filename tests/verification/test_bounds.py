@@ -171,6 +171,8 @@ def test_the_allowance_grows_with_the_sum_and_covers_each_dtype():
     assert real < double < single
     assert single == pytest.approx(101 * 2**-24, rel=1e-3)
     assert Arithmetic(torch.float32).noise(sizes, 0, 100).item() == real
+    with pytest.raises(ValueError, match="stay within float32"):
+        Arithmetic(torch.float32).noise(1e38 * torch.full((1,), 3.0).double(), 1, 1)
     with pytest.raises(TypeError, match="float16"):
         Arithmetic(torch.float16)
     with pytest.raises(ValueError, match="fewer than"):

@@ -61,7 +61,7 @@ def test_the_linear_program_is_better_than_crown_and_less_than_exact_somewhere()
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_layer_has_its_constraints(kind):
     model, shape = random_network(kind, 5)
-    images, ball = torch.rand(2, *shape), Ball("linf", 0.15)
+    images, ball = torch.rand(2, *shape), Ball("linf", 0.05)
     labels = model(images).argmax(dim=1)
     low = ibp(model, images, labels, ball).lower.amin(dim=1)
     for i, (triangles, whole) in enumerate(

@@ -1,12 +1,15 @@
 """Proofs that there is no adversarial example, and what they rest on."""
 
-from within_epsilon.verification.branch_and_bound import Progress, branch_and_bound
+from within_epsilon.verification.branch_and_bound import branch_and_bound
 from within_epsilon.verification.certificate import Certificate, certify
 from within_epsilon.verification.domain import Box
 from within_epsilon.verification.exact import exact, lp
 from within_epsilon.verification.interval import ibp
 from within_epsilon.verification.linear import LinearBounds, crown
 from within_epsilon.verification.objective import rivals
+from within_epsilon.verification.onnx_file import read_onnx
+from within_epsilon.verification.query import Answer, answer
+from within_epsilon.verification.search import Progress
 from within_epsilon.verification.smoothing import (
     Smoothed,
     certify_smoothed,
@@ -15,14 +18,18 @@ from within_epsilon.verification.smoothing import (
     radius_of,
 )
 from within_epsilon.verification.values import Interval
+from within_epsilon.verification.vnnlib import Query, read_vnnlib
 
 __all__ = [
+    "Answer",
     "Box",
     "Certificate",
     "Interval",
     "LinearBounds",
     "Progress",
+    "Query",
     "Smoothed",
+    "answer",
     "branch_and_bound",
     "certify",
     "certify_smoothed",
@@ -33,5 +40,7 @@ __all__ = [
     "ibp",
     "lp",
     "radius_of",
+    "read_onnx",
+    "read_vnnlib",
     "rivals",
 ]

@@ -2,49 +2,24 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from within_epsilon.checks import check_counts, check_labels
 from within_epsilon.threat import Ball
-from within_epsilon.verification import leaves as cases
 from within_epsilon.verification.certificate import Certificate, conclude
 from within_epsilon.verification.domain import Box, domain_of
-from within_epsilon.verification.falsify import Found, Reach, falsify, reach_of, replay, some_of
+from within_epsilon.verification.falsify import Reach, falsify, reach_of, some_of
+from within_epsilon.verification.input_splitting import ByInput
 from within_epsilon.verification.network import read_network
 from within_epsilon.verification.objective import objective_rows
 from within_epsilon.verification.passes import Bounds
-from within_epsilon.verification.program import Encoder
+from within_epsilon.verification.relu_splitting import ByReLU
 from within_epsilon.verification.rounding import arithmetic_of, dtype_of
-from within_epsilon.verification.slopes import optimise
-from within_epsilon.verification.solver import solve_lp
-from within_epsilon.verification.tightening import bound_all
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a search is.
-
-    Parameters
-    ----------
-    lower, upper : float
-        The bracket of the least margin by now.
-    open : int
-        Cases that are not closed.
-    closed : int
-        Cases that are.
-    seconds : float
-        Since it began.
-    """
-
-    lower: float
-    upper: float
-    open: int
-    closed: int
-    seconds: float
+from within_epsilon.verification.search import Progress
 
 
 def branch_and_bound(
@@ -53,6 +28,7 @@ def branch_and_bound(
     labels: Tensor,
     ball: Ball | None = None,
     *,
+    split: Literal["relus", "inputs"] | None = None,
     gap: float | None = None,
     time_limit: float = 60.0,
     steps: int = 10,
@@ -73,6 +49,9 @@ def branch_and_bound(
         The true classes.
     ball : Ball, optional
         The threat model around images, of any norm; None with a box.
+    split : {"relus", "inputs"}, optional
+        Cases take ReLUs to be on or off, or are parts of the region. By default the latter up
+        to 10 inputs.
     gap : float, optional
         Go on until the bracket of the least margin is no wider. By default only its sign is
         asked for.
@@ -119,10 +98,13 @@ def branch_and_bound(
     network = read_network(model, domain.lower.shape[1:])
     check_labels(labels, len(domain), network.nodes[-1].shape[0])
     rows = objective_rows(labels, len(domain), network.nodes[-1].shape[0])
+    if split is None:
+        split = "inputs" if network.nodes[0].shape.numel() <= 10 else "relus"
     certificates = []
     for i in range(len(domain)):
         start, one = time.perf_counter(), slice(i, i + 1)
-        tree = _Tree(
+        kind = ByInput if split == "inputs" else ByReLU
+        tree = kind(
             model,
             Bounds(network, domain[one], way),
             partial(_reach, *some_of(images, ball, one), dtype_of(model)),
@@ -130,10 +112,11 @@ def branch_and_bound(
             start + time_limit,
             gap,
         )
-        tree.steps, tree.batch = steps, batch
+        tree.batch = batch
+        if isinstance(tree, ByReLU):
+            tree.steps, tree.refine = steps, refine
         tree.begin(partial(falsify, model, *some_of(images, ball, one), rows[one]))
-        tree.refine = tree.is_small() if refine is None else refine
-        while tree.open is not None and not tree.over():
+        while not tree.over():
             tree.advance()
             if callback is not None:
                 callback(i, tree.progress(time.perf_counter() - start))
@@ -153,141 +136,3 @@ def branch_and_bound(
 def _reach(images: Tensor | Box, ball: Ball | None, dtype: torch.dtype, copies: int) -> Reach:
     """Return what is allowed around one image, for a batch of points."""
     return reach_of(images, ball, dtype, torch.zeros(copies, dtype=torch.int64))
-
-
-class _Tree:
-    """The search for one image: cases that are open, and what those that are closed leave."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        bounds: Bounds,
-        reach: Callable[[int], Reach],
-        rows: Tensor,
-        until: float,
-        gap: float | None,
-    ) -> None:
-        self.model, self.bounds, self.reach, self.rows = model, bounds, reach, rows
-        self.until, self.gap = until, gap
-        self.steps, self.batch, self.refine = 10, 64, False
-        self.open: cases.Leaves | None = None
-        self.worst: Found | None = None
-        # The least bound of all that is closed, and how many that are.
-        self.done, self.closed = float("inf"), 0
-
-    @property
-    def lower(self) -> float:
-        """What no margin is below."""
-        still = float("inf") if self.open is None else self.open.lower.min().item()
-        return min(still, self.done, self.upper)
-
-    @property
-    def upper(self) -> float:
-        """The least margin of an allowed input that was tried."""
-        return float("inf") if self.worst is None else self.worst.values[0].item()
-
-    @property
-    def enough(self) -> float:
-        """A case whose bound is above this is closed."""
-        return 0.0 if self.gap is None else self.upper - self.gap
-
-    def over(self) -> bool:
-        """Tell whether there is nothing left to find out, or no time."""
-        refuted = self.gap is None and self.upper < 0
-        return refuted or time.perf_counter() > self.until
-
-    def progress(self, seconds: float) -> Progress:
-        """Say where the search is."""
-        still = 0 if self.open is None else len(self.open)
-        return Progress(self.lower, self.upper, still, self.closed, seconds)
-
-    def is_small(self) -> bool:
-        """Tell whether hidden numbers can be bounded in every case without much ado."""
-        network = self.bounds.network
-        sizes = [network.nodes[i].shape.numel() for i in network.taken[1:]]
-        return sum(sizes) <= 256
-
-    def try_points(self, points: Tensor) -> None:
-        """Run the network on inputs, and keep the worst."""
-        points = self.reach(len(points)).clip(points)
-        with torch.no_grad():
-            logits = self.model(points).double()
-        values = (self.rows[0] @ logits.T).amin(dim=0)
-        first = int(values.argmin())
-        if values[first] >= self.upper:
-            return
-        found = replay(self.model, points[first : first + 1], self.rows)
-        if self.reach(1).admits(found.points).all() and found.values[0] < self.upper:
-            self.worst = found
-
-    def begin(self, attack: Callable[[], Found]) -> None:
-        """Bound the whole region; attack and optimise slopes where that does not suffice."""
-        bounds, last = self.bounds, len(self.bounds.network.nodes) - 1
-        self.try_points(self.reach(1).centre)
-        targets = bound_all(bounds)
-        with torch.no_grad():
-            ways = [bounds.least(last, self.rows, through=way)[0] for way in (True, False)]
-            lower = torch.maximum(*ways)
-        self.done = lower.amin().item()
-        if (lower > self.enough).all():
-            return
-        self.try_points(attack().points)
-        if self.over() or bool((lower > self.enough).all()):
-            return
-        left = lower <= self.enough
-        slopes = optimise(bounds, targets, self.rows[:, left], 20)
-        with torch.no_grad():
-            better = bounds.least(last, self.rows[:, left], slopes)[0]
-        better = torch.maximum(better, lower[left])
-        apart = {i: part[0].unsqueeze(1) for i, part in slopes.items()}
-        self.done = min([float("inf"), *lower[~left].tolist()])
-        self._keep(cases.root(bounds, self.rows[0, left], better, apart))
-
-    def _keep(self, leaves: cases.Leaves) -> None:
-        """Close what can be closed, and put the rest to what is open."""
-        shut = leaves.lower > self.enough
-        self.closed += int(shut.sum())
-        if shut.any():
-            self.done = min(self.done, leaves.lower[shut].amin().item())
-        rest = leaves[(~shut).nonzero()[:, 0]]
-        if len(rest):
-            self.open = rest if self.open is None else self.open.joined(rest)
-
-    def advance(self) -> None:
-        """Split the worst cases, and bound what comes of it."""
-        assert self.open is not None
-        order = self.open.lower.argsort()
-        some, others = self.open[order[: self.batch]], order[self.batch :]
-        self.open = self.open[others] if len(others) else None
-        score = cases.scores(self.bounds, some)
-        best = score.max(dim=1)
-        stuck = best.values == -torch.inf
-        for leaf in stuck.nonzero()[:, 0]:
-            self._by_program(some[leaf.view(1)])
-        free = (~stuck).nonzero()[:, 0]
-        if len(free):
-            halves = some.split(self.bounds.network.taken, best.indices[free], free)
-            points = cases.bound(
-                self.bounds, halves, steps=self.steps, refine=self.refine, enough=self.enough
-            )
-            self.try_points(points)
-            self._keep(halves)
-
-    def _by_program(self, leaf: cases.Leaves) -> None:
-        """Close a case in which all ReLUs are decided: it is a linear program."""
-        bounds, last = self.bounds.copy(), len(self.bounds.network.nodes) - 1
-        for node, x in leaf.intervals.items():
-            bounds.replace(node, x)
-        for i in bounds.network.activations:
-            relu = bounds.network.nodes[i]
-            bounds.replace(i, relu.rule.interval(bounds.intervals[relu.inputs[0]]))
-        encoder = Encoder(bounds)
-        goal = encoder.express(last, leaf.rows)
-        constant = float(goal.constant[0] - goal.noise[0])
-        left = self.until - time.perf_counter()
-        value, point = solve_lp(encoder.program(binaries=False), goal.matrix[0], constant, left)
-        if point is not None:
-            shape = bounds.network.nodes[0].shape
-            self.try_points(torch.from_numpy(point[: shape.numel()]).view(1, *shape))
-        self.closed += 1
-        self.done = min(self.done, max(value, leaf.lower.item()))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from within_epsilon.checks import check_images, check_shape
-from within_epsilon.geometry import Norm
+from within_epsilon.geometry import Norm, norm_of_rows
 from within_epsilon.region import SLACK
 from within_epsilon.threat import Ball, check_ball
 from within_epsilon.verification.rounding import DOUBLE, gamma
@@ -86,6 +86,12 @@ class Domain:
     def interval(self) -> Interval:
         """The box around all inputs."""
         return Interval(self.lower, self.upper)
+
+    def is_empty(self) -> Tensor:
+        """Tell which boxes lie beyond their balls, for certain, (N,), bool."""
+        nearest = torch.clamp(self.centre, self.lower, self.upper)
+        distance = norm_of_rows((nearest - self.centre).flatten(1), self.norm)
+        return distance > self.epsilon * (1 + 1e-9) if self.norm != "linf" else distance < 0
 
     def least(self, rows: Tensor) -> Tensor:
         """Bound linear functions from below.

@@ -209,6 +209,32 @@ def _ascend(trial: Bounds, leaves: Leaves, steps: int, enough: float) -> Tensor:
     return kept
 
 
+@torch.no_grad()
+def choose(bounds: Bounds, leaves: Leaves, *, candidates: int, enough: float) -> Tensor:
+    """Choose the ReLU to split in each case, (M,); -1 where all are decided.
+
+    Of those with the best scores, each is tried: the one whose worse half is best wins.
+    """
+    score = scores(bounds, leaves)
+    best = score.topk(min(candidates, score.shape[1]), dim=1)
+    chosen, record = best.indices[:, 0].clone(), torch.full_like(leaves.lower, -torch.inf)
+    everyone = torch.arange(len(leaves))
+    for places, values in zip(best.indices.T, best.values.T, strict=True):
+        halves = leaves.split(bounds.network.taken, places, everyone)
+        trial = bounds.copy()
+        for node, x in halves.intervals.items():
+            trial.replace(node, x)
+        terms = {i: -p * halves.signs[i].unsqueeze(1) for i, p in halves.prices.items()}
+        last = len(bounds.network.nodes) - 1
+        ends = trial.least(last, halves.rows, halves.slopes, terms)[:, 0]
+        # What is closed is closed; beyond that, more is no better.
+        on, off = ends.clamp(max=enough).chunk(2)
+        value = torch.minimum(on, off) + 0.1 * torch.maximum(on, off)
+        better = (value > record) & (values > -torch.inf)
+        chosen, record = torch.where(better, places, chosen), torch.where(better, value, record)
+    return torch.where(best.values[:, 0] > -torch.inf, chosen, -1)
+
+
 def _wide(flags: Tensor, like: Tensor) -> Tensor:
     return flags.view(-1, *[1] * (like.ndim - 1))
 

@@ -69,6 +69,8 @@ class Arithmetic:
             )
         self.unit = 0.0 if dtype is None else _UNITS[dtype]
         self.tiny = 0.0 if dtype is None else _TINY[dtype]
+        # No sum of products, finished or not, reaches half of what overflows.
+        self.largest = 0.5 * torch.finfo(dtype or torch.float64).max
         self.name = "real" if dtype is None else _NAMES[dtype]
 
     def noise(self, sizes: Tensor, terms: int, own_terms: int) -> Tensor:
@@ -87,8 +89,18 @@ class Arithmetic:
         -------
         Tensor
             Error bounds, of the shape of `sizes`.
+
+        Raises
+        ------
+        ValueError
+            If a sum could overflow.
         """
         share = 2 * gamma(own_terms + 16, DOUBLE)
+        if self.unit and not bool((sizes < self.largest).all()):
+            raise ValueError(
+                f"model: expected sums that stay within {self.name}, received up to "
+                f"{sizes.max().item():.3g}; scale the weights, or ask for arithmetic='real'"
+            )
         if terms and self.unit:
             # 2^-20: sizes and noise are themselves computed in float64.
             share += gamma(terms + 1, self.unit) * (1 + 2.0**-20)
