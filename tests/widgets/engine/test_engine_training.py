@@ -211,8 +211,8 @@ def torch_run(seed: int, steps: int, epochs: int) -> nn.Module:
 def test_robust_accuracy_is_torchs_over_five_seeds() -> None:
     """PGD with three steps, 60 epochs, ε = 0.3: the means differ by one standard error at most.
 
-    Both begin with the same weights, which decide more than anything that is drawn later, and
-    are judged by the same attack on the same 400 test digits.
+    Both begin with the same weights, take the digits in the same order, and are judged by the
+    same attack on the same 400 test digits. Where the inner attacks start, each draws by itself.
     """
     images, labels = digits().test[:]
 
@@ -225,7 +225,7 @@ def test_robust_accuracy_is_torchs_over_five_seeds() -> None:
     theirs = [robust(torch_run(seed, 3, 60)) for seed in range(5)]
     error = np.std(theirs, ddof=1) / sqrt(5)
     assert abs(np.mean(ours) - np.mean(theirs)) <= error, (ours, theirs)
-    assert min(theirs) > 0.2
+    assert min(np.mean(ours), np.mean(theirs)) > 0.2  # FGSM would leave one digit in a hundred
 
 
 @pytest.mark.slow
