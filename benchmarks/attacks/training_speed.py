@@ -113,7 +113,6 @@ def rows(
             yield {
                 "trained with": name,
                 "ball": str(ball),
-                "seconds": median(seconds[name]),
                 "of torchattacks' time": ratios.get(PLAIN),
                 "of PGD-10's time": ratios[TEN],
                 "clean": mean(report.clean_accuracy for report in reports[name]),
