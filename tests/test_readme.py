@@ -26,7 +26,7 @@ class _ReturnsDictionary(nn.Module):
 def test_the_readme_attacks_a_model_of_ones_own(tmp_path, monkeypatch, capsys):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 7
     torch.manual_seed(0)
     images = torch.rand(6, 3, 224, 224)
     network = nn.Sequential(nn.AvgPool2d(56), nn.Flatten(), nn.Linear(48, 5)).eval()
@@ -50,6 +50,12 @@ def test_the_readme_attacks_a_model_of_ones_own(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert printed.count("ℓ∞ ε = 8/255") == 2
     assert "6" in printed
+
+    exec(blocks[5].replace("ball)", "ball, steps=5, queries=10)"), scope)
+    assert "gradients predict the loss" in capsys.readouterr().out
+    exec(blocks[6], scope)
+    statuses = [line.split(":")[0] for line in capsys.readouterr().out.splitlines()]
+    assert len(statuses) == 6 and set(statuses) <= {"proved", "refuted", "unknown"}
 
 
 @pytest.mark.network
