@@ -55,7 +55,8 @@ def test_the_readme_attacks_a_model_of_ones_own(tmp_path, monkeypatch, capsys):
     assert "gradients predict the loss" in capsys.readouterr().out
     exec(blocks[6], scope)
     statuses = [line.split(":")[0] for line in capsys.readouterr().out.splitlines()]
-    assert len(statuses) == 6 and set(statuses) <= {"proved", "refuted", "unknown"}
+    assert len(statuses) == 6
+    assert set(statuses) <= {"proved", "refuted", "unknown"}
 
 
 @pytest.mark.network
