@@ -4,8 +4,9 @@ import hashlib
 import os
 import random
 import sys
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from operator import length_hint
 from typing import TypeVar
 
 import numpy as np
@@ -128,7 +129,8 @@ def progress_of(
         How many items have been dealt with before, besides those that follow.
     """
     hidden = not show or not _watched() or bool(os.environ.get("TQDM_DISABLE"))
-    total = len(items) + done if isinstance(items, Sized) else None
+    # Some have a length that they cannot tell: a bar without an end, then.
+    ahead = length_hint(items, -1)
     return tqdm(
         items,
         desc=label,
@@ -137,7 +139,7 @@ def progress_of(
         delay=2,
         disable=hidden,
         initial=done,
-        total=total,
+        total=None if ahead < 0 else ahead + done,
     )
 
 

@@ -240,10 +240,11 @@ def test_the_first_screen_has_something_to_see(chromium, book, name, size):
               if (first?.matches("img")) return [first.getBoundingClientRect().bottom];
               const roots = [...first?.querySelectorAll("*") ?? []].map(node => node.shadowRoot);
               const root = roots.find(Boolean);
-              const parts = [...root?.querySelectorAll("canvas, svg, .main input") ?? []]
+              const parts = [...root?.querySelectorAll("canvas, svg, .main input, .go") ?? []]
                 .filter(node => node.checkVisibility());
               const at = (list, which) => list.filter(node => node.matches(which)).slice(0, 1);
-              return [...at(parts, "canvas, svg"), ...at(parts, ".main input")]
+              const go = at(parts, ".go"); // where something is begun, and not dragged
+              return [...at(parts, "canvas, svg"), ...(go.length ? go : at(parts, ".main input"))]
                 .map(node => node.getBoundingClientRect().bottom);
             }"""
         )
