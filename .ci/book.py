@@ -136,14 +136,16 @@ def keep_together(found: re.Match[str]) -> str:
 
 
 def forget_old_menus() -> None:
-    """Have every page written anew if what stands in the menus has changed.
+    """Have every page written anew if what stands in the menus or in citations has changed.
 
-    A build renews only the pages whose source has changed, and each carries all titles.
+    A build renews only the pages whose source has changed, but each carries all titles, and says
+    authors and years as the bibliography has them.
     """
     pages = sorted(path for path in (ROOT / "chapters").iterdir() if path.suffix in SOURCES)
     toc = (ROOT / "_toc.yml").read_text("utf-8")
     titles = [TITLE.search(path.read_text("utf-8")) for path in pages]
-    menu = "\n".join([*(title[1] if title else "" for title in titles), toc])
+    works = (ROOT / "chapters" / "references.bib").read_text("utf-8")
+    menu = "\n".join([*(title[1] if title else "" for title in titles), toc, works])
     known = ROOT / "_build" / "menu.txt"
     if not known.exists() or known.read_text("utf-8") != menu:
         for built in ("html", ".doctrees"):

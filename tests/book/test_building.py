@@ -72,13 +72,15 @@ def test_a_lab_is_told_which_weights_are_missing(finished):
     assert "missing" not in finished(html, {}), "they were there in the next build"
 
 
-def test_pages_are_written_anew_when_a_title_in_their_menus_changes(tmp_path, monkeypatch):
+def test_pages_are_written_anew_when_what_they_all_carry_changes(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / ".ci"))
     book = importlib.import_module("book")
     monkeypatch.setattr(book, "ROOT", tmp_path)
     chapter, page = tmp_path / "chapters" / "one.ipynb", tmp_path / "_build" / "html" / "one.html"
     chapter.parent.mkdir()
     (tmp_path / "_toc.yml").write_text("chapters:", "utf-8")
+    works = chapter.parent / "references.bib"
+    works.write_text("year = {2020}", "utf-8")
 
     def survives(title, text):
         page.parent.mkdir(parents=True, exist_ok=True)
@@ -93,3 +95,6 @@ def test_pages_are_written_anew_when_a_title_in_their_menus_changes(tmp_path, mo
     assert not survives("1 One", "b")
     (tmp_path / "_toc.yml").write_text("parts:", "utf-8")
     assert not survives("1 One", "b")
+    works.write_text("year = {2020a}", "utf-8")
+    assert not survives("1 One", "b")
+    assert survives("1 One", "b")
