@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -73,6 +74,26 @@ def test_a_norm_has_one_name_wherever_it_is_read():
     wrong = "l" + "∞"
     text = [name for name in _tracked() if Path(name).suffix in (".ipynb", ".js", ".md", ".py")]
     assert [name for name in text if wrong in (ROOT / name).read_text(encoding="utf-8")] == []
+
+
+def _asserts():
+    for name in _tracked():
+        text = (ROOT / name).read_text(encoding="utf-8") if name.endswith((".py", ".ipynb")) else ""
+        cells = [text]
+        if name.endswith(".ipynb"):
+            code = [c for c in json.loads(text)["cells"] if c["cell_type"] == "code"]
+            cells = ["".join(cell["source"]) for cell in code]
+        for cell in cells:
+            if "%pip" not in cell:
+                nodes = ast.walk(ast.parse(cell))
+                yield from ((name, node) for node in nodes if isinstance(node, ast.Assert))
+
+
+def test_no_assertion_is_of_a_list_which_is_true_unless_it_is_empty():
+    lists = (ast.List, ast.ListComp, ast.Tuple, ast.GeneratorExp, ast.Set, ast.SetComp, ast.Dict)
+    found = list(_asserts())
+    assert len(found) > 1000
+    assert [(name, ast.unparse(n)) for name, n in found if isinstance(n.test, lists)] == []
 
 
 def test_the_lock_pins_and_hashes_everything_that_is_asked_for():
