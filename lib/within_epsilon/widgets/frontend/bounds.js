@@ -6,7 +6,7 @@
 // every sum loses more than its rounding (N. Higham, Accuracy and Stability of Numerical Algorithms,
 // section 3.1).
 
-import { dot, forward, pullBack } from "./mlp.js";
+import { dot, forward, pullBack, reluLines } from "./mlp.js";
 
 const UNIT = 2 ** -53;
 /** Relative error of a sum of so many products, in units of their sizes' sum; doubled. */
@@ -37,15 +37,6 @@ function affineInterval({ rows, columns, weight, bias }, { lower, upper }) {
     high[i] = centre + radius + noise[i];
   }
   return { lower: low, upper: high, noise };
-}
-
-/** What stands for ReLU on [l, u]: no more than slope z + height, no less than below z. */
-export function reluLines(lower, upper) {
-  if (lower >= 0) return { slope: 1, height: 0, below: 1 };
-  if (upper <= 0) return { slope: 0, height: 0, below: 0 };
-  const slope = upper / (upper - lower);
-  return { slope, below: upper > -lower ? 1 : 0,
-    height: Math.max(-slope * lower, (1 - slope) * upper) };
 }
 
 /** The least value of a linear function on a box, or less. */

@@ -5,8 +5,7 @@
 // Bounds hold for real arithmetic: a half-plane is cut ALLOWANCE further out than it is, which is a
 // million times what float64 rounds, and every bound loses 1e-12 of its terms' sizes.
 
-import { dot, forward, marginRows, pullBack } from "./mlp.js";
-import { reluLines } from "./bounds.js";
+import { dot, forward, marginRows, pullBack, reluLines } from "./mlp.js";
 
 const ALLOWANCE = 1e-9;
 export const GAP = 1e-3;

@@ -37,6 +37,15 @@ export function forward(layers, input) {
   });
 }
 
+/** What stands for ReLU on [l, u]: no more than slope z + height, no less than below z. */
+export function reluLines(lower, upper) {
+  if (lower >= 0) return { slope: 1, height: 0, below: 1 };
+  if (upper <= 0) return { slope: 0, height: 0, below: 0 };
+  const slope = upper / (upper - lower);
+  return { slope, below: upper > -lower ? 1 : 0,
+    height: Math.max(-slope * lower, (1 - slope) * upper) };
+}
+
 /** The linear functions z_label - z_rival of the logits, for every rival: { rival, row }. */
 export const marginRows = (classes, label) => Array.from({ length: classes }, (_, rival) => rival)
   .filter((rival) => rival !== label)
