@@ -27,7 +27,7 @@ const TASKS = {
     const layers = readLayers(packed);
     const search = openSearch(makeProblem(layers, centre, radius, label), { ...settings, start: centre });
     for (let i = 0; i < most && search.advance(); i += 1);
-    const { history, lower, upper, witness, over, status, leaves } = search.look();
+    const { history, lower, upper, witness, over, status, leaves } = search.report();
     return { history, lower, upper, witness, over, status,
       leaves: leaves.map(({ polygon, bound }) => ({ polygon, bound: Number.isFinite(bound) ? bound : null })) };
   },

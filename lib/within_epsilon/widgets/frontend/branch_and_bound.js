@@ -115,10 +115,11 @@ export function openSearch(problem, { split, question, start }) {
   const look = (point) => {
     const value = point ? problem.margin(point) : Infinity;
     if (value < upper) [upper, witness] = [value, point];
+    return value;
   };
   const root = boundCase(problem, { polygon: problem.square, signs: problem.lines.map(() => 0) });
   look(start);
-  look(root.worst);
+  root.seen = look(root.worst);
   let leaves = [root];
   const enough = () => (question === "sign" ? 0 : upper - GAP);
   const isClosed = (one) => one.bound > enough() || !one.doubts.length;
@@ -135,14 +136,16 @@ export function openSearch(problem, { split, question, start }) {
     one.children = halves(problem, one, cut);
     for (const half of one.children) {
       half.bound = Math.max(half.bound, one.bound);
-      look(half.worst);
+      half.seen = look(half.worst);
     }
     leaves = leaves.flatMap((leaf) => (leaf === one ? one.children : [leaf]));
     history.push({ bounds: 1 + 2 * history.length, lower: lower(), upper });
     return true;
   }
-  const look_ = () => ({ root, leaves, history, lower: lower(), upper, witness, over: over(),
-    status: lower() > 0 ? "proved" : refuted() ? "refuted" : "unknown",
-    stateOf: (one) => (!isClosed(one) ? "open" : one.bound > 0 ? "proved" : "bad") });
-  return { advance, look: look_ };
+  /** A closed case is proved, or holds an input of another class, or only lies above the least margin. */
+  const stateOf = (one) => (!isClosed(one) ? "open" : one.bound > 0 ? "proved"
+    : one.seen < -ALLOWANCE ? "bad" : "above");
+  const report = () => ({ root, leaves, history, lower: lower(), upper, witness, over: over(),
+    stateOf, status: lower() > 0 ? "proved" : refuted() ? "refuted" : "unknown" });
+  return { advance, report };
 }

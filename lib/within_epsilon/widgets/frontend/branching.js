@@ -7,8 +7,9 @@ import { button, choice, drawAtWidth, html, keepState, nearest, openCard, part, 
 import { readLayers } from "./mlp.js";
 
 const MOST = 200; // splits
-const SIGNS = { proved: "✓", open: "?", bad: "✕" };
-const STATES = { proved: "proved", open: "open", bad: "closed, not positive" };
+const SIGNS = { proved: "✓", open: "?", bad: "✕", above: "–" };
+const STATES = { proved: "proved", open: "open", bad: "holds an input of another class",
+  above: "not below the least margin" };
 
 const BRANCHING_STYLE = `
 .desk { display: grid; grid-template: "map tree" "keys keys" "said said" "bracket bracket"
@@ -24,6 +25,7 @@ const BRANCHING_STYLE = `
 .map .proved { fill: color-mix(in srgb, var(--proved) 26%, var(--surface)); }
 .map .open { fill: url(#doubt); }
 .map .bad { fill: url(#bad); }
+.map .above { fill: var(--track); }
 .map .doubt { stroke: var(--unknown); stroke-width: 3.5; opacity: 0.75; }
 .map .cross { stroke: var(--adversary); stroke-width: 2; opacity: 0.8; }
 .map .named { font-size: 13px; font-weight: 600; fill: var(--text); }
@@ -167,8 +169,9 @@ function verdictOf({ history, leaves, lower, upper, witness, status, over, state
       + `${spent}. ${bracket}`, "refuted", "adversary"];
   }
   const open = leaves.filter((one) => stateOf(one) === "open").length;
-  return [`After ${spent}, ${open} of ${leaves.length} ${leaves.length === 1 ? "case" : "cases"} open, `
-    + `${ball}. ${bracket}`, "unknown", "unknown"];
+  const left = leaves.length === 1 ? "the whole square is open"
+    : `${open} of ${leaves.length} cases are open`;
+  return [`After ${spent}, ${left}, ${ball}. ${bracket}`, "unknown", "unknown"];
 }
 
 export function render({ model, el }) {
@@ -178,7 +181,7 @@ export function render({ model, el }) {
   const names = ["x_1", "x_2"];
   const { state, update, set, reset } = keepState(model, card,
     ["radius", "split", "question", "splits"], show);
-  const size = slider({ label: "Radius of the square around the point", stops: radii, index: 0,
+  const size = slider({ label: "Radius of the square", stops: radii, index: 0,
     text: (i) => `ε = ${radii[i]}`, change: (i) => update({ radius: radii[i], splits: 0 }) });
   const way = choice({ label: "What to split", value: state.split,
     options: [{ value: "relus", label: "a ReLU" }, { value: "inputs", label: "the square" }],
@@ -216,7 +219,7 @@ export function render({ model, el }) {
     done += more;
     more = 0;
     while (done < state.splits && search.advance()) done += 1;
-    return search.look();
+    return search.report();
   }
 
   function show() {
@@ -272,8 +275,9 @@ export function render({ model, el }) {
     part(html("details", {}, html("summary", {}, "The cases as a table"), table)),
     part(html("p", { class: "muted" }, "Each z is the input of a ReLU, whose kink is a straight line "
       + "across the square. A left branch takes the ReLU to be on, or the half further right or up. "
-      + "✓ proved, ? open, ✕ closed and not positive. The dot is the point, the diamond the worst input "
-      + "found. The bounds are those of real arithmetic, with the rounding of this page subtracted.")));
+      + "✓ proved, ? open, ✕ holds an input of another class, – not below the least margin. The dot is "
+      + "the point, the diamond the worst input found. The bounds are those of real arithmetic, with the "
+      + "rounding of this page subtracted.")));
   show();
   return () => card.close();
 }

@@ -190,8 +190,8 @@ export function render({ model, el }) {
   const place = html("div", { class: "drawn" });
   async function openPad() {
     const { DRAWING_CSS, makePad, rasterise } = await import(DRAWING);
-    pad = makePad(card, { change: (strokes) => update({ strokes, label: null,
-      pixels: strokes.length ? rasterise(strokes) : new Array(64).fill(0) }) });
+    pad = makePad(card, { change: (strokes) => update({ strokes, label: null, pixels: rasterise(strokes),
+      ...(state.strokes.length ? {} : { epsilon: epsilons[0] }) }) }); // first the network reads it
     place.append(html("style", {}, DRAWING_CSS), pad.node, html("div", {},
       html("div", { class: "row" }, ...pad.buttons)));
     pad.show(state.strokes);
