@@ -30,8 +30,8 @@ def _leaky(lower, upper, a, *, clamp=True, below=None, chord=True):
     return above, height, choice
 
 
-def _over(A, below, above, offset, *, swap=False, constants=True):
-    plus, minus = A.clamp(min=0), A.clamp(max=0)
+def _over(rows, below, above, offset, *, swap=False, constants=True):
+    plus, minus = rows.clamp(min=0), rows.clamp(max=0)
     if swap:
         return plus * below + minus * above, minus @ offset
     return plus * above + minus * below, (plus if constants else minus) @ offset
@@ -107,8 +107,8 @@ CASES = {
         "correct": _over,
         "stays *below*": lambda *a: _over(*a, swap=True),
         "the offset belongs to the line *above*": lambda *a: _over(*a, constants=False),
-        "has to be above": lambda A, below, above, offset: (A * below, 0 * A.sum(dim=1)),
-        "other lines": lambda A, below, above, offset: (0 * A, 99 + 0 * A.sum(dim=1)),
+        "has to be above": lambda rows, below, *_: (rows * below, 0 * rows.sum(dim=1)),
+        "other lines": lambda rows, *_: (0 * rows, 99 + 0 * rows.sum(dim=1)),
     },
     "12.4": {
         "correct": _verdict,

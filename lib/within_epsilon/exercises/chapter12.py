@@ -117,7 +117,7 @@ def over_relu(attempt: Callable[..., Any]) -> str | None:
     above = torch.where(doubt, upper / (upper - lower), on.float())
     offset = torch.where(doubt, -above * lower, 0.0)
     below = torch.where(doubt, torch.tensor([1.0, 0.3, 0.0, 0.0, 0.7]), on.float())
-    A = _random(0, 3, 5)  # noqa: N806 - as in the chapter
+    A = _random(0, 3, 5)
     plus, minus = A.clamp(min=0), A.clamp(max=0)
     right, constants = plus * above + minus * below, plus @ offset
     parts = _parts(attempt(A, below, above, offset), ("coefficients", "constants"))

@@ -33,15 +33,16 @@ def marks(
         colour = (colours or {}).get(name, NEUTRAL)
         axes.plot(value, row, "D", color=colour, markersize=7)
         axes.annotate(
-            f"{value:.2f}".replace("-", "−"),
+            f"{value:.3f}".replace("-", "−"),
             (value, row),
-            xytext=(9, 0),
+            xytext=(9 if value > 0 else -9, 0),
             textcoords="offset points",
             color=ink(colour),
             va="center",
+            ha="left" if value > 0 else "right",
         )
-    reach = 2 * max(1.0, *(abs(value) for value in values.values()))
-    axes.set(xlabel=xlabel, xscale="symlog", xlim=(min(-1.0, -reach), 4.0))
+    low, high = (pick([*values.values(), end]) for pick, end in ((min, -1.0), (max, 1.0)))
+    axes.set(xlabel=xlabel, xscale="symlog", xlim=(8 * low, 4 * high))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "−"))
     axes.set_yticks(range(len(values)), list(values))
     axes.set_ylim(len(values) - 0.5, -0.5)
