@@ -7,7 +7,10 @@ import click
 from within_epsilon import __version__
 
 # What each verb does, for the list of `--help`: a verb's module is imported when it is used.
-VERBS: dict[str, str] = {}
+VERBS: dict[str, str] = {
+    "verify": "answer a VNN-LIB question about an ONNX network",
+    "supports": "say which VNN-LIB questions and ONNX networks can be read",
+}
 
 
 class Verbs(click.Group):
@@ -38,6 +41,25 @@ class Verbs(click.Group):
 
 
 @click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="within-epsilon")
+@click.version_option(__version__, message="%(version)s")
+@click.option(
+    "--name", is_flag=True, is_eager=True, expose_value=False,
+    callback=lambda context, _, wanted: _say_name(context) if wanted else None,
+    help="Show the program's full name and exit.",
+)  # fmt: skip
 def main() -> None:
     """Attack, evaluate and verify a model of your own."""
+
+
+class Refused(click.ClickException):
+    """An input that a verb cannot work with: one sentence, and exit status 2."""
+
+    exit_code = 2
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(" ".join(str(error).split()))
+
+
+def _say_name(context: click.Context) -> None:
+    click.echo("Within Epsilon")
+    context.exit()
