@@ -11,11 +11,13 @@ from within_epsilon.commands.refusals import refusing
 VERBS: dict[str, str] = {
     "attack": "Attack pictures, and save what became of them.",
     "evaluate": "Measure how robust a model is, on a whole data set.",
+    "train": "Train a network against an adversary.",
 }
 
 EXAMPLES = """\b
 Try it on what ships with the book, with nothing downloaded:
   within-epsilon evaluate --model digits_cnn --data digits --epsilon 0.1
+  within-epsilon train --data digits --epsilon 0.1 --out robust.safetensors
   within-epsilon attack digit.png --model digits_cnn --epsilon 0.1
 """
 

@@ -35,12 +35,12 @@ class Arrays:
                 f"{', '.join(sorted(names)) or 'none'}; save them with numpy.savez(path, "
                 "images=images, labels=labels)"
             )
-        self._labels = self._read_labels()
+        self.labels = self._read_labels()
         self._open()
-        if self._shape[0] != len(self._labels):
+        if self._shape[0] != len(self.labels):
             raise ValueError(
                 f"--data: expected as many labels as images in {path}, received "
-                f"{len(self._labels)} labels and {self._shape[0]} images"
+                f"{len(self.labels)} labels and {self._shape[0]} images"
             )
         if self._kind.kind not in "uf" or (self._kind.kind == "u" and self._kind.itemsize > 1):
             raise ValueError(
@@ -54,7 +54,7 @@ class Arrays:
             )
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self.labels)
 
     def __getitem__(self, position: int) -> tuple[Tensor, int]:
         row = int(np.prod(self._shape[1:])) * self._kind.itemsize
@@ -77,7 +77,7 @@ class Arrays:
                 f"{highest:.4g}] at position {position}; save them before they are normalised, and "
                 "give --mean and --std, or divide by 255"
             )
-        return image, int(self._labels[position])
+        return image, int(self.labels[position])
 
     def _open(self) -> None:
         self._rows = self._archive.open("images.npy")

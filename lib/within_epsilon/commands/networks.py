@@ -1,22 +1,22 @@
 """The network that a user named: by a name, a file, or a function of the user's own."""
 
-import hashlib
 import importlib
 import json
 import sys
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from within_epsilon.commands.exported import read_exported
-from within_epsilon.models import Classifier
+from within_epsilon.commands.weights import fill, hash_of_file, weights_in
+from within_epsilon.models import Classifier, small_cnn
 
 BOOK = {"digits_cnn": None, "digits_cnn_linf": "linf", "digits_cnn_l2": "l2"}
 _FILES = (".onnx", ".pt2", ".pt", ".pth", ".ts", ".torchscript", ".safetensors")
@@ -113,9 +113,11 @@ def _body(name: str, weights: str | None) -> tuple[nn.Module, dict[str, Any]]:
     if path.suffix in _FILES or path.is_file():
         if weights is not None:
             raise ValueError(f"--weights: expected none, for {name} holds its own; leave it out")
-        return _of_file(path), {"key": _hash_of_file(path)}
+        return _of_file(path), {"key": hash_of_file(path)}
     if ":" in name:
         return _of_function(name, weights)
+    if name == "small_cnn" and weights is not None:
+        return untrained(name, weights, 10, 0), {"channels": 1}
     return _of_torchvision(name, weights)
 
 
@@ -182,30 +184,68 @@ def _of_function(name: str, weights: str | None) -> tuple[nn.Module, dict[str, A
             f"{type(body).__name__}; return the network itself"
         )
     if weights is not None:
-        _fill(body, _weights_in(Path(weights)), weights)
+        fill(body, weights_in(Path(weights)), weights)
     source = getattr(module, "__file__", None)
-    return body, {"key": f"{name} {_hash_of_file(Path(source)) if source else ''}"}
+    return body, {"key": f"{name} {hash_of_file(Path(source)) if source else ''}"}
 
 
-def _of_torchvision(name: str, weights: str | None) -> tuple[nn.Module, dict[str, Any]]:
-    from torchvision import models
+def untrained(name: str, weights: str | None, classes: int, seed: int) -> nn.Module:
+    """Build a network to train: random weights, or those of a file.
 
-    known = models.list_models(module=models)
+    Parameters
+    ----------
+    name : str
+        "small_cnn", a network of torchvision's, or "module:function".
+    weights : str, optional
+        A file of weights to begin with.
+    classes : int
+        How many classes a network of torchvision's gets.
+    seed : int
+        Of the random weights.
+
+    Raises
+    ------
+    ValueError, TypeError, OSError
+        If there is none, or the weights are another's.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if name == "small_cnn":
+            body: nn.Module = small_cnn()
+        elif ":" in name:
+            body, _ = _of_function(name, None)
+        else:
+            from torchvision import models
+
+            _require_known(name, models.list_models(module=models))
+            body = models.get_model(name, weights=None, num_classes=classes)
+    if weights is not None:
+        fill(body, weights_in(Path(weights)), weights)
+    return body.requires_grad_(True)
+
+
+def _require_known(name: str, known: Sequence[str]) -> None:
     if name not in known:
         close = get_close_matches(name, [*known, *BOOK]) or ["resnet50", "digits_cnn"]
         raise ValueError(
             f"--model: there is no network and no file {name!r}; did you mean {', '.join(close)}?"
         )
+
+
+def _of_torchvision(name: str, weights: str | None) -> tuple[nn.Module, dict[str, Any]]:
+    from torchvision import models
+
+    _require_known(name, models.list_models(module=models))
     path = None if weights is None else Path(weights).expanduser()
     if path is None or not (path.suffix or path.exists()):
         from within_epsilon.models import photo_classifier
 
         return photo_classifier(name, weights), {"preset": _preset(name), "channels": 3}
-    state = _weights_in(path)
+    state = weights_in(path)
     last = list(state.values())[-1]
     with torch.random.fork_rng(devices=[]):
         body: nn.Module = models.get_model(name, weights=None, num_classes=len(last))
-    _fill(body, state, path)
+    fill(body, state, path)
     found: dict[str, Any] = {"channels": 3}
     if len(last) == 1000:
         preset = _preset(name)
@@ -218,56 +258,6 @@ def _preset(name: str) -> Any:
     from torchvision.models import get_model_weights
 
     return next(iter(get_model_weights(name))).transforms()
-
-
-def _weights_in(path: Path) -> Mapping[str, Tensor]:
-    """Read weights by name, and no code."""
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"--weights: there is no file {path}; look at its name and folder, or leave the option "
-            "out for torchvision's own"
-        )
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            state: Any = load_file(path)
-        except SafetensorError as error:
-            raise ValueError(f"--weights: {path} is no whole safetensors file: {error}") from error
-    else:
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # whatever torch finds wrong with it
-            raise ValueError(
-                f"--weights: {path} is no file of weights alone, or damaged; save "
-                "network.state_dict() with torch.save, or as safetensors"
-            ) from error
-    for name in ("state_dict", "model", "weights"):  # what trainings wrap them in
-        if isinstance(state, Mapping) and isinstance(state.get(name), Mapping):
-            state = state[name]
-    if not isinstance(state, Mapping) or not state or not all(map(_is_weight, state.values())):
-        raise ValueError(
-            f"--weights: expected tensors by name in {path}, received something else; save "
-            "network.state_dict()"
-        )
-    return {name.removeprefix("module."): value for name, value in state.items()}
-
-
-def _is_weight(value: object) -> bool:
-    return isinstance(value, Tensor)
-
-
-def _fill(body: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
-    inner = body.body if isinstance(body, Classifier) else body
-    prefixed = all(name.startswith("body.") for name in state)
-    try:
-        (body if prefixed else inner).load_state_dict(state)
-    except RuntimeError as error:
-        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise ValueError(
-            f"--weights: {path} is of another network: {first[:200]}; give the weights of this one"
-        ) from error
 
 
 def _lines(path: Path) -> tuple[str, ...]:
@@ -283,8 +273,3 @@ def _members(path: Path) -> list[str]:
             return archive.namelist()
     except zipfile.BadZipFile:
         return []
-
-
-def _hash_of_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
