@@ -296,6 +296,5 @@ def cost_and_gain(attempt: Callable[..., Any]) -> str | None:
         for reason, mistaken in mistakes.items():
             if abs(gain / mistaken.item() - 1) < 1e-4:
                 return f"the second number is {gain:.4g}: {reason}"
-        wanted_gain = (top.mean() / bottom.mean()).item()
-        return f"the second number is {wanted_gain:.4g} here, not {gain:.4g}"
+        return f"the second number is {top.mean() / bottom.mean():.4g} here, not {gain:.4g}"
     return None
