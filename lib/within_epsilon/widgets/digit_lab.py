@@ -186,6 +186,7 @@ class DigitLab(Lab):
 
 
 def check_digit(images: Tensor) -> None:
+    """Refuse what is not one digit, (1, 1, 8, 8) in [0, 1]."""
     check_one_image(images)
     if tuple(images.shape[1:]) != _SHAPE:
         raise ValueError(
