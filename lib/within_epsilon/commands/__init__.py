@@ -7,7 +7,9 @@ import click
 from within_epsilon import __version__
 
 # What each verb does, for the list of `--help`: a verb's module is imported when it is used.
-VERBS: dict[str, str] = {}
+VERBS: dict[str, str] = {
+    "grade": "points for notebooks that a class handed in",
+}
 
 
 class Verbs(click.Group):
