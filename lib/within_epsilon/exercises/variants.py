@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 
+import torch
+from torch import Tensor
+
+from within_epsilon.data import Split
 from within_epsilon.runtime import derive_seed
 
 VARIABLE = "WITHIN_EPSILON_SEED"
@@ -30,3 +34,14 @@ def variant(seed: int) -> int:
     if not setting.isdecimal():
         raise ValueError(f"{VARIABLE}: expected a whole number from 0 on, received {setting!r}")
     return seed if int(setting) == 0 else derive_seed(int(setting), seed)
+
+
+def drawn(split: Split, count: int) -> tuple[Tensor, Tensor]:
+    """Return that many images of a split and their labels: the first ones in the book.
+
+    A class with a seed of its own has others, drawn without replacement.
+    """
+    if variant(0) == 0:
+        return split[:count]
+    generator = torch.Generator().manual_seed(variant(0))
+    return split[torch.randperm(len(split), generator=generator)[:count]]
