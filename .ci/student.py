@@ -38,7 +38,7 @@ def student(notebook: NotebookNode, tested: Tested | None = None) -> NotebookNod
     notebook : a chapter
     tested : returns the cells that follow a stub, from the exercise's number and the answer's name
     """
-    copy = nbformat.from_dict({**notebook, "cells": []})
+    copy: NotebookNode = nbformat.from_dict({**notebook, "cells": []})
     told = False  # inside what follows a solution and belongs to it
     for cell in notebook.cells:
         if cell.cell_type == "code" and cell.source.startswith("# Solution"):
@@ -106,12 +106,22 @@ def otter_cells(number: str, name: str) -> list[NotebookNode]:  # noqa: ARG001 -
 def otter_test(number: str, name: str) -> tuple[str, str]:
     """Return the name and the text of an otter test file for an exercise."""
     label = f"q{number.replace('.', '_')}"
-    code = (
-        f'>>> from within_epsilon.exercises import verdict\n>>> print(verdict("{number}", {name}))'
-    )
-    case = {"code": f"{code}\ncorrect\n", "hidden": False, "locked": False}
-    suite = {"cases": [case], "scored": True, "setup": "", "teardown": "", "type": "doctest"}
-    return f"{label}.py", f"test = { ({'name': label, 'points': 1, 'suites': [suite]})!r}\n"
+    lines = [
+        "from otter.test_files import test_case",
+        "",
+        "OK_FORMAT = False",
+        f'name = "{label}"',
+        "points = 1",
+        "",
+        "",
+        "@test_case()",
+        f"def test_answer({name}):",
+        "    from within_epsilon.exercises import verdict",
+        "",
+        f'    said = verdict("{number}", {name})',
+        '    assert said == "correct", said',
+    ]
+    return f"{label}.py", "\n".join(lines) + "\n"
 
 
 def exercises(notebook: NotebookNode) -> Iterator[tuple[str, str]]:

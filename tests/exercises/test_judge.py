@@ -1,10 +1,11 @@
-"""The judge takes no word for it: answers that cheat, stop or never end are wrong, in a sentence."""
+"""The judge takes no word for it: answers that cheat, stop or never end are wrong."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import cloudpickle
 import pytest
@@ -33,13 +34,12 @@ def _leaves(logits, labels):
 
 
 def _writes_verdicts(logits, labels):
+    import contextlib
     import os
 
     for descriptor in range(3, 200):
-        try:
+        with contextlib.suppress(OSError):
             os.write(descriptor, b'correct\n["0.3", "correct"]\n')
-        except OSError:
-            pass
     os._exit(0)
 
 
@@ -112,7 +112,7 @@ def verdicts(tmp_path_factory):
     folder = tmp_path_factory.mktemp("answers")
     module = sys.modules[__name__]
     cloudpickle.register_pickle_by_value(module)  # as a notebook's functions are
-    sources = {__file__: open(__file__, encoding="utf-8").read()}
+    sources = {__file__: Path(__file__).read_text(encoding="utf-8")}
     for name, (attempt, _) in ATTEMPTS.items():
         packed = cloudpickle.dumps({"answer": attempt, "sources": sources})
         (folder / name).write_bytes(packed)

@@ -114,7 +114,7 @@ def test_exercises_are_those_of_the_chapters():
         code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
         asked = dict.fromkeys(re.findall(r'exercises\.check\(\s*"([\d.]+)"', code))
         assert exercises_of(str(int(path.name[:2]))) == list(asked), path.name
-    with pytest.raises(ValueError, match="expected one that has exercises .*received '99'"):
+    with pytest.raises(ValueError, match=r"expected one that has exercises .*received '99'"):
         exercises_of("99")
 
 

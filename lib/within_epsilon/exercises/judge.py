@@ -66,18 +66,18 @@ def judge(number: str, path: Path, seconds: float, memory: int) -> str:
         finally:
             os._exit(0)
     os.close(theirs)
-    said = _listen(ours, time.monotonic() + seconds)
+    heard = _listen(ours, time.monotonic() + seconds)
     os.close(ours)
     for end in (lambda: os.killpg(child, signal.SIGKILL), lambda: os.kill(child, signal.SIGKILL)):
         with suppress(ProcessLookupError, PermissionError):
             end()
     _, status = os.waitpid(child, 0)
-    if said is None:
+    if heard is None:
         return f"{WRONG}the check was stopped after {seconds:g} s"
-    if not said.startswith(token):
+    if not heard.startswith(token):
         cause = signal.Signals(status).name if 0 < status < 65 else "its own doing"
         return f"{WRONG}it ended the process that checked it ({cause})"
-    return said.removeprefix(token).decode(errors="replace")
+    return heard.removeprefix(token).decode(errors="replace")
 
 
 def _listen(pipe: int, last: float) -> bytes | None:

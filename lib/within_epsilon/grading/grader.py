@@ -124,9 +124,9 @@ def _run_and_judge(
                     _run(submission, points, found, kernel, folder / "answers")
             except EndedError as error:
                 found.notes.append(str(error))
-                for cell in submission.cells:
-                    if cell.exercise in points and cell.exercise not in found.answers:
-                        found.verdicts.setdefault(cell.exercise, "the notebook ended before it")
+                for number in {cell.exercise for cell in submission.cells} & set(points):
+                    if number and number not in found.answers:
+                        found.verdicts.setdefault(number, "the notebook ended before it")
             _ask(judge, found, limits)
 
 
