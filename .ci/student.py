@@ -81,8 +81,9 @@ def choices(body: str) -> str:
 def nbgrader_cells(number: str, name: str) -> list[NotebookNode]:
     """Return nbgrader's test of an exercise: locked, and worth a point."""
     cell = nbformat.v4.new_code_cell(
-        "from within_epsilon.exercises import verdict\n\n"
-        f'said = verdict("{number}", {name})\nassert said == "correct", said',
+        "import contextlib\nimport io\n\nfrom within_epsilon.exercises import verdict\n\n"
+        "with contextlib.redirect_stderr(io.StringIO()):  # a warning would cost all points\n"
+        f'    said = verdict("{number}", {name})\nassert said == "correct", said',
         id=f"test-{number.replace('.', '-')}",
     )
     cell.metadata["nbgrader"] = {

@@ -66,6 +66,11 @@ def _axes(given: object) -> object:
     )
 
 
+def _of_the_class() -> Tensor:
+    generator = torch.Generator().manual_seed(variant(0))
+    return torch.randint(2, 13, (8,), generator=generator)
+
+
 @exercise("2.2")
 def count_from_zero(attempt: Callable[[Tensor, int], Tensor]) -> str | None:
     """`count_from_zero(labels, k)` turns classes 1 to k into 0 to k - 1, and nothing else."""
@@ -77,6 +82,7 @@ def count_from_zero(attempt: Callable[[Tensor, int], Tensor]) -> str | None:
             "not every batch contains class 1: how much you subtract must not depend on the batch",
         ),
         (torch.tensor([3, 3]), 3, "the last of 3 classes is number 2"),
+        (_of_the_class(), 12, "a batch of 8 labels from 1 to 12 comes out wrong"),
     ]
     for labels, k, reason in cases:
         answer = attempt(labels, k)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from within_epsilon.data import digits
 from within_epsilon.exercises.answers import describe, number, tensor_like, whole
 from within_epsilon.exercises.registry import Wrong, exercise
-from within_epsilon.exercises.variants import variant
+from within_epsilon.exercises.variants import jittered, variant
 from within_epsilon.losses import cross_entropy
 
 Gradients = Sequence[Tensor]
@@ -241,6 +241,7 @@ def largest_step(attempt: Callable[[list[float], float], float]) -> str | None:
     """`largest_step(curvatures, momentum)` lies between what converges and what does not."""
     for curvatures, momentum in [([2.0], 0.0), ([0.5, 4.0, 1.0], 0.0), ([4.0, 0.5], 0.9),
                                  ([1.0], 0.5)]:  # fmt: skip
+        curvatures = jittered(torch.tensor(curvatures, dtype=torch.float64)).tolist()
         limit = number(attempt(curvatures, momentum))
         where = f"for curvatures {curvatures} and momentum {momentum:g} you say {limit:.3g}"
         if not limit > 0:

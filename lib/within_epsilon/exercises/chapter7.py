@@ -268,8 +268,7 @@ def _nearest(delta: Tensor, images: Tensor, norm: str, epsilon: float) -> Tensor
         else:
             shrunk = row.sign() * (row.abs() - strengths * row.abs().max()).clamp(min=0)
         shrunk = (pixels + shrunk).clamp(0, 1) - pixels
-        order = 2 if norm == "l2" else 1
-        fits = torch.linalg.vector_norm(shrunk, order, dim=1) <= epsilon * (1 + 1e-9)
+        fits = shrunk.norm(2 if norm == "l2" else 1, dim=1) <= epsilon * (1 + 1e-9)
         distances.append((shrunk[fits] - row).norm(dim=1).min())
     return torch.stack(distances)
 
