@@ -142,7 +142,7 @@ def test_a_missing_package_is_named_with_its_remedy(tmp_path, monkeypatch):
     path = notebook(tmp_path / "some.ipynb", "1")
     monkeypatch.setattr("within_epsilon.commands.grade._NEEDED", ("json", "no_such_package"))
     done = CliRunner().invoke(main, ["grade", str(path), "--out", str(tmp_path / "out")])
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert 'grading needs no_such_package: pip install "within-epsilon[grade]"' in done.output
     assert not (tmp_path / "out").exists()
 

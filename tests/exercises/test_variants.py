@@ -69,7 +69,5 @@ def test_images_are_drawn_and_numbers_moved_by_little(monkeypatch):
 
 def test_a_seed_that_is_none_is_named(monkeypatch):
     monkeypatch.setenv(VARIABLE, "seven")
-    with pytest.raises(
-        ValueError, match=r"WITHIN_EPSILON_SEED: expected .* 'seven'"
-    ):
+    with pytest.raises(ValueError, match=r"WITHIN_EPSILON_SEED: expected .* 'seven'"):
         variant(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,10 +73,7 @@ def grade(
     from within_epsilon import grading
     from within_epsilon.grading import results
 
-    try:
-        points = _points(asked, chapter, grading.exercises_of)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
+    points = _points(asked, chapter, grading.exercises_of)
     limits = grading.Limits(time_limit, cell_limit, memory)
     names = _names(notebooks)
 
@@ -100,18 +98,20 @@ def _require() -> None:
     from within_epsilon.grading.processes import supported
 
     if not supported():
-        raise click.ClickException(
+        raise OSError(
             "grading needs Linux or macOS, because Windows has no limits on a process's memory "
             "that it could set: use WSL or a container"
         )
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        raise click.ClickException(
+        raise ImportError(
             f'grading needs {", ".join(missing)}: pip install "within-epsilon[grade]"'
         )
 
 
-def _points(asked: tuple[str, ...], chapter: str | None, exercises_of) -> dict[str, float] | None:  # type: ignore[no-untyped-def]
+def _points(
+    asked: tuple[str, ...], chapter: str | None, exercises_of: Callable[[str], list[str]]
+) -> dict[str, float] | None:
     """Return what each exercise is worth, or None for the chapter of each notebook."""
     if not asked:
         return dict.fromkeys(exercises_of(chapter), 1.0) if chapter else None
