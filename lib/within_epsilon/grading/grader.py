@@ -92,7 +92,11 @@ def grade(
         found.notes.append("No exercise of the book was found in it, and none was asked for.")
     answers = {c.exercise: c for c in submission.cells if c.exercise in points}
     if answers:
-        _run_and_judge(submission, points, found, seed, limits)
+        try:
+            _run_and_judge(submission, points, found, seed, limits)
+        # Whatever went wrong here, the next submission is another's.
+        except Exception as error:
+            found.notes.append(f"It could not be graded: {type(error).__name__}: {error}")
     marks = tuple(_mark(n, most, answers.get(n), found) for n, most in points.items())
     return Grade(name or path.name, marks, tuple(found.notes), time.monotonic() - begin)
 
