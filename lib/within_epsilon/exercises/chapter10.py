@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from within_epsilon.attacks import fgsm, pgd
 from within_epsilon.data import digits
 from within_epsilon.exercises.answers import describe, number, pictures, plain, tensor_like
+from within_epsilon.exercises.hills import Bowl, Tilt
 from within_epsilon.exercises.registry import Wrong, exercise
 from within_epsilon.losses import cross_entropy, margin_loss
 from within_epsilon.models import mlp
@@ -140,25 +141,11 @@ def worst_gradient(attempt: Callable[..., Any]) -> str | None:
     return None
 
 
-class _Hill(nn.Module):
-    """Two logits whose loss for label 0 rises with the distance of every pixel from 0.5."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: list[Tensor] = []
-        self.eval()
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.asked.append(images.detach().clone())
-        far = (images - 0.5).square().flatten(1).sum(dim=1)
-        return torch.stack((-far, torch.zeros_like(far)), dim=1)
-
-
 @exercise("10.3")
 def noisy_step(attempt: Callable[..., Any]) -> str | None:
     """`noisy_step(model, images, labels, epsilon, noise)` is the image that N-FGSM trains on."""
     grey, labels = torch.full((40, 1, 4, 4), 0.5), torch.zeros(40, dtype=torch.int64)
-    model, epsilon, noise = _Hill(), 0.05, 2.0
+    model, epsilon, noise = Bowl(), 0.05, 2.0
     torch.manual_seed(0)
     first = pictures(attempt(model, grey, labels, epsilon, noise), grey)
     if not model.asked:
@@ -261,30 +248,16 @@ def robust_network(attempt: Callable[..., Any]) -> str | None:
     )
 
 
-class _Tilted(nn.Module):
-    """Two logits, 0 and a slope times the first pixel of four less a threshold."""
-
-    def __init__(self, slopes: Sequence[float], threshold: float) -> None:
-        super().__init__()
-        self.slopes = nn.Parameter(torch.tensor(slopes, dtype=torch.float64))
-        self.threshold = threshold
-        self.eval()
-
-    def forward(self, images: Tensor) -> Tensor:
-        z = (images.flatten(1) - self.threshold) @ self.slopes
-        return torch.stack((torch.zeros_like(z), z), dim=1)
-
-
 @exercise("10.6")
 def cost_and_gain(attempt: Callable[..., Any]) -> str | None:
     """`cost_and_gain(standard, robust, images, labels, epsilon)`: digits lost, and a ratio."""
     draw = torch.Generator().manual_seed(0)
     images = torch.rand((40, 1, 2, 2), generator=draw, dtype=torch.float64)
-    steep, gentle = _Tilted([6.0, -4.0, 3.0, 1.0], 0.4), _Tilted([1.0, -0.5, 0.7, 0.1], 0.55)
+    steep, gentle = Tilt([6.0, -4.0, 3.0, 1.0], 0.4), Tilt([1.0, -0.5, 0.7, 0.1], 0.55)
     labels = (steep(images)[:, 1] > 0).long()
     labels[:4] = 1 - labels[:4]
 
-    def rises(model: _Tilted, power: int = 1) -> Tensor:
+    def rises(model: Tilt, power: int = 1) -> Tensor:
         slope: Tensor = model.slopes.detach()
         chances = model(images).detach().softmax(dim=1)[:, 1]
         norm = slope.abs().pow(power).sum().pow(1 / power)

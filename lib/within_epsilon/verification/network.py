@@ -1,7 +1,6 @@
-"""A network as nodes with rules, read from its layers: what all bounds of this package run on."""
+"""A network read from its layers: what all bounds of this package run on."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import cast
 
@@ -9,12 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.models import Layer, Normalize, read_layers
+from within_epsilon.verification.nodes import Network
 from within_epsilon.verification.places import (
     ConcatRule,
     DifferenceRule,
     FlattenRule,
     LargerRule,
     PickRule,
+    RepeatRule,
     SumRule,
 )
 from within_epsilon.verification.rules import (
@@ -26,72 +27,6 @@ from within_epsilon.verification.rules import (
     Rule,
     ScaleRule,
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Node:
-    """One step of a network.
-
-    Parameters
-    ----------
-    name : str
-        The layer it comes from.
-    rule : Rule
-        How bounds pass through it.
-    inputs : tuple of int
-        The nodes that it takes, by number; 0 is the network's input.
-    shape : torch.Size
-        Of its output, for one example.
-    affine : bool
-        Whether it is an affine function of the network's input.
-    separate : bool
-        Whether each of its numbers depends on one number of the input alone.
-    tight : bool
-        Whether intervals of it are exact where the input lies in a box.
-    """
-
-    name: str
-    rule: Rule
-    inputs: tuple[int, ...]
-    shape: torch.Size
-    affine: bool = True
-    separate: bool = True
-    tight: bool = True
-
-
-@dataclass(eq=False)
-class Network:
-    """A network's nodes in the order in which they run; the last one returns the logits."""
-
-    nodes: list[Node] = field(default_factory=list)
-
-    @property
-    def activations(self) -> list[int]:
-        """The numbers of the ReLU nodes."""
-        return [i for i, node in enumerate(self.nodes) if isinstance(node.rule, ReLURule)]
-
-    @property
-    def taken(self) -> list[int]:
-        """The numbers of the nodes that ReLUs take, in their order."""
-        return sorted({self.nodes[i].inputs[0] for i in self.activations})
-
-    def add(self, name: str, rule: Rule, *inputs: int, shape: Sequence[int]) -> int:
-        """Append a node, and return its number."""
-        sources = [self.nodes[i] for i in inputs]
-        affine = not isinstance(rule, ReLURule) and all(node.affine for node in sources)
-        separate = affine and all(node.separate for node in sources)
-        tight = affine and len(sources) < 2 and all(node.tight for node in sources)
-        if rule.mixes:
-            separate, tight = False, tight and separate
-        self.nodes.append(Node(name, rule, inputs, torch.Size(shape), affine, separate, tight))
-        return len(self.nodes) - 1
-
-    def forward(self, inputs: Tensor) -> list[Tensor]:
-        """Compute every node in float64, (N, ...) each."""
-        values = [inputs]
-        for node in self.nodes[1:]:
-            values.append(node.rule.forward(*(values[i] for i in node.inputs)))
-        return values
 
 
 def read_network(model: nn.Module, shape: Sequence[int]) -> Network:
@@ -229,28 +164,38 @@ def _relu(layer: Layer) -> ReLURule:
 
 def _add_maxima(network: Network, layer: Layer, source: int) -> int:
     """Add max-pooling: the maxima of each window's rows, and then of those."""
-    _require(layer, padding=(0, 0), dilation=(1, 1), return_indices=False)
+    _require(layer, return_indices=False)
     module = cast(nn.MaxPool2d, layer.module)
     out = _shape_after(layer, network.nodes[source].shape)
-    kernel, stride = _pair(module.kernel_size), _pair(module.stride)
+    kernel, stride, padding, dilation = (
+        _pair(setting)
+        for setting in (module.kernel_size, module.stride, module.padding, module.dilation)
+    )
     for axis, dim in ((1, -1), (0, -2)):
         shape = network.nodes[source].shape
-        if (out[dim] - 1) * stride[axis] + kernel[axis] > shape[dim]:
-            _refuse(layer, "ceil_mode=True and windows beyond the edge")
         fewer = list(shape)
         fewer[dim] = out[dim]
-        picks = [
-            network.add(
-                layer.name, PickRule(dim, i, stride[axis], (shape, out[dim])), source, shape=fewer
-            )
-            for i in range(kernel[axis])
-        ]
+        picks = []
+        for i in range(kernel[axis]):
+            first = i * dilation[axis] - padding[axis]
+            rule = _pick(layer, dim, range(first, first + out[dim] * stride[axis], stride[axis]),
+                         shape, plain=dilation[axis] == 1)  # fmt: skip
+            picks.append(network.add(layer.name, rule, source, shape=fewer))
         source = picks[0]
         for pick in picks[1:]:
             gap = network.add(layer.name, DifferenceRule(), pick, source, shape=fewer)
             gain = network.add(layer.name, ReLURule(), gap, shape=fewer)
             source = network.add(layer.name, LargerRule(), source, gain, pick, shape=fewer)
     return source
+
+
+def _pick(layer: Layer, dim: int, places: range, shape: torch.Size, *, plain: bool) -> Rule:
+    """Return one place of each window of a max-pooling."""
+    if places[0] >= 0 and places[-1] < shape[dim]:
+        return PickRule(dim, places[0], places.step, (shape, len(places)))
+    if not plain:
+        _refuse(layer, "a dilation and windows beyond the edge")
+    return RepeatRule(dim, torch.tensor(places).clamp(0, shape[dim] - 1), shape)
 
 
 def _shape_after(layer: Layer, shape: torch.Size) -> torch.Size:
