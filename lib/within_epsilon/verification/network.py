@@ -51,7 +51,7 @@ def read_network(model: nn.Module, shape: Sequence[int]) -> Network:
     ------
     TypeError, ValueError
         If a layer cannot be read, or has settings that no rule here covers; the message names
-        it. If the network does not take inputs of that shape, or returns no logits (N, K).
+        it. If the network does not take inputs of that shape, or returns no logits (N, k).
     """
     network = Network()
     network.add("input", FlattenRule(torch.Size(shape)), shape=shape)
@@ -59,7 +59,7 @@ def read_network(model: nn.Module, shape: Sequence[int]) -> Network:
         last = _add_all(network, list(read_layers(model)), 0)
     if len(network.nodes[last].shape) != 1:
         raise ValueError(
-            f"model: expected logits of shape (N, K), received (N, "
+            f"model: expected logits of shape (N, k), received (N, "
             f"{', '.join(map(str, network.nodes[last].shape))}); end it with Flatten and Linear"
         )
     return network
