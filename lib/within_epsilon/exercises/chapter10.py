@@ -221,18 +221,16 @@ def robust_network(attempt: Callable[..., Any]) -> str | None:
         raise Wrong(f"it must return the trained network, not {describe(model)}")
     images, labels = digits().validation[:]
     model.eval()
-    losses = {"FGSM": None, "PGD": cross_entropy, "PGD on the margin": margin_loss}
+    strong = partial(pgd, steps=20, restarts=2)
+    judges = {"FGSM": fgsm, "PGD": strong, "margin": partial(strong, loss=margin_loss)}
     with torch.no_grad():
         right = model(images).argmax(dim=1) == labels
     clean = right.double().mean().item()
     if clean < 0.9:
         return f"it reads {clean:.0%} of the clean validation digits; 90% are asked for"
     shares = {}
-    for name, loss in losses.items():
-        if loss is None:
-            images_adv = fgsm(model, images, labels, BALL)
-        else:
-            images_adv = pgd(model, images, labels, BALL, steps=20, restarts=2, loss=loss)
+    for name, judge in judges.items():
+        images_adv = judge(model, images, labels, BALL)
         with torch.no_grad():
             right &= model(images_adv).argmax(dim=1) == labels
         shares[name] = right.double().mean().item()
