@@ -277,14 +277,14 @@ def cost_and_gain(attempt: Callable[..., Any]) -> str | None:
         right_gain = (rises[0].mean() / rises[1].mean()).item()
         if abs(gain / right_gain - 1) < 1e-4:
             continue
-        return f"the second number is {right_gain:.4g} here, not {gain:.4g}" + _wrong_quotient(
-            gain, *rises, (in_l2[0].mean() / in_l2[1].mean()).item()
-        )
+        why = _wrong_quotient(gain, rises, (in_l2[0].mean() / in_l2[1].mean()).item())
+        return f"the second number is {right_gain:.4g} here, not {gain:.4g}{why}"
     return None
 
 
-def _wrong_quotient(gain: float, top: Tensor, bottom: Tensor, in_l2: float) -> str:
+def _wrong_quotient(gain: float, rises: Sequence[Tensor], in_l2: float) -> str:
     """Recognise a wrong quotient of two networks' rises."""
+    top, bottom = rises
     slips = {
         (bottom.mean() / top.mean()).item(): "the standard network's mean stands above",
         (top / bottom).mean().item(): "it is a mean of quotients: divide the mean by the mean",
