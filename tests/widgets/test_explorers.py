@@ -28,6 +28,7 @@ from within_epsilon.widgets import (
     PGDExplorer,
     PhotoLab,
     SGDExplorer,
+    SmoothingExplorer,
     SymbolExplorer,
     TrainingExplorer,
 )
@@ -94,6 +95,7 @@ MAKERS: dict[str, Callable[[], Explorer]] = {
     "pgd": pgd,
     "photo_lab": photo_lab,
     "sgd": sgd,
+    "smoothing": SmoothingExplorer,
     "symbols": SymbolExplorer,
     "training": lambda: TrainingExplorer(epsilon=0.2),
 }

@@ -18,6 +18,7 @@ from within_epsilon.widgets.margin import MarginExplorer
 from within_epsilon.widgets.pgd import PGDExplorer
 from within_epsilon.widgets.photo_lab import PhotoLab
 from within_epsilon.widgets.sgd import SGDExplorer
+from within_epsilon.widgets.smoothing import SmoothingExplorer
 from within_epsilon.widgets.symbols import Symbol, SymbolExplorer
 from within_epsilon.widgets.training import TrainingExplorer
 
@@ -36,6 +37,7 @@ __all__ = [
     "PGDExplorer",
     "PhotoLab",
     "SGDExplorer",
+    "SmoothingExplorer",
     "Symbol",
     "SymbolExplorer",
     "TrainingExplorer",
