@@ -2,9 +2,9 @@
 
     python .ci/record_votes.py
 
-writes smoothing_votes.json into the library. For each size of noise a network is trained under it;
-then 100 votes on each digit choose a class, and 100,000 more are counted, of which the explorer knows
-how many of the first 100, 1,000, 10,000 and 100,000 were for that class.
+writes smoothing_votes.json into the library. For each size of noise a network is trained under
+it; then 100 votes on each digit choose a class, and 100,000 more are counted: how many of the first
+100, 1,000, 10,000 and 100,000 were for that class.
 """
 
 import json

@@ -15,7 +15,6 @@ from within_epsilon.verification import Smoothed
 from within_epsilon.verification.smoothing import judge
 from within_epsilon.widgets.base import Explorer, state, still_picture
 from within_epsilon.widgets.pictures import chart
-from within_epsilon.wording import percent
 
 VOTES = Path(__file__).with_name("smoothing_votes.json")
 SHOWN = (0, 16, 25, 17, 36, 3)  # digits of the test split: easy ones, doubtful ones, a wrong one
@@ -29,7 +28,7 @@ _STEPS = 120
 
 
 class SmoothingExplorer(Explorer):
-    """Choose the noise, the number of votes and alpha; see what radius they certify, and what it costs.
+    """Choose noise, number of votes and alpha; see what radius they certify, and at what cost.
 
     The votes are recorded: of 100 digits of the test split, by networks that were each trained
     under the noise that they vote under. Of 100,100 votes on a digit the first 100 choose a class;
@@ -113,9 +112,10 @@ class SmoothingExplorer(Explorer):
         found = self.certificates()
         abstained = sum(one.abstained for one in found)
         said = (
-            f"{self.summary()}: {self.certified(0)} of {len(found)} digits are right and certified "
-            f"at some ℓ2 radius, {self.certified(0.25)} at 0.25; {abstained} abstentions, which "
-            f"count as wrong. Each statement is wrong with probability {percent(self.alpha)} at most."
+            f"{self.summary()}: {self.certified(0)} of {len(found)} digits are right and "
+            f"certified at some ℓ2 radius, {self.certified(0.25)} at 0.25; {abstained} "
+            "abstentions, which count as wrong. Each statement is wrong with probability "
+            f"{self.alpha:g} at most."
         )
         alt = f"A falling curve of digits certified against the radius. {said}"
         return still_picture(chart(figure), alt) + f"<p>{html.escape(said)}</p>"
