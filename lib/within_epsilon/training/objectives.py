@@ -29,11 +29,11 @@ def standard(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     Parameters
     ----------
     model : nn.Module
-        Takes images in [0, 1], returns logits (N, K).
+        Takes images in [0, 1], returns logits (N, k).
     images : Tensor of shape (N, ...)
         Pixels in [0, 1].
     labels : Tensor of shape (N,), int64
-        Classes from 0 to K - 1.
+        Classes from 0 to k - 1.
 
     Returns
     -------
@@ -132,7 +132,7 @@ def divergence(clean: Tensor, logits: Tensor) -> Tensor:
 
     Parameters
     ----------
-    clean, logits : Tensor of shape (N, K)
+    clean, logits : Tensor of shape (N, k)
         The logits z of clean images, and z' of attacked ones.
 
     Returns

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from within_epsilon.verification.domain import Domain, dot
-from within_epsilon.verification.network import Network
+from within_epsilon.verification.nodes import Network
 from within_epsilon.verification.rounding import DOUBLE, Arithmetic, gamma
 from within_epsilon.verification.rules import ReLURule
 from within_epsilon.verification.values import Interval

@@ -133,7 +133,7 @@ def count_votes(
     Parameters
     ----------
     model : nn.Module
-        Takes (N, ...), returns logits (N, K). Noisy pixels leave [0, 1], as the theorem wants.
+        Takes (N, ...), returns logits (N, k). Noisy pixels leave [0, 1], as the theorem wants.
     image : Tensor of shape (...)
         Clean pixels.
     sigma : float
@@ -147,7 +147,7 @@ def count_votes(
 
     Returns
     -------
-    Tensor of shape (K,), int64
+    Tensor of shape (k,), int64
         Votes, n in all. A NaN among the logits is a vote for no class, and raises.
     """
     counts: Tensor | None = None
@@ -183,7 +183,7 @@ def certify_smoothed(
     Parameters
     ----------
     model : nn.Module
-        Takes images (N, ...), returns logits (N, K).
+        Takes images (N, ...), returns logits (N, k).
     images : Tensor of shape (N, ...)
         Clean pixels in [0, 1].
     sigma : float
