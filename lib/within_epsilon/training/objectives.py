@@ -44,25 +44,34 @@ def standard(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 
 
 @contextmanager
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Show a model as it will be used; afterwards its parts' modes are what they were."""
+    training = [part for part in model.modules() if getattr(part, "training", False)]
+    try:
+        for part in training:
+            part.training = False
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+@contextmanager
 def under_attack(model: nn.Module) -> Iterator[None]:
     """Hold a model still while it is attacked: in eval mode, its parameters constants.
 
     The adversary meets the network as it will be used. Constants need no graph: on a small
     network an attack takes a tenth less. Afterwards modes and parameters are what they were.
     """
-    training = [part for part in model.modules() if getattr(part, "training", False)]
     free = [theta for theta in model.parameters() if theta.requires_grad]
-    try:
-        for part in training:
-            part.training = False
-        for theta in free:
-            theta.requires_grad_(False)
-        yield
-    finally:
-        for part in training:
-            part.training = True
-        for theta in free:
-            theta.requires_grad_(True)
+    with in_eval_mode(model):
+        try:
+            for theta in free:
+                theta.requires_grad_(False)
+            yield
+        finally:
+            for theta in free:
+                theta.requires_grad_(True)
 
 
 def attacked(
