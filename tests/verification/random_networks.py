@@ -28,6 +28,11 @@ def _bodies():
             conv(1, 3, 2), nn.ReLU(), nn.MaxPool2d(2), conv(3, 2, 1), nn.MaxPool2d(2, stride=1),
             nn.Flatten(), nn.Linear(2, 3),
         ),
+        "overlapping": lambda: nn.Sequential(
+            conv(1, 2, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, 1, dilation=2),
+            nn.MaxPool2d(2, ceil_mode=True), nn.MaxPool2d(3, 2, padding=1), nn.Flatten(),
+            nn.Linear(2, 3),
+        ),
         "averaged": lambda: nn.Sequential(
             conv(1, 2, 3, padding="same"), nn.ReLU(), nn.AvgPool2d(2), conv(2, 3, 1), nn.ReLU(),
             nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3),

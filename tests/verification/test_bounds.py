@@ -127,8 +127,8 @@ def test_a_box_and_a_ball_are_one_too_many_and_none_is_too_few():
     [
         (nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect"), "1 .Conv2d. with padding_mode"),
         (nn.Conv2d(1, 1, 2, padding="same"), "even kernel"),
-        (nn.MaxPool2d(2, padding=1), "MaxPool2d. with padding=1"),
-        (nn.MaxPool2d(2, ceil_mode=True), "windows beyond the edge"),
+        (nn.MaxPool2d(2, dilation=2, padding=1), "a dilation and windows beyond the edge"),
+        (nn.MaxPool2d(2, return_indices=True), "return_indices=True"),
         (nn.AvgPool2d(2, padding=1), "AvgPool2d. with padding=1"),
         (nn.LeakyReLU(-0.1), "negative_slope=-0.1"),
         (nn.LeakyReLU(1.5), "negative_slope=1.5"),

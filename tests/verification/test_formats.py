@@ -1,16 +1,19 @@
 """Networks from ONNX files, questions from VNN-LIB files, and answers that are known."""
 
 import csv
-import struct
 
 import pytest
 import torch
+from onnx_writing import node, tensor, write
+from random_networks import KINDS, random_network
 from torch import nn
 
 from within_epsilon.data.files import cache_folder
-from within_epsilon.verification.onnx_file import read_onnx
+from within_epsilon.threat import Ball
+from within_epsilon.verification import branch_and_bound, write_onnx, write_vnnlib
+from within_epsilon.verification.formats.onnx_file import read_onnx
+from within_epsilon.verification.formats.vnnlib import read_vnnlib
 from within_epsilon.verification.query import answer
-from within_epsilon.verification.vnnlib import read_vnnlib
 
 INPUTS = "".join(
     f"(declare-const X_{i} Real)\n(assert (>= X_{i} -1.0))\n(assert (<= X_{i} 1))\n"
@@ -21,34 +24,6 @@ NEW = """(vnnlib-version <2.0>)
 (declare-network f (declare-input X Real [1,2]) (declare-output Y Real [2]))
 (assert (<= X[0,0] 1)) (assert (>= X[0, 0] -1.0)) (assert (and (<= X[0,1] 1) (>= X[0,1] -1e0)))
 """
-
-
-def field(number, content):
-    if isinstance(content, int):
-        return bytes([number << 3, content])
-    size, head = len(content), b""
-    while size > 127:
-        head, size = head + bytes([size & 127 | 128]), size >> 7
-    return bytes([number << 3 | 2]) + head + bytes([size]) + content
-
-
-def tensor(name, values):
-    shape = b"".join(field(1, size) for size in values.shape)
-    numbers = struct.pack(f"<{values.numel()}f", *values.flatten().tolist())
-    return field(5, shape + field(2, 1) + field(8, name.encode()) + field(9, numbers))
-
-
-def node(kind, inputs, output, **settings):
-    parts = b"".join(field(1, name.encode()) for name in inputs) + field(2, output.encode())
-    parts += field(4, kind.encode())
-    for name, value in settings.items():
-        parts += field(5, field(1, name.encode()) + field(3, value))
-    return field(1, parts)
-
-
-def write(path, *parts):
-    path.write_bytes(field(1, 8) + field(7, b"".join(parts)))
-    return path
 
 
 @pytest.fixture
@@ -70,6 +45,7 @@ def network(tmp_path):
         tensor("bias", bias),
         tensor("w2", model[2].weight.data),
         tensor("bias2", model[2].bias.data),
+        takes=(1, 1, 1, 2),
     )
     return path, model
 
@@ -86,9 +62,12 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path):
     odd = write(tmp_path / "odd.onnx", node("Sigmoid", ["x"], "y"))
     with pytest.raises(ValueError, match="received Sigmoid"):
         read_onnx(odd)
-    fork = write(tmp_path / "fork.onnx", node("Relu", ["x"], "a"), node("Relu", ["x"], "b"))
-    with pytest.raises(ValueError, match="one operator after the other"):
-        read_onnx(fork)
+    product = write(tmp_path / "product.onnx", node("Mul", ["x", "x"], "y"))
+    with pytest.raises(ValueError, match="Mul of constants and one value"):
+        read_onnx(product)
+    old = write(tmp_path / "old.onnx", node("Relu", ["x"], "y"), opset=6)
+    with pytest.raises(ValueError, match="opset from 7"):
+        read_onnx(old)
     (tmp_path / "text.onnx").write_text("this is no network")
     with pytest.raises(ValueError, match="ONNX file"):
         read_onnx(tmp_path / "text.onnx")
@@ -101,7 +80,7 @@ def test_questions_are_boxes_with_conditions(tmp_path, version):
         path.write_text(OLD + "(assert (or (and (>= Y_0 Y_1) (<= Y_0 2.5)) (and (<= Y_1 -1))))")
     else:
         path.write_text(NEW + "(assert (or (and (>= Y[0] Y[1]) (<= Y[0] 2.5)) (<= Y[1] -1)))")
-    (query,) = read_vnnlib(path)
+    (query,) = read_vnnlib(path).parts
     assert query.lower.tolist() == [-1.0, -1.0]
     assert query.upper.tolist() == [1.0, 1.0]
     (first, second) = query.cases
@@ -114,11 +93,11 @@ def test_questions_are_boxes_with_conditions(tmp_path, version):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (OLD + "(assert (<= Y_0 X_0))", "inputs or outputs"),
-        (OLD + "(assert (< Y_0 Y_1))", "<= or >="),
+        (OLD + "(assert (<= (* Y_0 X_0) 1))", "product of variables"),
+        (OLD + "(assert (=> Y_0 Y_1))", "one of <=, >="),
+        (OLD + "(assert (<= 0 1))", "inputs or outputs"),
         (OLD + "(assert (<= Y_0 Y_1)", "brackets"),
-        (OLD, "condition on outputs"),
-        (OLD.replace("(assert (<= X_1 1))", "") + "(assert (<= Y_0 Y_1))", "bounds for every"),
+        (OLD + OLD.replace("X_0", "X_3"), "X_0, X_1 and so on"),
         ("(declare-const X_0 Real)", "one output"),
     ],
 )
@@ -151,6 +130,36 @@ def test_answers_agree_with_a_grid(network, tmp_path):
             assert (given.inputs.abs() <= 1).all()
             outputs = found(given.inputs.unsqueeze(0))[0]
             assert outputs[0] >= (top if "Y_1" not in conditions else joint) - 0.01
+
+
+def test_inputs_without_a_bound_are_tried_and_nothing_is_proved_of_them(network, tmp_path):
+    path, model = network
+    file, free = tmp_path / "q.vnnlib", OLD.replace("(assert (<= X_1 1))", "")
+    far = model(torch.tensor([[0.0, 50.0]]))[0, 0].item()
+    for bound, status in ((min(0.0, far) - 1, "sat"), (1e9, "unknown")):
+        file.write_text(free + f"(assert (>= Y_0 {bound}))")
+        assert answer(read_onnx(path), read_vnnlib(file), timeout=20).status == status
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_written_is_read_again_and_answered_as_it_was(tmp_path, kind, version):
+    model, shape = random_network(kind, 1)
+    torch.manual_seed(0)
+    images = torch.rand(1, *shape)
+    labels, ball = model(images).argmax(dim=1), Ball("linf", 0.03)
+    write_onnx(tmp_path / "f.onnx", model, shape)
+    found = read_onnx(tmp_path / "f.onnx")
+    some = torch.rand(5, *shape)
+    torch.testing.assert_close(found(some.view(5, *found.input_shape)), model(some))
+    write_vnnlib(tmp_path / "q.vnnlib", model, images, labels, ball, version=version)
+    query = read_vnnlib(tmp_path / "q.vnnlib")
+    (part,) = query.parts
+    assert ball.admits(images, part.least.view_as(images).float()).all()
+    assert ball.admits(images, part.most.view_as(images).float()).all()
+    (certificate,) = branch_and_bound(model, images, labels, ball)
+    truth = {"proved": "unsat", "refuted": "sat"}[certificate.status]
+    assert answer(found, query, timeout=20).status == truth
 
 
 def test_known_answers_are_given():

@@ -11,10 +11,13 @@ from within_epsilon.commands.refusals import refusing
 VERBS: dict[str, str] = {
     "attack": "Attack pictures, and save what became of them.",
     "evaluate": "Measure how robust a model is, on a whole data set.",
+    "verify": "Answer a VNN-LIB question about an ONNX network.",
+    "supports": "Say which VNN-LIB questions and ONNX networks can be read.",
     "train": "Train a network against an adversary.",
+    "grade": "Grade notebooks that a class handed in.",
 }
 
-EXAMPLES = """\b
+EXAMPLES = """
 Try it on what ships with the book, with nothing downloaded:
   within-epsilon evaluate --model digits_cnn --data digits --epsilon 0.1
   within-epsilon train --data digits --epsilon 0.1 --out robust.safetensors
@@ -55,10 +58,20 @@ class Verbs(click.Group):
 
 
 @click.command(cls=Verbs, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="within-epsilon")
+@click.version_option(__version__, message="%(version)s")
+@click.option(
+    "--name", is_flag=True, is_eager=True, expose_value=False,
+    callback=lambda context, _, wanted: _say_name(context) if wanted else None,
+    help="Show the program's full name and exit.",
+)  # fmt: skip
 def main() -> None:
     """Attack, evaluate and verify a model of your own.
 
     `within-epsilon VERB --help` explains a verb, with examples. A mistake is answered in one
     sentence and exit status 2; set WITHIN_EPSILON_TRACEBACK=1 to see where it came from.
     """
+
+
+def _say_name(context: click.Context) -> None:
+    click.echo("Within Epsilon")
+    context.exit()

@@ -43,7 +43,7 @@ def accuracy(
     Parameters
     ----------
     model : nn.Module
-        Takes images in [0, 1], returns logits (N, K).
+        Takes images in [0, 1], returns logits (N, k).
     data : Data
         As for `robust_accuracy`; or images (N, ...), with `labels` beside them.
     labels : Tensor of shape (N,), int64, optional
@@ -110,7 +110,7 @@ def robust_accuracy(
     Parameters
     ----------
     model : nn.Module
-        Takes images in [0, 1], returns logits (N, K).
+        Takes images in [0, 1], returns logits (N, k).
     data : Data
         A split; images and labels as a pair of tensors or NumPy arrays (memory-mapped ones are
         read as needed); a PyTorch data set, which is read example by example; or batches, such

@@ -1,5 +1,6 @@
 """A network as a list of layers, for whoever computes with them in another way than torch."""
 
+import sys
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeGuard, TypeVar
 
@@ -76,17 +77,15 @@ def read_layers(model: nn.Module, name: str = "") -> Iterator[Layer]:
     ValueError
         If a module is in train mode, or computes its weights (as `spectral_norm` does).
     """
-    from torchvision.models.squeezenet import Fire, SqueezeNet
-
     if computes_as(model, nn.Sequential):
         # named_children would pass over a layer that has stood there before.
         yield from _in_turn(model, name, model._modules)
     elif computes_as(model, Classifier):
         yield from _in_turn(model, name, ("normalize", "body"))
-    elif computes_as(model, SqueezeNet):
+    elif _is_of_squeezenet(model, "SqueezeNet"):
         yield from _in_turn(model, name, ("features", "classifier"))
         yield Layer(name, "flatten", nn.Flatten())
-    elif computes_as(model, Fire):
+    elif _is_of_squeezenet(model, "Fire"):
         yield from _in_turn(model, name, ("squeeze", "squeeze_activation"))
         ways = [(size, f"{size}_activation") for size in ("expand1x1", "expand3x3")]
         branches = tuple(tuple(_in_turn(model, name, way)) for way in ways)
@@ -108,6 +107,12 @@ def computes_as(module: nn.Module, kind: type[M]) -> TypeGuard[M]:
     own = getattr(module.forward, "__func__", None)
     hooked = module._forward_hooks or module._forward_pre_hooks
     return isinstance(module, kind) and own is kind.forward and not hooked
+
+
+def _is_of_squeezenet(model: nn.Module, kind: str) -> bool:
+    """Tell whether a module is one of torchvision's, which is slow to load for all others."""
+    loaded = sys.modules.get("torchvision.models.squeezenet")
+    return loaded is not None and computes_as(model, getattr(loaded, kind))
 
 
 def _in_turn(module: nn.Module, name: str, parts: Iterable[str]) -> Iterator[Layer]:

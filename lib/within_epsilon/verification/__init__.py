@@ -4,10 +4,13 @@ from within_epsilon.verification.branch_and_bound import branch_and_bound
 from within_epsilon.verification.certificate import Certificate, certify
 from within_epsilon.verification.domain import Box
 from within_epsilon.verification.exact import exact, lp
+from within_epsilon.verification.formats.onnx_file import read_onnx
+from within_epsilon.verification.formats.onnx_writer import write_onnx
+from within_epsilon.verification.formats.vnnlib import Query, read_vnnlib
+from within_epsilon.verification.formats.vnnlib_writer import write_vnnlib
 from within_epsilon.verification.interval import ibp
 from within_epsilon.verification.linear import LinearBounds, crown
 from within_epsilon.verification.objective import rivals
-from within_epsilon.verification.onnx_file import read_onnx
 from within_epsilon.verification.query import Answer, answer
 from within_epsilon.verification.search import Progress
 from within_epsilon.verification.smoothing import (
@@ -18,7 +21,6 @@ from within_epsilon.verification.smoothing import (
     radius_of,
 )
 from within_epsilon.verification.values import Interval
-from within_epsilon.verification.vnnlib import Query, read_vnnlib
 
 __all__ = [
     "Answer",
@@ -43,4 +45,6 @@ __all__ = [
     "read_onnx",
     "read_vnnlib",
     "rivals",
+    "write_onnx",
+    "write_vnnlib",
 ]

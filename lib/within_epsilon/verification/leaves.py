@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from within_epsilon.verification.ascent import Adam
 from within_epsilon.verification.passes import Bounds, add_safely
 from within_epsilon.verification.rules import ReLURule
 from within_epsilon.verification.slopes import Slopes, project
@@ -29,7 +30,7 @@ class Leaves:
         Slopes of the lines below, by ReLU.
     prices : dict from int to Tensor of shape (M, 1, ...)
         Lagrange multipliers >= 0 of what a case says, by node.
-    rows : Tensor of shape (M, 1, K)
+    rows : Tensor of shape (M, 1, k)
         The function of the logits that each case is about.
     lower : Tensor of shape (M,)
         Its bound from below.
@@ -115,7 +116,7 @@ class Leaves:
 
 
 def root(bounds: Bounds, rows: Tensor, lower: Tensor, slopes: Slopes) -> Leaves:
-    """Return one case for each function (S, K) that says nothing yet."""
+    """Return one case for each function (S, k) that says nothing yet."""
     network, number = bounds.network, len(rows)
     intervals = {
         i: Interval(*(end.expand(number, *end.shape[1:]) for end in bounds.intervals[i]))
@@ -178,9 +179,7 @@ def _ascend(trial: Bounds, leaves: Leaves, steps: int, enough: float) -> Tensor:
     slopes = {i: s.detach().clone().requires_grad_() for i, s in leaves.slopes.items()}
     prices = {i: p.detach().clone().requires_grad_() for i, p in leaves.prices.items()}
     signed = {i: leaves.signs[i].unsqueeze(1).double() for i in prices}
-    adam = torch.optim.Adam(
-        [{"params": list(slopes.values()), "lr": 0.1}, {"params": list(prices.values()), "lr": 0.1}]
-    )
+    adam = Adam([*slopes.values(), *prices.values()], 0.1)
     best = torch.full_like(leaves.lower, -torch.inf)
     kept = torch.zeros(len(leaves), *trial.network.nodes[0].shape, dtype=torch.float64)
     for step in range(steps + 1):
@@ -197,9 +196,7 @@ def _ascend(trial: Bounds, leaves: Leaves, steps: int, enough: float) -> Tensor:
                     group[i] = torch.where(_wide(better, part), part, group[i])
         if step == steps or bool((torch.maximum(best, leaves.lower) > enough).all()):
             break
-        adam.zero_grad()
-        (-lower.sum()).backward()  # type: ignore[no-untyped-call]
-        adam.step()
+        adam.step(lower)
         project(trial, [slopes])
         with torch.no_grad():
             for part in prices.values():

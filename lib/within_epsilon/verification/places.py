@@ -37,7 +37,7 @@ class SumRule(Rule):
     mixes = True
 
     def __init__(self, number: int) -> None:
-        self.terms, self.spread = number, number
+        self.number = self.terms = self.spread = number
 
     def interval(self, *inputs: Interval) -> Interval:
         return Interval(sum_of(x.lower for x in inputs), sum_of(x.upper for x in inputs))
@@ -49,7 +49,7 @@ class SumRule(Rule):
         return sum_of(inputs)
 
     def back(self, rows: Tensor) -> Sequence[Tensor | None]:
-        return (rows,) * self.terms
+        return (rows,) * self.number
 
 
 class ConcatRule(Rule):
@@ -98,6 +98,32 @@ class PickRule(Rule):
         spread = rows.new_zeros(*rows.shape[:2], *self.shape)
         spread[self.places] = rows
         return (spread,)
+
+
+class RepeatRule(Rule):
+    """Chosen numbers along a dimension, some more than once: where a window reaches the edge.
+
+    A maximum is the same if a place outside is replaced by one inside of the same window.
+    """
+
+    compares = True
+
+    def __init__(self, dim: int, places: Tensor, shape: torch.Size) -> None:
+        self.dim, self.places, self.shape = dim, places, shape
+        self.spread = int(places.bincount().max())
+
+    def interval(self, *inputs: Interval) -> Interval:
+        return Interval(self.forward(inputs[0].lower), self.forward(inputs[0].upper))
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return inputs[0].index_select(self.dim, self.places)
+
+    def weigh(self, *inputs: Tensor) -> Tensor:
+        return self.forward(*inputs)
+
+    def back(self, rows: Tensor) -> Sequence[Tensor | None]:
+        spread = rows.new_zeros(*rows.shape[:2], *self.shape)
+        return (spread.index_add(self.dim, self.places, rows),)
 
 
 class DifferenceRule(Rule):

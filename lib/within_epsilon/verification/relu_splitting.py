@@ -48,7 +48,7 @@ class ByReLU(Search):
         if (lower > self.enough).all():
             return
         self.try_points(attack().points)
-        if self.settled() or bool((lower > self.enough).all()):
+        if self.settled() or bool((lower > self.enough).all()) or not bounds.network.taken:
             return
         left = lower <= self.enough
         slopes = optimise(bounds, targets, self.rows[:, left], 20)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from within_epsilon.verification.ascent import Adam
 from within_epsilon.verification.passes import Bounds
 from within_epsilon.verification.rules import ReLURule
 from within_epsilon.verification.tightening import MEMORY, Target, refined
@@ -23,7 +24,7 @@ def optimise(
         Of all nodes; the intervals of hidden numbers are replaced by tighter ones.
     targets : sequence of Target
         Hidden numbers that have slopes of their own.
-    rows : Tensor of shape (1 or N, S, K), float64
+    rows : Tensor of shape (1 or N, S, k), float64
         The functions of the logits whose lower bounds are to rise.
     steps : int
         Steps of Adam.
@@ -50,7 +51,7 @@ def optimise(
     best = {i: slopes.detach().clone() for i, slopes in own[last].items()}
     record = torch.full((len(bounds.domain), rows.shape[1]), -torch.inf, dtype=torch.float64)
     tightest = {t.node: bounds.intervals[t.node] for t in chosen}
-    adam = torch.optim.Adam(free, lr=step_size) if free else None
+    adam = Adam(free, step_size) if free else None
     for step in range(steps + 1 if free else 0):
         trial = bounds.copy()
         for target in chosen:
@@ -65,9 +66,7 @@ def optimise(
             for node in tightest:
                 tightest[node] = tightest[node].meet(*trial.intervals[node])
         if adam is not None and step < steps:
-            adam.zero_grad()
-            (-lower.sum()).backward()  # type: ignore[no-untyped-call]
-            adam.step()
+            adam.step(lower)
             project(bounds, own.values())
     for node, interval in tightest.items():
         bounds.replace(node, interval)

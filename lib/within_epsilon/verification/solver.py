@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
-from scipy import sparse
-from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 
 from within_epsilon.verification.program import Array, Program, rigorous
 
@@ -51,6 +49,10 @@ def solve_lp(
     point : array of shape (V,), or None
         Its solution.
     """
+    # (Imported here: it takes as long to load as a small network to certify.)
+    from scipy import sparse
+    from scipy.optimize import linprog
+
     rows, size = len(program.limits), len(objective)
     fine = 1e3 * max(1.0, float(np.abs(objective).max(initial=0.0)))
     broken = sparse.hstack([sparse.csr_array(program.matrix), -sparse.eye_array(rows)])
@@ -84,6 +86,9 @@ def solve_milp(program: Program, objective: Array, constant: float, seconds: flo
     RuntimeError
         If the solver calls the program infeasible, which none is that has an input.
     """
+    from scipy import sparse
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
     inputs = len(program.lower)
     largest = np.abs(program.matrix[:, inputs:]).max(initial=0.0)
     if largest > LARGEST_M:

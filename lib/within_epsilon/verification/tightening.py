@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from within_epsilon.verification.network import Network
+from within_epsilon.verification.nodes import Network
 from within_epsilon.verification.passes import Bounds
 from within_epsilon.verification.values import Interval
 
