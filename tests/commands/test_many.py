@@ -17,7 +17,7 @@ WORDS = ("evaluate", "--model", "digits_cnn", "--epsilon", "0.1", "--check", 0)
 QUICK = ("--attack", "pgd", "--steps", 5, "--set", "restarts=2", "--batch-size", 7)
 
 
-@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_as_many_as_there_are_find_what_one_finds(call, folder, arrays, processes):
     """61 examples in 9 batches, of which the last has 5: nothing is padded or repeated."""
     words = (*WORDS, *QUICK, "--data", arrays(n=61), "--epsilon", "0.05")
@@ -34,6 +34,7 @@ def test_as_many_as_there_are_find_what_one_finds(call, folder, arrays, processe
     assert counts == dict.fromkeys(range(61), 1)
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_run_clearly_and_no_batch_is_lost(call, folder, arrays):
     words = (*WORDS, "--data", arrays(n=64), "--attack", "pgd", "--steps", 150, "--batch-size", 2)
     command = torchrun(2, *words, "--out", "out")
@@ -66,6 +67,7 @@ def test_a_killed_process_ends_the_run_clearly_and_no_batch_is_lost(call, folder
     assert reports_in("out")[0]["outcomes"] == reports_in("whole")[0]["outcomes"]
 
 
+@pytest.mark.slow
 def test_a_mistake_ends_all_processes(folder, arrays):
     command = torchrun(2, *WORDS, *QUICK, "--data", "absent.npz", "--out", "out")
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
