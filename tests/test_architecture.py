@@ -42,6 +42,7 @@ MAY_IMPORT = {
     "verification": {
         *("runtime", "checks", "geometry", "region", "threat", "models", "losses", "attacks"),
     },
+    "grading": {"data"},
     "widgets": ANYTHING,
     "exercises": ANYTHING,
     "commands": ANYTHING,

@@ -14,6 +14,7 @@ VERBS: dict[str, str] = {
     "verify": "Answer a VNN-LIB question about an ONNX network.",
     "supports": "Say which VNN-LIB questions and ONNX networks can be read.",
     "train": "Train a network against an adversary.",
+    "grade": "Grade notebooks that a class handed in.",
 }
 
 EXAMPLES = """

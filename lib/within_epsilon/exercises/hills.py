@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from within_epsilon.exercises.answers import tensor_like
 from within_epsilon.exercises.registry import Wrong
+from within_epsilon.exercises.variants import variant
 from within_epsilon.threat import Ball
 
 Attack = Callable[..., Tensor]
@@ -21,7 +22,7 @@ class Slope(nn.Module):
 
     def __init__(self, scale: float) -> None:
         super().__init__()
-        generator = torch.Generator().manual_seed(0)
+        generator = torch.Generator().manual_seed(variant(0))
         self.weights = torch.randn(1, 1, 4, 4, generator=generator)
         self.scale = scale
         self.eval()

@@ -21,7 +21,7 @@ from within_epsilon.verification import crown, ibp
 from within_epsilon.verification.falsify import falsify
 from within_epsilon.verification.objective import objective_rows, rivals
 from within_epsilon.widgets.base import Explorer, state, still_picture
-from within_epsilon.widgets.digit_lab import _check, _shelf
+from within_epsilon.widgets.digit_lab import check_digit, shelf
 from within_epsilon.widgets.pictures import chart
 from within_epsilon.widgets.proof_networks import digits_mlp, layers_of
 
@@ -112,7 +112,7 @@ class SandwichExplorer(Explorer):
         if images is None:
             images, labels = digits().test[_START : _START + 1]
             label = int(labels) if label is None else label
-        _check(images)
+        check_digit(images)
         if label is not None:
             check_labels(torch.tensor([label]), 1, CLASSES)
         with torch.no_grad():
@@ -130,7 +130,7 @@ class SandwichExplorer(Explorer):
             label=label,
             epsilon=epsilon,
             epsilons=list(epsilons),
-            gallery=_shelf(),
+            gallery=shelf(),
         )
 
     @property
