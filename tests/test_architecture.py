@@ -37,7 +37,7 @@ MAY_IMPORT = {
     },
     "training": {
         *("runtime", "checks", "modes", "losses", "threat", "data", "models", "attacks"),
-        "evaluation",
+        *("evaluation", "verification"),
     },
     "verification": {
         *("runtime", "checks", "geometry", "region", "threat", "models", "losses", "attacks"),

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -114,7 +115,8 @@ def workers(device: str | None, threads: int | None) -> Iterator[Workers]:
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    signal.signal(signal.SIGTERM, _stopped)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _stopped)
     rank, size = (int(os.environ.get(name, n)) for name, n in (("RANK", "0"), ("WORLD_SIZE", "1")))
     place = _device(device, int(os.environ.get("LOCAL_RANK", "0")), size)
     if size == 1:

@@ -189,6 +189,7 @@ class _Search:
     def certificate(self, seconds: float, *, binaries: bool) -> Certificate:
         """Say what is known by now."""
         proved = bool(((self.sure > 0) | (self.claimed > CERTAIN)).all())
+        assert self.bounds.arithmetic is not None
         lower, name = self.sure.min(), self.bounds.arithmetic.name
         if binaries and np.maximum(self.sure, self.claimed).min() > lower:
             # No further than the value of an input, which it may exceed by its tolerances.

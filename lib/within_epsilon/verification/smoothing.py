@@ -153,11 +153,11 @@ def count_votes(
     counts: Tensor | None = None
     device = device_of(model)
     clean = image.to(device)
+    # One buffer for all batches: new memory each time costs more than the noise does.
+    noise = torch.empty(min(n, batch), *image.shape, device=generator.device, dtype=image.dtype)
     for size in _sizes(n, batch):
-        noise = torch.randn(
-            size, *image.shape, generator=generator, device=generator.device, dtype=image.dtype
-        )
-        logits = check_logits(model(noise.to(device).mul_(sigma).add_(clean)), size)
+        drawn = noise[:size].normal_(generator=generator)
+        logits = check_logits(model(drawn.to(device).mul_(sigma).add_(clean)), size)
         if bool(logits.isnan().any()):
             raise ValueError("logits: expected numbers, received NaN; look at the model's weights")
         votes = torch.bincount(logits.argmax(dim=1), minlength=logits.shape[1]).cpu()

@@ -21,6 +21,7 @@ from within_epsilon.widgets.photo_lab import PhotoLab
 from within_epsilon.widgets.proof_networks import digits_mlp, disc_network
 from within_epsilon.widgets.sandwich import SandwichExplorer
 from within_epsilon.widgets.sgd import SGDExplorer
+from within_epsilon.widgets.smoothing import SmoothingExplorer
 from within_epsilon.widgets.symbols import Symbol, SymbolExplorer
 from within_epsilon.widgets.training import TrainingExplorer
 from within_epsilon.widgets.triangle import TriangleExplorer
@@ -42,6 +43,7 @@ __all__ = [
     "PhotoLab",
     "SGDExplorer",
     "SandwichExplorer",
+    "SmoothingExplorer",
     "Symbol",
     "SymbolExplorer",
     "TrainingExplorer",
