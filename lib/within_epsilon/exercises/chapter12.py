@@ -76,11 +76,11 @@ def _leaky(z: Tensor, a: float) -> Tensor:
 @exercise("12.2")
 def leaky_lines(attempt: Callable[..., Any]) -> str | None:
     """`leaky_lines(lower, upper, a)`: slope and height above, slope below."""
-    ends = [
+    sides = [
         [-1.0, -2.0, 0.5, -3.0, 0.0, -1.0, -3.0, 0.0],
         [2.0, 1.0, 2.0, -1.0, 1.0, 0.0, 2.9, 0.0],
     ]
-    lower, upper = (jittered(torch.tensor(side, dtype=torch.float64)) for side in ends)
+    lower, upper = (jittered(torch.tensor(side, dtype=torch.float64)) for side in sides)
     for a in (0.1, 0.4):
         names = ("the slope above", "the height above", "the slope below")
         parts = _parts(attempt(lower, upper, a), names)
