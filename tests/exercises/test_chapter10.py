@@ -225,7 +225,7 @@ def test_stubs_are_not_attempted(number, stub):
         ("10.6", partial(_cost, share=True), "not a share"),
         ("10.6", lambda a, b, *given: (_cost(b, a, *given)[0], 1), "other way round"),
         ("10.6", _swapped_cost, "standard network's mean stands above"),
-        ("10.6", partial(_cost, norm=2), "ℓ2 norm"),
+        ("10.6", partial(_cost, norm=2), "is ℓ2"),
         ("10.6", partial(_cost, how="quotients"), "mean of quotients"),
         ("10.6", partial(_cost, how="medians"), "medians"),
         ("10.6", lambda *given: (_cost(*given)[0], 9.0), "not 9"),

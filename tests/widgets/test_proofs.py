@@ -262,11 +262,20 @@ def test_a_bracket_only_closes(node: None) -> None:
     assert len(lows) > 4
 
 
+def test_a_tie_has_no_class_to_keep() -> None:
+    model = mlp(2, 4, 2).eval()
+    nn.init.zeros_(model[-1].weight)
+    nn.init.zeros_(model[-1].bias)
+    with pytest.raises(ValueError, match="one largest logit"):
+        BranchingExplorer(model)
+
+
 @pytest.mark.parametrize(
     ("model", "options", "message"),
     [
         (mlp(2, 4, 4, 2), {}, "received 3 Linear layers"),
         (mlp(2, 9, 2), {}, "1 to 8 ReLUs"),
+        (mlp(2, 4, 1), {}, "two logits"),
         (mlp(3, 4, 2), {}, "2 inputs"),
         (mlp(2, 4, 2), {"centre": (0.0, float("nan"))}, "two finite numbers"),
         (mlp(2, 4, 2), {"radius": 0.123}, "one of some positive"),

@@ -1,6 +1,7 @@
 """Pictures in arrays: an ``.npz`` file, read row by row."""
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -61,8 +62,13 @@ class Arrays:
         start = self._begin + position * row
         if start < self._rows.tell():
             self._open()  # a packed file is read forwards
-        self._rows.seek(start)
-        pixels = np.frombuffer(self._rows.read(row), self._kind).reshape(self._shape[1:])
+        try:
+            self._rows.seek(start)
+            pixels = np.frombuffer(self._rows.read(row), self._kind).reshape(self._shape[1:])
+        except (ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise UnusableError(
+                f"--data: {self._path} is damaged at position {position} ({error}); save it again"
+            ) from error
         if pixels.ndim == 2:
             pixels = pixels[None]
         elif pixels.ndim == 3 and pixels.shape[2] in (1, 3) and pixels.shape[0] not in (1, 3):
@@ -93,7 +99,12 @@ class Arrays:
 
     def _read_labels(self) -> np.ndarray:
         with self._archive.open("labels.npy") as file:
-            labels = npy.read_array(file, allow_pickle=False)
+            try:
+                labels = npy.read_array(file, allow_pickle=False)
+            except (ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+                raise ValueError(
+                    f"--data: labels in {self._path} cannot be read: {error}"
+                ) from error
         if labels.ndim != 1 or labels.dtype.kind not in "iu":
             raise ValueError(
                 f"--data: expected labels (N,) of whole numbers in {self._path}, received "

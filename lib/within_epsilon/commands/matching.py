@@ -10,8 +10,9 @@ from within_epsilon.commands.networks import Network
 from within_epsilon.commands.pictures import DamagedError, UnusableError
 from within_epsilon.commands.sources import Source
 
-# Examples to look at, and from which shares on the labels are taken for those of other classes.
-_LOOK, _RIGHT, _WOULD_BE_RIGHT, _EACH = 200, 0.5, 0.8, 5
+# Examples to look at, and from how many on, in all and of each class; and the share that would be
+# right, and how many times what is right, from which on labels are taken for other classes'.
+_LOOK, _ENOUGH, _EACH, _WOULD_BE_RIGHT, _TIMES = 200, 40, 5, 0.5, 3
 
 
 class Matched:
@@ -102,11 +103,10 @@ class Matched:
         ValueError
             If the model is wrong on most, and right on most after its classes are renamed.
         """
-        step = max(1, len(positions) // _LOOK)
         labels, found = [], []
-        for position in list(positions)[::step][:_LOOK]:
+        for number in spread(len(positions), _LOOK):
             try:
-                image, label = self[position]
+                image, label = self[positions[number]]
                 found.append(int(answers(self.network.model, image[None]).argmax()))
             except DamagedError:
                 continue
@@ -122,6 +122,16 @@ class Matched:
             f"output {renamed[name]} and so on; name the outputs in their order in a file, and "
             "give it to --classes"
         )
+
+
+def spread(n: int, limit: int | None) -> range | list[int]:
+    """Return the positions of so many of n examples, spread evenly; of all if limit is None.
+
+    Class folders come one after the other, so the first examples would be of one class.
+    """
+    if limit is None or limit >= n:
+        return range(n)
+    return [number * n // limit for number in range(limit)]
 
 
 def labels_of(
@@ -181,7 +191,7 @@ def better_names(
     """
     right = sum(map(int.__eq__, labels, found))
     seen = sorted(set(labels))
-    if right > _RIGHT * len(labels) or len(labels) < _EACH * len(seen) or len(seen) < 2:
+    if len(seen) < 2 or len(labels) < max(_ENOUGH, _EACH * len(seen)) or 2 * right > len(labels):
         return None
     from scipy.optimize import linear_sum_assignment
 
@@ -189,7 +199,7 @@ def better_names(
     for label, answer in zip(labels, found, strict=True):
         counts[seen.index(label), answer] += 1
     rows, columns = linear_sum_assignment(counts.numpy(), maximize=True)
-    if counts[rows, columns].sum() < _WOULD_BE_RIGHT * len(labels):
+    if counts[rows, columns].sum() < max(_WOULD_BE_RIGHT * len(labels), _TIMES * right):
         return None
     return {seen[row]: int(column) for row, column in zip(rows, columns, strict=True)}
 

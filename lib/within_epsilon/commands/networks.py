@@ -242,12 +242,14 @@ def _of_torchvision(name: str, weights: str | None) -> tuple[nn.Module, dict[str
 
         return photo_classifier(name, weights), {"preset": _preset(name), "channels": 3}
     state = weights_in(path)
-    last = list(state.values())[-1]
+    with torch.device("meta"):  # for its names alone: those of the file may be in any order
+        last = list(models.get_model(name, weights=None).state_dict())[-1]
+    classes = len(state[last]) if last in state else 1000
     with torch.random.fork_rng(devices=[]):
-        body: nn.Module = models.get_model(name, weights=None, num_classes=len(last))
+        body: nn.Module = models.get_model(name, weights=None, num_classes=classes)
     fill(body, state, path)
     found: dict[str, Any] = {"channels": 3}
-    if len(last) == 1000:
+    if classes == 1000:
         preset = _preset(name)
         found |= {"preset": preset, "mean": preset.mean, "std": preset.std}
     return body, found

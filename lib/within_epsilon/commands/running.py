@@ -13,7 +13,7 @@ import torch
 from within_epsilon.commands import networks
 from within_epsilon.commands.evaluating import Experiment, ending_clearly, evaluate
 from within_epsilon.commands.journal import Journal
-from within_epsilon.commands.matching import Matched
+from within_epsilon.commands.matching import Matched, spread
 from within_epsilon.commands.pictures import DamagedError, prepared_for
 from within_epsilon.commands.sources import open_source
 from within_epsilon.commands.threats import attack_of, balls_of
@@ -91,13 +91,6 @@ def load_network(options: Mapping[str, Any], workers: Workers) -> networks.Netwo
         std=options["std"],
     )
     return replace(network, model=network.model.to(workers.device))
-
-
-def spread(n: int, limit: int | None) -> range | list[int]:
-    """Return the positions of so many of n examples, spread evenly; of all if limit is None."""
-    if limit is None or limit >= n:
-        return range(n)
-    return [number * n // limit for number in range(limit)]
 
 
 def _checked(

@@ -85,7 +85,7 @@ def write_reports(
 
 def record_path(report: RobustReport, about: dict[str, Any]) -> Path:
     """Return where RobustBench looks for a record: data set, threat model, name of the model."""
-    data = "".join(letter for letter in about["data"].lower() if letter.isalnum())
+    data = "".join(letter for letter in Path(about["data"]).stem.lower() if letter.isalnum())
     name = "".join(c if c.isalnum() or c in "-_" else "_" for c in about["model"])
     size = radius(report.ball.epsilon).replace("/", "_")
     folder = Path("model_info") / data / _FOLDERS[report.ball.norm]
@@ -167,8 +167,8 @@ def _draw(path: Path, reports: Sequence[RobustReport]) -> None:
     errors = [count / first.n for count in lost]
     ends = [wilson_interval(count, first.n) for count in lost]
     spans = [
-        [error - low for error, (low, _) in zip(errors, ends, strict=True)],
-        [high - error for error, (_, high) in zip(errors, ends, strict=True)],
+        [max(0.0, error - low) for error, (low, _) in zip(errors, ends, strict=True)],
+        [max(0.0, high - error) for error, (_, high) in zip(errors, ends, strict=True)],
     ]
     figure, axes = canvas()
     # Nothing was measured between two points; of several, a line guides the eye.

@@ -221,18 +221,17 @@ def robust_network(attempt: Callable[..., Any]) -> str | None:
         raise Wrong(f"it must return the trained network, not {describe(model)}")
     images, labels = digits().validation[:]
     model.eval()
-    losses = {"FGSM": None, "PGD": cross_entropy, "PGD on the margin": margin_loss}
+    strong = partial(pgd, steps=20, restarts=2)
+    judges: dict[str, Attack] = {"FGSM": fgsm, "PGD": strong}
+    judges["margin"] = partial(strong, loss=margin_loss)
     with torch.no_grad():
         right = model(images).argmax(dim=1) == labels
     clean = right.double().mean().item()
     if clean < 0.9:
         return f"it reads {clean:.0%} of the clean validation digits; 90% are asked for"
     shares = {}
-    for name, loss in losses.items():
-        if loss is None:
-            images_adv = fgsm(model, images, labels, BALL)
-        else:
-            images_adv = pgd(model, images, labels, BALL, steps=20, restarts=2, loss=loss)
+    for name, judge in judges.items():
+        images_adv = judge(model, images, labels, BALL)
         with torch.no_grad():
             right &= model(images_adv).argmax(dim=1) == labels
         shares[name] = right.double().mean().item()
@@ -257,16 +256,6 @@ def cost_and_gain(attempt: Callable[..., Any]) -> str | None:
     steep, gentle = Tilt([6.0, -4.0, 3.0, 1.0], 0.4), Tilt([1.0, -0.5, 0.7, 0.1], 0.55)
     labels = (steep(images)[:, 1] > 0).long()
     labels[:4] = 1 - labels[:4]
-
-    def rises(model: Tilt, power: int = 1) -> Tensor:
-        slope: Tensor = model.slopes.detach()
-        chances = model(images).detach().softmax(dim=1)[:, 1]
-        norm = slope.abs().pow(power).sum().pow(1 / power)
-        return torch.mul((chances - labels).abs(), norm)
-
-    def right(model: nn.Module) -> int:
-        return int((model(images).argmax(dim=1) == labels).sum())
-
     for standard, robust, epsilon in ((steep, gentle, 0.1), (gentle, steep, 0.2)):
         found = plain(attempt(standard, robust, images.clone(), labels.clone(), epsilon))
         if isinstance(found, Tensor) and found.numel() == 2:
@@ -274,28 +263,32 @@ def cost_and_gain(attempt: Callable[..., Any]) -> str | None:
         if not isinstance(found, tuple | list) or len(found) != 2:
             raise Wrong(f"it must return two numbers, not {describe(found)}")
         cost, gain = (float(number(part)) for part in found)
-        wanted = right(standard) - right(robust)
+        right = [model.right(images, labels) for model in (standard, robust)]
+        wanted = right[0] - right[1]
         if abs(cost - wanted) > 1e-6:
             why = "of images, not a share" if abs(cost * len(labels) - wanted) < 1e-6 else ""
             why = "the other way round" if abs(cost + wanted) < 1e-6 else why
             return (
-                f"the standard network reads {right(standard)} of 40 images right and the robust "
-                f"one {right(robust)}: the first number is {wanted}, not {cost:g} {why}".rstrip()
+                f"the standard network reads {right[0]} of 40 images right and the robust "
+                f"one {right[1]}: the first number is {wanted}, not {cost:g} {why}".rstrip()
             )
-        top, bottom = rises(standard), rises(robust)
-        if abs(gain / (top.mean() / bottom.mean()).item() - 1) < 1e-4:
+        rises = [model.rises(images, labels) for model in (standard, robust)]
+        in_l2 = [model.rises(images, labels, norm=2) for model in (standard, robust)]
+        right_gain = (rises[0].mean() / rises[1].mean()).item()
+        if abs(gain / right_gain - 1) < 1e-4:
             continue
-        mistakes = {
-            "it is the other way round: the standard network's mean stands above": bottom.mean()
-            / top.mean(),
-            "it is a mean of quotients: divide the mean by the mean": (top / bottom).mean(),
-            "it is made of the ℓ2 norm of the slopes: against ℓ∞ the loss rises by ε ‖∇‖₁": (
-                rises(standard, 2).mean() / rises(robust, 2).mean()
-            ),
-            "it is one of medians: divide the mean by the mean": top.median() / bottom.median(),
-        }
-        for reason, mistaken in mistakes.items():
-            if abs(gain / mistaken.item() - 1) < 1e-4:
-                return f"the second number is {gain:.4g}: {reason}"
-        return f"the second number is {top.mean() / bottom.mean():.4g} here, not {gain:.4g}"
+        why = _wrong_quotient(gain, rises, (in_l2[0].mean() / in_l2[1].mean()).item())
+        return f"the second number is {right_gain:.4g} here, not {gain:.4g}{why}"
     return None
+
+
+def _wrong_quotient(gain: float, rises: Sequence[Tensor], in_l2: float) -> str:
+    """Recognise a wrong quotient of two networks' rises."""
+    top, bottom = rises
+    slips = {
+        (bottom.mean() / top.mean()).item(): "the standard network's mean stands above",
+        (top / bottom).mean().item(): "it is a mean of quotients: divide the mean by the mean",
+        (top.median() / bottom.median()).item(): "it is one of medians: take the means",
+        in_l2: "the norm of the slopes is ℓ2: against ℓ∞ the loss rises by ε ‖∇‖₁",
+    }
+    return "".join(f": {why}" for value, why in slips.items() if abs(gain / value - 1) < 1e-4)

@@ -77,6 +77,15 @@ class Tilt(nn.Module):
         z = (images.flatten(1) - self.threshold) @ self.slopes
         return torch.stack((torch.zeros_like(z), z), dim=1)
 
+    def right(self, images: Tensor, labels: Tensor) -> int:
+        """Count the right answers."""
+        return int((self(images).argmax(dim=1) == labels).sum())
+
+    def rises(self, images: Tensor, labels: Tensor, norm: int = 1) -> Tensor:
+        """Return a norm of the cross-entropy's gradient in each image, by its formula."""
+        chances = self(images).detach().softmax(dim=1)[:, 1]
+        return torch.mul((chances - labels).abs(), self.slopes.detach().norm(norm))
+
 
 def run(
     attempt: Attack, model: nn.Module, images: Tensor, labels: Tensor, **options: object

@@ -106,6 +106,14 @@ class BranchingExplorer(Explorer):
             )
         with torch.no_grad():
             logits = self.model(point)[0]
+        if len(logits) < 2:
+            raise ValueError("model: expected at least two logits, received one")
+        first, second = logits.topk(2).values.tolist()
+        if first == second:
+            raise ValueError(
+                f"centre: expected a point with one largest logit, received {centre}, where two "
+                f"are {first:g}; move it"
+            )
         super().__init__(
             layers=layers,
             centre=point[0].tolist(),

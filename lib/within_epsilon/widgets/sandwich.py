@@ -113,6 +113,7 @@ class SandwichExplorer(Explorer):
             images, labels = digits().test[_START : _START + 1]
             label = int(labels) if label is None else label
         check_digit(images)
+        images = images.detach().float().cpu()
         if label is not None:
             check_labels(torch.tensor([label]), 1, CLASSES)
         with torch.no_grad():

@@ -160,7 +160,8 @@ function verdictOf({ history, leaves, lower, upper, witness, status, over, state
   const spent = `${bounds} ${bounds === 1 ? "bound" : "bounds"}`;
   const bracket = question === "least" && over
     ? `The least margin is ${brief(lower)}, to ${GAP}.`
-    : `The least margin is between ${brief(lower)} and ${brief(upper)}.`;
+    : brief(lower) === brief(upper) ? `The least margin is ${brief(lower)}.`
+      : `The least margin is between ${brief(lower)} and ${brief(upper)}.`;
   if (status === "proved") {
     return [`Every input within ${ball} is class ${label}, after ${spent}. ${bracket}`, "proved", "proved"];
   }

@@ -94,6 +94,7 @@ export function render({ model, el }) {
     const value = (z) => [found.slope * z + found.height, found.below * z];
     const [[highLeft, lowLeft], [highRight, lowRight]] = [value(lower), value(upper)];
     const held = handle();
+    const free = -found.below * lower > (1 - found.below) * upper ? lower : upper; // away from ReLU
     const labelled = (z, y, text, name, dy, anchor) => textAt(at.x(z), at.y(y) + dy, text,
       { class: `named ${name}`, "text-anchor": anchor });
     moving.replaceChildren(
@@ -109,8 +110,7 @@ export function render({ model, el }) {
       svg("path", { class: "relu inside", d: relu(lower, upper) }),
       ...(found.stable ? [] : [
         labelled((lower + upper) / 2, value((lower + upper) / 2)[0], "upper line", "proof", -12, "end"),
-        labelled(held, found.below * held, "lower line", "proof", held > 0 ? 20 : -10,
-          held > 0 ? "end" : "start"),
+        labelled(free, found.below * free, "lower line", "proof", 20, free > 0 ? "end" : "start"),
         svg("circle", { class: "hold", cx: at.x(held), cy: at.y(found.below * held), r: 7 })]),
       ...[[lower, "l", "end"], [upper, "u", "start"]].flatMap(([z, name, anchor]) => [
         svg("circle", { class: "thumb", cx: at.x(z), cy: at.bottom - 14, r: 11 }),
