@@ -130,6 +130,27 @@ def cross_entropy_slopes(logits: Tensor, labels: Tensor) -> Tensor:
     return rivals.scatter_(-1, column, -rivals.sum(dim=-1, keepdim=True)).to(logits.dtype)
 
 
+def kl_divergence(clean: Tensor, logits: Tensor) -> Tensor:
+    r"""Compute how far predictions have moved: :math:`\mathrm{KL}(\sigma(z) \,\|\, \sigma(z'))`.
+
+    An attack that raises it needs no label: it leads away from what the model said before.
+
+    Parameters
+    ----------
+    clean, logits : Tensor of shape (N, k)
+        The logits z before the change, and z' after it.
+
+    Returns
+    -------
+    Tensor of shape (N,)
+        At least 0, up to rounding. A class that was impossible before adds nothing.
+    """
+    before = log_softmax(clean)
+    chances = before.exp()
+    moved = before - log_softmax(logits)
+    return (chances * torch.where(chances > 0, moved, 0)).sum(dim=1)
+
+
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
     r"""Compute the margin of each example, :math:`z_y - \max_{j \ne y} z_j`.
 

@@ -36,7 +36,7 @@ def together(processes, *words):
         env = environment(MASTER_ADDR="127.0.0.1", **{k: str(v) for k, v in place.items()})
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         running.append(subprocess.Popen(command, env=env, **pipes))
-    said = [process.communicate(timeout=300) for process in running]
+    said = [process.communicate(timeout=500) for process in running]
     assert [process.returncode for process in running] == [0] * processes, said
     return [out for out, _ in said]
 

@@ -17,7 +17,7 @@ VERBS: dict[str, str] = {
     "grade": "Grade notebooks that a class handed in.",
 }
 
-EXAMPLES = """
+EXAMPLES = """\b
 Try it on what ships with the book, with nothing downloaded:
   within-epsilon evaluate --model digits_cnn --data digits --epsilon 0.1
   within-epsilon train --data digits --epsilon 0.1 --out robust.safetensors

@@ -70,9 +70,22 @@ class SharedObjective(_Shared):
             devices = [images.device] if images.device.type == "cuda" else []
             with torch.random.fork_rng(devices=devices):
                 torch.manual_seed(derive_seed(seed, self._workers.rank))
-                own = self._inner(model, images[rows], labels[rows])
+                own = self._of_share(model, images[rows], labels[rows])
         whole = self._everybody(rows, own, torch.empty(len(images), device=images.device))
         return (whole + nothing).index_copy(0, rows, own.to(whole.dtype))
+
+    def _of_share(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        try:
+            losses: Tensor = self._inner(model, images, labels)
+        except ValueError as error:
+            if len(images) > 1 or "more than 1 value per channel" not in str(error):
+                raise
+            raise ValueError(
+                "--batch-size: expected two examples or more for each process in every minibatch, "
+                "for batch normalisation to compare, received a share of one; choose a size that "
+                "leaves no few over, or start fewer processes"
+            ) from error
+        return losses
 
     def __getattr__(self, name: str) -> Any:
         if name in ("state_dict", "load_state_dict"):

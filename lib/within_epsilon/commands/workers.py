@@ -115,25 +115,37 @@ def workers(device: str | None, threads: int | None) -> Iterator[Workers]:
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _stopped)
     rank, size = (int(os.environ.get(name, n)) for name, n in (("RANK", "0"), ("WORLD_SIZE", "1")))
     place = _device(device, int(os.environ.get("LOCAL_RANK", "0")), size)
-    if size == 1:
-        yield Workers(0, 1, place)
+    with _told_to_end():
+        if size == 1:
+            yield Workers(0, 1, place)
+            return
+        with _others_may_fail():
+            store, rank, size = next(iter(rendezvous("env://", timeout=_PATIENCE)))
+            dist.init_process_group(
+                "nccl" if place.type == "cuda" else "gloo",
+                store=PrefixStore("collectives", store),
+                rank=rank,
+                world_size=size,
+                timeout=_PATIENCE,
+            )
+            yield Workers(rank, size, place, PrefixStore("within-epsilon", store))
+            dist.barrier()  # nobody leaves before the others: torchrun would call it a failure
+            dist.destroy_process_group()
+
+
+@contextmanager
+def _told_to_end() -> Iterator[None]:
+    """Turn the signal by which torchrun, SLURM and others end a process into an error."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may listen
         return
-    with _others_may_fail():
-        store, rank, size = next(iter(rendezvous("env://", timeout=_PATIENCE)))
-        dist.init_process_group(
-            "nccl" if place.type == "cuda" else "gloo",
-            store=PrefixStore("collectives", store),
-            rank=rank,
-            world_size=size,
-            timeout=_PATIENCE,
-        )
-        yield Workers(rank, size, place, PrefixStore("within-epsilon", store))
-        dist.barrier()  # nobody leaves before the others: torchrun would take it for a failure
-        dist.destroy_process_group()
+    before = signal.signal(signal.SIGTERM, _stopped)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -167,8 +167,8 @@ def _draw(path: Path, reports: Sequence[RobustReport]) -> None:
     errors = [count / first.n for count in lost]
     ends = [wilson_interval(count, first.n) for count in lost]
     spans = [
-        [error - low for error, (low, _) in zip(errors, ends, strict=True)],
-        [high - error for error, (_, high) in zip(errors, ends, strict=True)],
+        [max(0.0, error - low) for error, (low, _) in zip(errors, ends, strict=True)],
+        [max(0.0, high - error) for error, (_, high) in zip(errors, ends, strict=True)],
     ]
     figure, axes = canvas()
     # Nothing was measured between two points; of several, a line guides the eye.

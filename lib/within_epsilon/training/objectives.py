@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from within_epsilon.attacks import describe, settings, takes
 from within_epsilon.checks import check_logits
-from within_epsilon.losses import cross_entropy, log_softmax
+from within_epsilon.losses import cross_entropy, kl_divergence
 from within_epsilon.modes import training_modules
 from within_epsilon.threat import Ball, check_ball
 
@@ -127,23 +127,6 @@ class Adversarial:
         return f"{describe(self.attack)}, {self.ball}"
 
 
-def divergence(clean: Tensor, logits: Tensor) -> Tensor:
-    r"""Compute how far predictions have moved: :math:`\mathrm{KL}(\sigma(z) \,\|\, \sigma(z'))`.
-
-    Parameters
-    ----------
-    clean, logits : Tensor of shape (N, k)
-        The logits z of clean images, and z' of attacked ones.
-
-    Returns
-    -------
-    Tensor of shape (N,)
-        At least 0, up to rounding.
-    """
-    before = log_softmax(clean)
-    return (before.exp() * (before - log_softmax(logits))).sum(dim=1)
-
-
 @dataclass(frozen=True)
 class Trades:
     r"""Cross-entropy of clean images, and beta times how far an attack moves the predictions.
@@ -196,9 +179,9 @@ class Trades:
             images,
             labels,
             self.ball,
-            loss=lambda logits, _: divergence(before, logits),
+            loss=lambda logits, _: kl_divergence(before, logits),
         )
-        moved = divergence(clean, check_logits(model(images_adv), len(images)))
+        moved = kl_divergence(clean, check_logits(model(images_adv), len(images)))
         return cross_entropy(clean, labels) + self.beta * moved
 
     def __str__(self) -> str:
