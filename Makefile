@@ -7,7 +7,7 @@ RUN := .venv/bin/python
 BOOK := .venv-book/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve test test-slow lint lab notebooks wasm benchmark benchmark-engine lock lock-benchmark address dist clean
+.PHONY: help book serve test test-slow lint lab notebooks student wasm benchmark benchmark-engine lock lock-benchmark address dist clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -42,6 +42,10 @@ lab: ## open the chapters in JupyterLab
 notebooks: ## run the chapters (CHAPTERS="…" for some) and write their outputs back
 	@$(ENVIRONMENT) full
 	@$(RUN) .ci/notebooks.py $(CHAPTERS)
+
+student: ## write notebooks for a class into dist/ (FOR=nbgrader or FOR=otter for these)
+	@$(ENVIRONMENT) full
+	@$(RUN) .ci/student.py $(if $(FOR),--for $(FOR)) $(CHAPTERS)
 
 wasm: ## compile the pages' engine (CHECK=--check compares with what is committed)
 	@$(ENVIRONMENT) compiler

@@ -37,11 +37,12 @@ MAY_IMPORT = {
     },
     "training": {
         *("runtime", "checks", "modes", "losses", "threat", "data", "models", "attacks"),
-        "evaluation",
+        *("evaluation", "verification"),
     },
     "verification": {
         *("runtime", "checks", "geometry", "region", "threat", "models", "losses", "attacks"),
     },
+    "grading": {"data"},
     "widgets": ANYTHING,
     "exercises": ANYTHING,
     "commands": ANYTHING,

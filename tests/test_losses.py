@@ -211,3 +211,24 @@ def test_ratios_ask_for_enough_classes():
 def test_unusable_labels_are_refused(loss, labels, error, message):
     with pytest.raises(error, match=message):
         loss(torch.zeros(2, 3), labels)
+
+
+def test_the_divergence_is_torchs_and_knows_impossible_classes():
+    before, after = LOGITS[:20], LOGITS[20:40] / 10
+    after = after.clone().requires_grad_()
+    found = losses.kl_divergence(before, after)
+    theirs = F.kl_div(
+        F.log_softmax(after, 1), F.log_softmax(before, 1), reduction="none", log_target=True
+    ).sum(dim=1)
+    torch.testing.assert_close(found, theirs)
+    assert (losses.kl_divergence(before, before) == 0).all()
+    barred = before.clone()
+    barred[:, 3] = -torch.inf
+    kept = [i for i in range(7) if i != 3]
+    masked = losses.kl_divergence(barred, after)
+    rest = losses.kl_divergence(before[:, kept], after[:, kept])
+    # A class more in the second distribution alone takes its share of all the others.
+    shift = after.log_softmax(1)[:, kept].logsumexp(1)
+    torch.testing.assert_close(masked, rest - shift)
+    (gradient,) = torch.autograd.grad(masked.sum(), after)
+    assert gradient.isfinite().all()

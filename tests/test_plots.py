@@ -123,13 +123,20 @@ def test_labels_can_be_read_on_white_and_keep_their_hue():
         assert abs(hues[0] - hues[1]) < 0.01
 
 
-@pytest.mark.parametrize("columns", [3, 5])
-def test_captions_are_wrapped_rather_than_shrunk(columns):
+@pytest.mark.parametrize(
+    ("columns", "fontsize", "on_a_phone"), [(3, 13, 9), (5, 13, 9), (5, 16, 11)]
+)
+def test_captions_are_wrapped_rather_than_shrunk(columns, fontsize, on_a_phone):
     caption = "PGD, ℓ2 ε = 2, 20 steps\na nine, 98%"
-    figure = plots.pictures([np.zeros((1, 8, 8))] * columns, [caption] * columns, columns=columns)
+    figure = plots.pictures(
+        [np.zeros((1, 8, 8))] * columns, [caption] * columns, columns=columns, fontsize=fontsize
+    )
+    # Of 390 pixels a page's margins leave 358, of which the notebook's take 40 in 1440.
+    shrunk = 358 / (figure.get_figwidth() * figure.dpi + 40)
+    assert on_a_phone - 0.1 <= fontsize / 72 * figure.dpi * shrunk < on_a_phone + 1
     boxes = [text.get_window_extent() for text in figure.texts]
     for text, box, after in zip(figure.texts, boxes, [*boxes[1:], None], strict=True):
-        assert text.get_fontsize() == 13
+        assert text.get_fontsize() == fontsize
         assert text.get_text().split() == caption.split()
         assert after is None or box.x1 <= after.x0
 

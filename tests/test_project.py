@@ -74,6 +74,31 @@ def test_a_norm_has_one_name_wherever_it_is_read():
     wrong = "l" + "∞"
     text = [name for name in _tracked() if Path(name).suffix in (".ipynb", ".js", ".md", ".py")]
     assert [name for name in text if wrong in (ROOT / name).read_text(encoding="utf-8")] == []
+    spelled = re.compile(r"(?<![\w\"'/.-])l(?:inf|[012])\b(?![\"'])")
+    found = [(name, said) for name, said in _said() if spelled.search(said)]
+    assert found == []
+
+
+def test_k_counts_the_classes_wherever_it_is_read():
+    counted = re.compile(r"\([^()]*\bK\b[^()]*\)|\bK classes|\bK [-+] 1\b")
+    # A convolution's filters are K on the page that takes one apart.
+    found = [said for name, said in _said() if counted.search(said) and "back" not in name]
+    assert found == []
+
+
+def _said():
+    """Yield what readers meet in chapters and pages: prose without code, and printed lines."""
+    for name in _tracked():
+        text = (ROOT / name).read_text(encoding="utf-8") if name.endswith((".md", ".ipynb")) else ""
+        blocks = [text] if name.startswith(("chapters/", "README", "CHANGELOG")) else []
+        if name.endswith(".ipynb"):
+            cells = json.loads(text)["cells"]
+            blocks = ["".join(c["source"]) for c in cells if c["cell_type"] == "markdown"]
+            outputs = [output for cell in cells for output in cell.get("outputs", [])]
+            blocks += ["".join(output.get("text", "")) for output in outputs]
+        for block in blocks:
+            prose = re.sub(r"```.*?```|`[^`]*`|\$[^$]*\$|\]\([^)]*\)", "", block, flags=re.DOTALL)
+            yield from ((name, line) for line in prose.splitlines())
 
 
 def _asserts():

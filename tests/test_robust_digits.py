@@ -67,7 +67,7 @@ def test_robust_networks_are_robust_where_the_standard_one_is_not(script):
 
 
 def test_other_names_are_refused():
-    with pytest.raises(ValueError, match="expected linf, l2 or None"):
+    with pytest.raises(ValueError, match="expected linf, l2, certified or None"):
         models.digits_classifier(robust="l1")
 
 

@@ -81,14 +81,14 @@ def check_labels(labels: Tensor, n: int, classes: int | None = None) -> None:
     n : int
         Number of examples, N.
     classes : int, optional
-        Number of classes, K, once it is known.
+        Number of classes, k, once it is known.
 
     Raises
     ------
     TypeError
         If `labels` is no int64 tensor.
     ValueError
-        If the shape is not (N,) or a label lies outside 0 ... K - 1.
+        If the shape is not (N,) or a label lies outside 0 ... k - 1.
     """
     if not isinstance(labels, Tensor):
         raise TypeError(
@@ -109,7 +109,7 @@ def check_labels(labels: Tensor, n: int, classes: int | None = None) -> None:
         return
     lowest, highest = (int(extreme) for extreme in torch.aminmax(labels))
     if lowest < 0 or (classes is not None and highest >= classes):
-        last = "K - 1" if classes is None else classes - 1
+        last = "k - 1" if classes is None else classes - 1
         raise ValueError(
             f"labels: expected classes 0 to {last}, received {lowest} to {highest}; "
             "classes are counted from 0: subtract 1 if yours start at 1"
@@ -117,24 +117,24 @@ def check_labels(labels: Tensor, n: int, classes: int | None = None) -> None:
 
 
 def check_logits(logits: object, n: int | None = None) -> Tensor:
-    """Require the logits of N examples and K >= 2 classes; return them.
+    """Require the logits of N examples and k >= 2 classes; return them.
 
     Raises
     ------
     TypeError
         If the model returned something else than a floating-point tensor.
     ValueError
-        If the shape is not (N, K) with K >= 2.
+        If the shape is not (N, k) with k >= 2.
     """
     if not isinstance(logits, Tensor) or not logits.is_floating_point():
         received = logits.dtype if isinstance(logits, Tensor) else type(logits).__name__
         raise TypeError(
-            f"logits: expected a floating-point tensor (N, K), received {received}; wrap the "
+            f"logits: expected a floating-point tensor (N, k), received {received}; wrap the "
             "model in models.Classifier with a body that returns the logits alone"
         )
     if logits.ndim != 2 or logits.shape[1] < 2 or n not in (None, logits.shape[0]):
         raise ValueError(
-            f"logits: expected shape ({'N' if n is None else n}, K) with K >= 2, received "
+            f"logits: expected shape ({'N' if n is None else n}, k) with k >= 2, received "
             f"{tuple(logits.shape)}; flatten what the model returns, and give a two-class "
             "model two outputs"
         )
@@ -196,7 +196,7 @@ def check_finite(gradient: Tensor, outputs: Tensor) -> None:
     ----------
     gradient : Tensor of shape (N, ...)
         The gradient.
-    outputs : Tensor of shape (N,) or (N, K)
+    outputs : Tensor of shape (N,) or (N, k)
         The losses or logits that it is of.
 
     Raises

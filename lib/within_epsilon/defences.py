@@ -25,7 +25,7 @@ class Quantised(nn.Module):
     Parameters
     ----------
     model : nn.Module
-        Takes images in [0, 1], returns logits (N, K).
+        Takes images in [0, 1], returns logits (N, k).
     levels : int
         Values that a pixel may have, >= 2, equally spaced from 0 to 1.
 
@@ -52,7 +52,7 @@ class Quantised(nn.Module):
         return (steps * images).round() / steps
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits of the rounded images, (N, K)."""
+        """Return the logits of the rounded images, (N, k)."""
         result: Tensor = self.model(self.quantise(images))
         return result
 
@@ -68,7 +68,7 @@ class Saturated(nn.Module):
     Parameters
     ----------
     model : nn.Module
-        Takes images in [0, 1], returns logits (N, K).
+        Takes images in [0, 1], returns logits (N, k).
     temperature : float
         What the logits are divided by, > 0.
 
@@ -90,7 +90,7 @@ class Saturated(nn.Module):
         self.model, self.temperature = model, temperature
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the network's logits divided by the temperature, (N, K)."""
+        """Return the network's logits divided by the temperature, (N, k)."""
         result: Tensor = self.model(images) / self.temperature
         return result
 
@@ -104,7 +104,7 @@ class RandomlyTransformed(nn.Module):
     Parameters
     ----------
     model : nn.Module
-        Takes images (N, C, H, W) in [0, 1], returns logits (N, K); best trained behind the
+        Takes images (N, C, H, W) in [0, 1], returns logits (N, k); best trained behind the
         same transformation.
     degrees : float
         Largest turn, either way.
@@ -126,7 +126,7 @@ class RandomlyTransformed(nn.Module):
         self.model, self.degrees, self.shift, self.zoom = model, degrees, shift, zoom
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits of freshly transformed images, (N, K)."""
+        """Return the logits of freshly transformed images, (N, k)."""
         draws = (2 * torch.rand(4, len(images)) - 1).to(images)
         angle, scale = math.radians(self.degrees) * draws[0], 1 + self.zoom * draws[1]
         sine, cosine, (right, down) = (
@@ -150,7 +150,7 @@ class Detector(nn.Module):
     Parameters
     ----------
     model : nn.Module
-        Takes images in [0, 1], returns logits (N, K).
+        Takes images in [0, 1], returns logits (N, k).
     alarm : nn.Module
         Takes the same images, returns logits (N, 2): of clean ones and of attacked ones.
 
@@ -162,7 +162,7 @@ class Detector(nn.Module):
     References
     ----------
     Metzen, Genewein, Fischer, Bischoff, "On Detecting Adversarial Perturbations", ICLR 2017.
-    Joined to one network of K + 1 classes, and broken: Carlini, Wagner, "Adversarial Examples
+    Joined to one network of k + 1 classes, and broken: Carlini, Wagner, "Adversarial Examples
     Are Not Easily Detected", AISec 2017, section 3.
     """
 
@@ -173,7 +173,7 @@ class Detector(nn.Module):
         self.model, self.alarm = model, alarm
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (N, K + 1); the last is the largest where the alarm is raised."""
+        """Return logits (N, k + 1); the last is the largest where the alarm is raised."""
         logits, alarm = self.model(images), self.alarm(images)
         raised = (alarm[:, 1] - alarm[:, 0]).unsqueeze(1)
         return torch.cat([logits, logits.amax(dim=1, keepdim=True) + raised], dim=1)
@@ -189,7 +189,7 @@ class Voting(nn.Module):
     Parameters
     ----------
     *models : nn.Module
-        Take images in [0, 1], return logits (N, K).
+        Take images in [0, 1], return logits (N, k).
 
     Raises
     ------
@@ -208,7 +208,7 @@ class Voting(nn.Module):
         self.models = nn.ModuleList(models)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the votes for each class, (N, K); ties go to the first of their classes."""
+        """Return the votes for each class, (N, k); ties go to the first of their classes."""
         votes = [model(images).softmax(dim=1).round() for model in self.models]
         return torch.stack(votes).sum(dim=0)
 

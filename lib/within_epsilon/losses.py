@@ -1,7 +1,7 @@
 """Softmax and the losses built on it, from logits, without overflow.
 
 Every function takes logits, any real numbers: the softmax and its relatives of shape
-(..., K), the losses of shape (N, K) with labels (N,). None forms a probability on the way
+(..., k), the losses of shape (N, k) with labels (N,). None forms a probability on the way
 to a loss: a probability that has been rounded to 0 or to 1 has forgotten which way is up.
 """
 
@@ -19,13 +19,13 @@ def log_sum_exp(logits: Tensor) -> Tensor:
 
     Parameters
     ----------
-    logits : Tensor of shape (..., K)
+    logits : Tensor of shape (..., k)
         Real numbers; minus infinity stands for an impossible class.
 
     Returns
     -------
     Tensor of shape (...)
-        Between max_j z_j and max_j z_j + log K.
+        Between max_j z_j and max_j z_j + log k.
     """
     shifted, peak = _shift(_widen(logits))
     return (peak + shifted.exp().sum(dim=-1).log()).to(logits.dtype)
@@ -36,12 +36,12 @@ def softmax(logits: Tensor) -> Tensor:
 
     Parameters
     ----------
-    logits : Tensor of shape (..., K)
+    logits : Tensor of shape (..., k)
         Real numbers.
 
     Returns
     -------
-    Tensor of shape (..., K)
+    Tensor of shape (..., k)
         Non-negative, with sum 1 over the last dimension.
     """
     shifted, _ = _shift(_widen(logits))
@@ -54,12 +54,12 @@ def log_softmax(logits: Tensor) -> Tensor:
 
     Parameters
     ----------
-    logits : Tensor of shape (..., K)
+    logits : Tensor of shape (..., k)
         Real numbers.
 
     Returns
     -------
-    Tensor of shape (..., K)
+    Tensor of shape (..., k)
         At most 0; finite where softmax has long been rounded to 0.
     """
     # Subtracting twice, never the sum of both: peak + log(...) would round the log away.
@@ -75,10 +75,10 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
     Parameters
     ----------
-    logits : Tensor of shape (N, K)
+    logits : Tensor of shape (N, k)
         The model's outputs.
     labels : Tensor of shape (N,), int64
-        Classes from 0 to K - 1.
+        Classes from 0 to k - 1.
 
     Returns
     -------
@@ -114,14 +114,14 @@ def cross_entropy_slopes(logits: Tensor, labels: Tensor) -> Tensor:
 
     Parameters
     ----------
-    logits : Tensor of shape (N, K)
+    logits : Tensor of shape (N, k)
         The model's outputs.
     labels : Tensor of shape (N,), int64
-        Classes from 0 to K - 1; not checked, for attacks ask in every step.
+        Classes from 0 to k - 1; not checked, for attacks ask in every step.
 
     Returns
     -------
-    Tensor of shape (N, K)
+    Tensor of shape (N, k)
         Derivatives, detached. The label's is a sum, and not the :math:`\sigma(z)_y - 1` that
         it equals, which a confident example rounds to 0.
     """
@@ -130,15 +130,36 @@ def cross_entropy_slopes(logits: Tensor, labels: Tensor) -> Tensor:
     return rivals.scatter_(-1, column, -rivals.sum(dim=-1, keepdim=True)).to(logits.dtype)
 
 
+def kl_divergence(clean: Tensor, logits: Tensor) -> Tensor:
+    r"""Compute how far predictions have moved: :math:`\mathrm{KL}(\sigma(z) \,\|\, \sigma(z'))`.
+
+    An attack that raises it needs no label: it leads away from what the model said before.
+
+    Parameters
+    ----------
+    clean, logits : Tensor of shape (N, k)
+        The logits z before the change, and z' after it.
+
+    Returns
+    -------
+    Tensor of shape (N,)
+        At least 0, up to rounding. A class that was impossible before adds nothing.
+    """
+    before = log_softmax(clean)
+    chances = before.exp()
+    moved = before - log_softmax(logits)
+    return (chances * torch.where(chances > 0, moved, 0)).sum(dim=1)
+
+
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
     r"""Compute the margin of each example, :math:`z_y - \max_{j \ne y} z_j`.
 
     Parameters
     ----------
-    logits : Tensor of shape (N, K)
+    logits : Tensor of shape (N, k)
         The model's outputs.
     labels : Tensor of shape (N,), int64
-        Classes from 0 to K - 1.
+        Classes from 0 to k - 1.
 
     Returns
     -------
@@ -176,10 +197,10 @@ def dlr(logits: Tensor, labels: Tensor) -> Tensor:
 
     Parameters
     ----------
-    logits : Tensor of shape (N, K), K >= 3
+    logits : Tensor of shape (N, k), k >= 3
         The model's outputs.
     labels : Tensor of shape (N,), int64
-        Classes from 0 to K - 1.
+        Classes from 0 to k - 1.
 
     Returns
     -------
@@ -190,7 +211,7 @@ def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     Raises
     ------
     TypeError, ValueError
-        If logits or labels have the wrong type, shape or range, or K < 3.
+        If logits or labels have the wrong type, shape or range, or k < 3.
 
     Notes
     -----
@@ -220,10 +241,10 @@ def dlr_targeted(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
 
     Parameters
     ----------
-    logits : Tensor of shape (N, K), K >= 4
+    logits : Tensor of shape (N, k), k >= 4
         The model's outputs.
     labels : Tensor of shape (N,), int64
-        The true classes y, from 0 to K - 1.
+        The true classes y, from 0 to k - 1.
     targets : Tensor of shape (N,), int64
         The classes t that shall overtake them.
 
@@ -236,7 +257,7 @@ def dlr_targeted(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     Raises
     ------
     TypeError, ValueError
-        If logits, labels or targets have the wrong type, shape or range, or K < 4.
+        If logits, labels or targets have the wrong type, shape or range, or k < 4.
 
     References
     ----------
@@ -282,7 +303,7 @@ def _check(logits: Tensor, labels: Tensor, classes: int = 2) -> None:
 
 
 def _shift(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Return logits minus their largest, (..., K), and the largest, (...)."""
+    """Return logits minus their largest, (..., k), and the largest, (...)."""
     peak = logits.detach().amax(dim=-1, keepdim=True)
     # Infinity minus itself would be NaN; a finite stand-in leaves infinite rows infinite.
     largest = torch.finfo(peak.dtype).max

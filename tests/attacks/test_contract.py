@@ -237,7 +237,7 @@ def steep(logits):
         (lambda x, y: {"model": Outputs(lambda z: {"logits": z})}, TypeError, "Classifier"),
         (lambda x, y: {"model": Outputs(lambda z: (z, z))}, TypeError, "Classifier"),
         (lambda x, y: {"model": Outputs(lambda z: z[:, 0])}, ValueError, "two outputs"),
-        (lambda x, y: {"model": Outputs(lambda z: z[:-1])}, ValueError, r"\(12, K\)"),
+        (lambda x, y: {"model": Outputs(lambda z: z[:-1])}, ValueError, r"\(12, k\)"),
         (lambda x, y: {"model": Outputs(steep)}, ValueError, "gradient"),
         (lambda x, y: {"model": Outputs(torch.detach)}, ValueError, "no_grad"),
         (lambda x, y: {"loss": nn.CrossEntropyLoss()}, ValueError, "do not average"),

@@ -88,7 +88,7 @@ def test_progress_stands_on_the_page_and_the_index_until_it_is_forgotten(visit):
     page.locator(".exercise").first.get_by_role("checkbox").check()
     line = page.locator(".reading")
     assert "1 of 3 predictions" in line.inner_text()
-    assert "1 of 4 exercises" in line.inner_text()
+    assert "1 of 6 exercises" in line.inner_text()
     total = page.locator(".predict, .question, .exercise").count()
     index = visit.open("chapters/index.html")
     marks = index.locator(".progress-mark")

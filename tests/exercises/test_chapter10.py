@@ -132,6 +132,24 @@ def _robust():
     return _train(partial(pgd, steps=5), Ball("linf", 0.12))
 
 
+def _cost(standard, robust, images, labels, epsilon, *, norm=1, share=False, how="means"):
+    right, rise = [], []
+    for model in (standard, robust):
+        right.append((model(images).argmax(dim=1) == labels).sum().item())
+        _, slopes = input_gradient(model, images, labels)
+        rise.append(epsilon * slopes.flatten(1).norm(norm, dim=1))
+    cost = (right[0] - right[1]) / (len(labels) if share else 1)
+    if how == "quotients":
+        return cost, (rise[0] / rise[1]).mean()
+    if how == "medians":
+        return cost, rise[0].median() / rise[1].median()
+    return cost, rise[0].mean() / rise[1].mean()
+
+
+def _swapped_cost(standard, robust, *given):
+    return -_cost(robust, standard, *given)[0], _cost(robust, standard, *given)[1]
+
+
 class _Masked(nn.Module):
     """The standard network with huge logits, whose cross-entropy is flat."""
 
@@ -149,6 +167,7 @@ RIGHT = {
     "10.3": _noisy,
     "10.4": _collapse,
     "10.5": _robust,
+    "10.6": _cost,
 }
 
 
@@ -202,6 +221,14 @@ def test_stubs_are_not_attempted(number, stub):
         ("10.4", partial(_collapse, half=0.75), "more than half"),
         ("10.4", lambda f, p: True, "an epoch"),
         ("10.4", lambda f, p: 0, "the answer is 2, not 0"),
+        ("10.6", lambda *given: 3, "two numbers"),
+        ("10.6", partial(_cost, share=True), "not a share"),
+        ("10.6", lambda a, b, *given: (_cost(b, a, *given)[0], 1), "other way round"),
+        ("10.6", _swapped_cost, "standard network's mean stands above"),
+        ("10.6", partial(_cost, norm=2), "is ℓ2"),
+        ("10.6", partial(_cost, how="quotients"), "mean of quotients"),
+        ("10.6", partial(_cost, how="medians"), "medians"),
+        ("10.6", lambda *given: (_cost(*given)[0], 9.0), "not 9"),
         ("10.5", lambda: 3, "the trained network"),
         ("10.5", lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), "90% are asked"),
         ("10.5", digits_classifier, "75% are asked"),

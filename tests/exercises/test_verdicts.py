@@ -207,3 +207,6 @@ def test_every_exercise_of_the_book_has_a_stub_and_a_solution_that_is_correct():
         seen.setdefault(number, set()).add(is_solution)
     assert seen, "no chapter has exercises"
     assert all(kinds == {True, False} for kinds in seen.values()), seen
+    for number in seen:
+        verdict(number, None)  # which reads its chapter's checks
+    assert sorted(CHECKS) == sorted(seen), "a check that no chapter asks for"

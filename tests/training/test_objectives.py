@@ -12,7 +12,17 @@ from within_epsilon.data import digits
 from within_epsilon.losses import cross_entropy, log_softmax
 from within_epsilon.models import mlp
 from within_epsilon.threat import Ball
-from within_epsilon.training import Adversarial, Free, SingleStep, Trades, fit, standard
+from within_epsilon.training import (
+    IBP,
+    Adversarial,
+    CrownIBP,
+    Free,
+    MtlIBP,
+    SingleStep,
+    Trades,
+    fit,
+    standard,
+)
 
 BALL = Ball("linf", 0.1)
 TRAIN = digits().train
@@ -32,6 +42,9 @@ OBJECTIVES = {
     "TRADES": lambda: Trades(PGD, BALL),
     "single step": lambda: SingleStep(BALL),
     "free": lambda: Free(BALL),
+    "IBP": lambda: IBP(BALL, 40),
+    "CROWN-IBP": lambda: CrownIBP(BALL, 40),
+    "MTL-IBP": lambda: MtlIBP(BALL, 40, attack=PGD, alpha=0.1),
 }
 every_objective = pytest.mark.parametrize("make", OBJECTIVES.values(), ids=OBJECTIVES)
 
@@ -186,6 +199,11 @@ def test_a_single_step_reaches_as_far_as_noise_and_step_together(noise):
         (lambda: Trades(PGD, BALL, beta=-1), "beta"),
         (lambda: Trades(PGD, BALL, beta=float("nan")), "beta"),
         (lambda: Free(BALL, replays=0), "replays"),
+        (lambda: IBP(BALL, -1), "ramp"),
+        (lambda: IBP(BALL, 1, warmup=-1), "warmup"),
+        (lambda: IBP(BALL, 1, clean=1.5), "clean"),
+        (lambda: CrownIBP(BALL, 1, final=-0.1), "final"),
+        (lambda: MtlIBP(BALL, 1, attack=PGD, alpha=float("nan")), "alpha"),
     ],
 )
 def test_impossible_settings_are_refused(make, message):
@@ -194,7 +212,11 @@ def test_impossible_settings_are_refused(make, message):
 
 
 @pytest.mark.parametrize(
-    "make", [Free, SingleStep, partial(Adversarial, PGD), partial(Trades, PGD)]
+    "make",
+    [
+        *(Free, SingleStep, partial(Adversarial, PGD), partial(Trades, PGD)),
+        *(partial(IBP, ramp=1), partial(MtlIBP, ramp=1, attack=PGD, alpha=0.5)),
+    ],
 )
 def test_a_radius_alone_is_no_threat_model(make):
     with pytest.raises(TypeError, match="ball"):
@@ -243,6 +265,9 @@ def test_objectives_say_what_they_are():
         "TRADES, β = 6, PGD, 3 steps, ℓ∞ ε = 0.1",
         "one step from noise of 2 ε, ℓ∞ ε = 0.1",
         "free, 4 replays, ℓ∞ ε = 0.1",
+        "IBP, κ = 0.5, ℓ∞ ε = 0.1",
+        "CROWN-IBP, κ = 0.5, ℓ∞ ε = 0.1",
+        "MTL-IBP, α = 0.1, PGD, 3 steps, ℓ∞ ε = 0.1",
     ]
     assert str(SingleStep(BALL, 0.0)) == "FGSM, ℓ∞ ε = 0.1"
 

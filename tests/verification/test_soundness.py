@@ -31,7 +31,7 @@ def margins(model, points, labels):
 
 
 def least_margins_found(model, images, labels, ball):
-    """Return the least margins at random points, corners and an attack's ends, (N, K - 1)."""
+    """Return the least margins at random points, corners and an attack's ends, (N, k - 1)."""
     n, copies = len(images), 64
     clean, own = images.repeat(copies, 1, 1, 1), labels.repeat(copies)
     generators = example_generators(range(n * copies), 0)

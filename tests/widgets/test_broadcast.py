@@ -16,7 +16,7 @@ from within_epsilon.widgets.broadcast import SHAPES, subtracted
 SMALLER = {
     "(N,)": lambda n, k: torch.arange(n),
     "(N, 1)": lambda n, k: torch.arange(n)[:, None],
-    "(K,)": lambda n, k: torch.arange(k),
+    "(k,)": lambda n, k: torch.arange(k),
 }
 
 

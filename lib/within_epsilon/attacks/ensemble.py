@@ -82,7 +82,7 @@ def autoattack(
     Parameters
     ----------
     model : nn.Module
-        Takes images in [0, 1], returns logits (N, K).
+        Takes images in [0, 1], returns logits (N, k).
     images : Tensor of shape (N, ...)
         Clean pixels in [0, 1]; for Square, rows and columns come last.
     labels : Tensor of shape (N,), int64

@@ -22,7 +22,7 @@ def unnoticed_margin(logits: Tensor, labels: Tensor, *, reject: int = -1) -> Ten
 
     Parameters
     ----------
-    logits : Tensor of shape (N, K + 1), K >= 2
+    logits : Tensor of shape (N, k + 1), k >= 2
         The model's outputs.
     labels : Tensor of shape (N,), int64
         The true classes y.
@@ -72,7 +72,7 @@ def unnoticed(
     Parameters
     ----------
     model : nn.Module
-        Takes images in [0, 1], returns logits (N, K + 1).
+        Takes images in [0, 1], returns logits (N, k + 1).
     images, labels, ball, indices
         As for the attack.
     attack : callable

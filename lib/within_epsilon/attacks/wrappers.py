@@ -27,7 +27,7 @@ class Averaged(nn.Module):
     Parameters
     ----------
     model : nn.Module
-        Takes images in [0, 1], returns logits (N, K), others at every call.
+        Takes images in [0, 1], returns logits (N, k), others at every call.
     samples : int
         Draws, S >= 1; a forward pass each, and with a gradient a backward pass each.
 
@@ -61,7 +61,7 @@ class Averaged(nn.Module):
         self.training = model.training  # so that the mode that attacks warn of is the model's
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logarithms of the mean probabilities, (N, K)."""
+        """Return the logarithms of the mean probabilities, (N, k)."""
         draws = [check_logits(self.model(images), len(images)) for _ in range(self.samples)]
         return torch.stack(draws).log_softmax(dim=2).logsumexp(dim=0) - math.log(self.samples)
 

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from within_epsilon.commands import Refused
-
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -37,13 +35,10 @@ def verify(query: Path, networks: tuple[str, ...], timeout: int, folder: Path | 
     until = time.monotonic() + timeout
     from within_epsilon.verification import answer, read_onnx, read_vnnlib
 
-    try:
-        question = read_vnnlib(query)
-        model = read_onnx(_file_of(question.network, networks))
-        _check_type(question.inputs.kind, model.dtype)
-        found = answer(model, question, max(0.0, until - time.monotonic()))
-    except (ValueError, TypeError, OSError) as error:
-        raise Refused(error) from error
+    question = read_vnnlib(query)
+    model = read_onnx(_file_of(question.network, networks))
+    _check_type(question.inputs.kind, model.dtype)
+    found = answer(model, question, max(0.0, until - time.monotonic()))
     click.echo(found.status)
     if found.inputs is None or found.outputs is None:
         return

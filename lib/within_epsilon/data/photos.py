@@ -81,16 +81,16 @@ def _open(source: Source) -> tuple[Image.Image, str]:
         return source, "The given image"
     if isinstance(source, str) and source in BUNDLED:
         if source == "pig":
-            return _identify(fetch("pig.jpg").read_bytes(), "pig.jpg"), source
+            return identify(fetch("pig.jpg").read_bytes(), "pig.jpg"), source
         return _scikit_image(source), source
     if isinstance(source, bytes):
-        return _identify(source, "The given bytes"), "The given bytes"
+        return identify(source, "The given bytes"), "The given bytes"
     if isinstance(source, str | Path):
-        return _identify(_read(Path(source).expanduser()), str(source)), str(source)
+        return identify(_read(Path(source).expanduser()), str(source)), str(source)
     if hasattr(source, "read"):
         content = source.read()
         if isinstance(content, bytes):
-            return _identify(content, "The given file"), "The given file"
+            return identify(content, "The given file"), "The given file"
         raise TypeError("source: expected bytes from the file, received text; open it in mode 'rb'")
     raise TypeError(
         "source: expected a name, a path, bytes, a binary file or a PIL image, received "
@@ -120,7 +120,7 @@ def _read(path: Path) -> bytes:
         raise FileNotFoundError(f"No file {str(path)!r}; {hint}") from error
 
 
-def _identify(content: bytes, name: str) -> Image.Image:
+def identify(content: bytes, name: str) -> Image.Image:
     """Read a picture's header, refusing what is no picture and what would fill the memory."""
     if not content:
         raise ValueError(f"{name}: expected a picture, received 0 bytes")

@@ -19,7 +19,7 @@ from within_epsilon.evaluation.examples import (
     model_dtype,
     require_some,
 )
-from within_epsilon.evaluation.judging import Guarded, attacks_of, judge, on_device, stages_in
+from within_epsilon.evaluation.judging import attacks_of, judge, on_device, stages_in
 from within_epsilon.evaluation.keeping import keeper
 from within_epsilon.evaluation.record import Record
 from within_epsilon.evaluation.running import Run
@@ -43,7 +43,7 @@ def accuracy(
     Parameters
     ----------
     model : nn.Module
-        Takes images in [0, 1], returns logits (N, K).
+        Takes images in [0, 1], returns logits (N, k).
     data : Data
         As for `robust_accuracy`; or images (N, ...), with `labels` beside them.
     labels : Tensor of shape (N,), int64, optional
@@ -110,7 +110,7 @@ def robust_accuracy(
     Parameters
     ----------
     model : nn.Module
-        Takes images in [0, 1], returns logits (N, K).
+        Takes images in [0, 1], returns logits (N, k).
     data : Data
         A split; images and labels as a pair of tensors or NumPy arrays (memory-mapped ones are
         read as needed); a PyTorch data set, which is read example by example; or batches, such
@@ -181,7 +181,7 @@ def robust_accuracy(
     begun, attacks = time.perf_counter(), attacks_of(attack, ball, seed)
     run = Run(model, ball, stages_in(attacks, ball, seed), seed or 0)
     asked = " + ".join(map(describe, attacks))
-    record = Record(_blank(run.stages, run, asked, key, seed, resume is not None), resume)
+    record = Record(_blank(run, asked, key, seed, strict=resume is not None), resume)
     examples = Examples(data, batch_size, indices, model_dtype(model))
     kept = keeper(keep, ball, record.readable)
     with untouched(model, run.seed):
@@ -203,12 +203,43 @@ def robust_accuracy(
     return report
 
 
+def blank_report(
+    model: nn.Module,
+    attack: Callable[..., Tensor] | Sequence[Callable[..., Tensor]],
+    ball: Ball,
+    *,
+    seed: int | None = None,
+    key: str | None = None,
+) -> RobustReport:
+    """Describe an experiment before it is made: the report without outcomes.
+
+    Parameters
+    ----------
+    model, attack, ball, seed, key
+        As for `robust_accuracy`.
+
+    Returns
+    -------
+    RobustReport
+        From which those of its parts differ in none of `reports.differences`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `robust_accuracy`.
+    """
+    check_model(model)
+    attacks = attacks_of(attack, ball, seed)
+    run = Run(model, ball, stages_in(attacks, ball, seed), seed or 0)
+    return _blank(run, " + ".join(map(describe, attacks)), key, seed, strict=False)
+
+
 def _blank(
-    stages: Sequence[Guarded], run: Run, asked: str, key: str | None, seed: int | None, strict: bool
+    run: Run, asked: str, key: str | None, seed: int | None, *, strict: bool
 ) -> RobustReport:
     """Describe the experiment; if `strict`, only if another session would recognise it."""
     unnamed: list[str] = []
-    described = tuple(identity.stage(stage.attack, unnamed) for stage in stages)
+    described = tuple(identity.stage(stage.attack, unnamed) for stage in run.stages)
     model = identity.model_hash(run.model, unnamed)
     if strict and unnamed and key is None:
         raise TypeError(

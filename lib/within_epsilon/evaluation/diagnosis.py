@@ -34,7 +34,7 @@ def diagnose(
     Parameters
     ----------
     model : nn.Module
-        Takes images in [0, 1], returns logits (N, K).
+        Takes images in [0, 1], returns logits (N, k).
     images : Tensor of shape (N, ...)
         Pixels in [0, 1]; a few dozen examples are enough.
     labels : Tensor of shape (N,), int64

@@ -37,7 +37,7 @@ class Look:
 
     @functools.cached_property
     def logits(self) -> Tensor:
-        """The model's answers, (N, K)."""
+        """The model's answers, (N, k)."""
         return self.answers(self.images)
 
     @functools.cached_property

@@ -125,9 +125,7 @@ class Record:
 
     def lose(self, example: Unreadable) -> None:
         """Add an example that could not be read."""
-        digest = hashlib.blake2b(
-            f"{example.position} unreadable".encode(), digest_size=16
-        ).hexdigest()
+        digest = hash_of_unreadable(example.position)
         if example.position in self._done:
             self._recognise(digest, 1)
             return
@@ -213,6 +211,11 @@ class Record:
             f"resume: {self._path} records another experiment, of another {', '.join(differing)}; "
             "it is left as it is: give another path, or what it was begun with"
         )
+
+
+def hash_of_unreadable(position: int) -> str:
+    """Return what stands for an example that could not be read where others have their hash."""
+    return hashlib.blake2b(f"{position} unreadable".encode(), digest_size=16).hexdigest()
 
 
 def _checksum(content: object) -> str:

@@ -106,6 +106,28 @@ class Run:
         return tuple(found)
 
 
+def findings_of_parts(report: RobustReport) -> tuple[Finding, ...]:
+    """Return the findings of merged parts as those of the whole, evaluated at once, would be.
+
+    A part whose examples have all fallen counts no finding as doubtful that could only have made
+    its robust accuracy too high; another part may have examples that stand. How stages fared is
+    judged by their sums.
+
+    Parameters
+    ----------
+    report : RobustReport
+        Of `reports.merge`; its attacks are the library's.
+    """
+    of_sums = {"gradient-free attack finds more", "bad examples"}
+    found = [finding for finding in report.findings if finding.name not in of_sums]
+    found += check_stages(report)
+    high = _TOO_HIGH - _HARMLESS_HERE
+    return tuple(
+        replace(finding, doubtful=report.robust > 0) if finding.name in high else finding
+        for finding in found
+    )
+
+
 def _losses(stages: Sequence[Guarded]) -> list[Loss]:
     """Return what the attacks raise; those of the library that do not say raise margins."""
     losses: list[Loss] = []

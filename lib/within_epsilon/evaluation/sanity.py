@@ -42,7 +42,7 @@ def sanity_report(
     Parameters
     ----------
     model : nn.Module
-        Takes images in [0, 1], returns logits (N, K).
+        Takes images in [0, 1], returns logits (N, k).
     data : Data
         As for `robust_accuracy`, all of one shape; a hundred examples are enough.
     ball : Ball

@@ -23,6 +23,11 @@ def plain(found: Any) -> Any:
     """Turn NumPy's arrays and numbers into torch's and Python's, also inside containers."""
     if isinstance(found, np.ndarray) and found.dtype.kind in "fiub":
         return torch.from_numpy(found.copy())
+    if isinstance(found, Tensor) and type(found) not in (Tensor, nn.Parameter):
+        with (
+            torch._C.DisableTorchFunctionSubclass()
+        ):  # its own idea of what is equal does not count
+            return found.as_subclass(Tensor)
     if isinstance(found, np.generic):
         return found.item()
     if isinstance(found, Mapping):

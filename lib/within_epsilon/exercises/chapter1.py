@@ -11,6 +11,7 @@ from within_epsilon.attacks import fgsm
 from within_epsilon.data import digits
 from within_epsilon.exercises.answers import number, pictures, tensor, truth
 from within_epsilon.exercises.registry import exercise
+from within_epsilon.exercises.variants import drawn, variant
 from within_epsilon.exercises.watch import Watched, one_gradient
 from within_epsilon.models import digits_classifier
 from within_epsilon.threat import Ball
@@ -52,7 +53,7 @@ def inside(attempt: Callable[[Tensor, Tensor, float], object]) -> str | None:
 @exercise("1.2")
 def coin_noise(attempt: Callable[[Tensor, float, int], Tensor]) -> str | None:
     """`coin_noise(images, epsilon, seed)` tosses a coin for every pixel of every image."""
-    images, labels = digits().validation[:200]
+    images, labels = drawn(digits().validation, 200)
     epsilon = 0.1
     noisy = pictures(attempt(images, epsilon, 0), images, epsilon)
     # Clipping may hide one side of the coin: near white that is up, elsewhere down.
@@ -99,7 +100,7 @@ def fgsm_targeted(
 ) -> str | None:
     """`fgsm_targeted(model, images, targets, epsilon)` steps down the loss of the targets."""
     model, epsilon = Watched(digits_classifier()), 0.1
-    images, labels = digits().validation[:100]
+    images, labels = drawn(digits().validation, 100)
     targets = (labels + 1) % 10
     changed = pictures(attempt(model, images, targets, epsilon), images, epsilon)
     before, after = (_loss(model, x, targets) for x in (images, changed))
@@ -169,12 +170,12 @@ def smallest_epsilon(attempt: Callable[[nn.Module, Tensor, Tensor], float]) -> s
 def logits_of_file(
     attempt: Callable[[Tensor, nn.Module, Tensor, Tensor], Tensor],
 ) -> str | None:
-    """`logits_of_file(levels, body, mean, std)` takes a photo's bytes to logits, (1, K)."""
-    generator = torch.Generator().manual_seed(0)
+    """`logits_of_file(levels, body, mean, std)` takes a photo's bytes to logits, (1, k)."""
+    generator = torch.Generator().manual_seed(variant(0))
     levels = torch.randint(0, 256, (6, 4, 3), generator=generator, dtype=torch.uint8)
     mean, std = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.25, 0.2, 0.4])
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
+        torch.manual_seed(variant(1))
         body = nn.Sequential(nn.Flatten(), nn.Linear(72, 5)).eval()
 
     def logits(photo: Tensor, shift: Tensor, scale: Tensor) -> Tensor:

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from within_epsilon.attacks import fgsm, pgd
 from within_epsilon.data import digits
 from within_epsilon.exercises.answers import describe, number, pictures, plain, tensor_like
+from within_epsilon.exercises.hills import Bowl, Tilt
 from within_epsilon.exercises.registry import Wrong, exercise
+from within_epsilon.exercises.variants import drawn, variant
 from within_epsilon.losses import cross_entropy, margin_loss
 from within_epsilon.models import mlp
 from within_epsilon.threat import Ball
@@ -24,9 +26,9 @@ Attack = Callable[[nn.Module, Tensor, Tensor, Ball], Tensor]
 
 def _student() -> tuple[nn.Module, Tensor, Tensor]:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(variant(0))
         model = mlp(64, 20, 10).double()
-    images, labels = digits().train[:30]
+    images, labels = drawn(digits().train, 30)
     return model, images.double(), labels
 
 
@@ -112,7 +114,7 @@ def _worst_loss(w: Tensor, b: Tensor, images: Tensor, labels: Tensor, epsilon: f
 @exercise("10.2")
 def worst_gradient(attempt: Callable[..., Any]) -> str | None:
     """`worst_gradient(w, b, images, labels, epsilon)` is the worst loss's gradient in w."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(variant(0))
     draw = partial(torch.randn, generator=generator, dtype=torch.float64)
     w, b, images = draw(12) / 3, draw(()), draw(9, 12)
     labels = torch.tensor([0, 1, 1, 0, 1, 0, 0, 1, 1])
@@ -140,26 +142,12 @@ def worst_gradient(attempt: Callable[..., Any]) -> str | None:
     return None
 
 
-class _Hill(nn.Module):
-    """Two logits whose loss for label 0 rises with the distance of every pixel from 0.5."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: list[Tensor] = []
-        self.eval()
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.asked.append(images.detach().clone())
-        far = (images - 0.5).square().flatten(1).sum(dim=1)
-        return torch.stack((-far, torch.zeros_like(far)), dim=1)
-
-
 @exercise("10.3")
 def noisy_step(attempt: Callable[..., Any]) -> str | None:
     """`noisy_step(model, images, labels, epsilon, noise)` is the image that N-FGSM trains on."""
     grey, labels = torch.full((40, 1, 4, 4), 0.5), torch.zeros(40, dtype=torch.int64)
-    model, epsilon, noise = _Hill(), 0.05, 2.0
-    torch.manual_seed(0)
+    model, epsilon, noise = Bowl(), 0.05, 2.0
+    torch.manual_seed(variant(0))
     first = pictures(attempt(model, grey, labels, epsilon, noise), grey)
     if not model.asked:
         return "it never asks the model: the step follows a gradient"
@@ -183,7 +171,7 @@ def noisy_step(attempt: Callable[..., Any]) -> str | None:
         return f"the noise reaches {moved.max() - epsilon:.3f}, not noise · ε = {noise * epsilon:g}"
     if abs((moved - epsilon).mean() - noise * epsilon / 2) > 0.1 * noise * epsilon:
         return "the noise is not uniform: every size up to noise · ε is as likely as any other"
-    dark = torch.rand((40, 1, 4, 4), generator=torch.Generator().manual_seed(0)) * 0.05
+    dark = torch.rand((40, 1, 4, 4), generator=torch.Generator().manual_seed(variant(0))) * 0.05
     edge = pictures(attempt(model, dark, labels, epsilon, noise), dark)  # complains outside [0, 1]
     if (edge == dark).all():
         return "dark pictures stay as they are"
@@ -233,18 +221,17 @@ def robust_network(attempt: Callable[..., Any]) -> str | None:
         raise Wrong(f"it must return the trained network, not {describe(model)}")
     images, labels = digits().validation[:]
     model.eval()
-    losses = {"FGSM": None, "PGD": cross_entropy, "PGD on the margin": margin_loss}
+    strong = partial(pgd, steps=20, restarts=2)
+    judges: dict[str, Attack] = {"FGSM": fgsm, "PGD": strong}
+    judges["margin"] = partial(strong, loss=margin_loss)
     with torch.no_grad():
         right = model(images).argmax(dim=1) == labels
     clean = right.double().mean().item()
     if clean < 0.9:
         return f"it reads {clean:.0%} of the clean validation digits; 90% are asked for"
     shares = {}
-    for name, loss in losses.items():
-        if loss is None:
-            images_adv = fgsm(model, images, labels, BALL)
-        else:
-            images_adv = pgd(model, images, labels, BALL, steps=20, restarts=2, loss=loss)
+    for name, judge in judges.items():
+        images_adv = judge(model, images, labels, BALL)
         with torch.no_grad():
             right &= model(images_adv).argmax(dim=1) == labels
         shares[name] = right.double().mean().item()
@@ -259,3 +246,49 @@ def robust_network(attempt: Callable[..., Any]) -> str | None:
         f"at {BALL} it keeps {right.double().mean():.0%} of the validation digits; 75% are asked "
         "for: more steps in the attack, more epochs, or a longer step of training"
     )
+
+
+@exercise("10.6")
+def cost_and_gain(attempt: Callable[..., Any]) -> str | None:
+    """`cost_and_gain(standard, robust, images, labels, epsilon)`: digits lost, and a ratio."""
+    draw = torch.Generator().manual_seed(variant(0))
+    images = torch.rand((40, 1, 2, 2), generator=draw, dtype=torch.float64)
+    steep, gentle = Tilt([6.0, -4.0, 3.0, 1.0], 0.4), Tilt([1.0, -0.5, 0.7, 0.1], 0.55)
+    labels = (steep(images)[:, 1] > 0).long()
+    labels[:4] = 1 - labels[:4]
+    for standard, robust, epsilon in ((steep, gentle, 0.1), (gentle, steep, 0.2)):
+        found = plain(attempt(standard, robust, images.clone(), labels.clone(), epsilon))
+        if isinstance(found, Tensor) and found.numel() == 2:
+            found = tuple(found.flatten().tolist())
+        if not isinstance(found, tuple | list) or len(found) != 2:
+            raise Wrong(f"it must return two numbers, not {describe(found)}")
+        cost, gain = (float(number(part)) for part in found)
+        right = [model.right(images, labels) for model in (standard, robust)]
+        wanted = right[0] - right[1]
+        if abs(cost - wanted) > 1e-6:
+            why = "of images, not a share" if abs(cost * len(labels) - wanted) < 1e-6 else ""
+            why = "the other way round" if abs(cost + wanted) < 1e-6 else why
+            return (
+                f"the standard network reads {right[0]} of 40 images right and the robust "
+                f"one {right[1]}: the first number is {wanted}, not {cost:g} {why}".rstrip()
+            )
+        rises = [model.rises(images, labels) for model in (standard, robust)]
+        in_l2 = [model.rises(images, labels, norm=2) for model in (standard, robust)]
+        right_gain = (rises[0].mean() / rises[1].mean()).item()
+        if abs(gain / right_gain - 1) < 1e-4:
+            continue
+        why = _wrong_quotient(gain, rises, (in_l2[0].mean() / in_l2[1].mean()).item())
+        return f"the second number is {right_gain:.4g} here, not {gain:.4g}{why}"
+    return None
+
+
+def _wrong_quotient(gain: float, rises: Sequence[Tensor], in_l2: float) -> str:
+    """Recognise a wrong quotient of two networks' rises."""
+    top, bottom = rises
+    slips = {
+        (bottom.mean() / top.mean()).item(): "the standard network's mean stands above",
+        (top / bottom).mean().item(): "it is a mean of quotients: divide the mean by the mean",
+        (top.median() / bottom.median()).item(): "it is one of medians: take the means",
+        in_l2: "the norm of the slopes is ℓ2: against ℓ∞ the loss rises by ε ‖∇‖₁",
+    }
+    return "".join(f": {why}" for value, why in slips.items() if abs(gain / value - 1) < 1e-4)

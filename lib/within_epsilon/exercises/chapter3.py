@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from within_epsilon.data import digits
 from within_epsilon.exercises.answers import number, pictures, tensor_like
 from within_epsilon.exercises.registry import exercise
+from within_epsilon.exercises.variants import drawn, jittered, variant
 from within_epsilon.exercises.watch import Forbid, Watched, one_gradient, without_autograd
 from within_epsilon.models import digits_classifier
 
@@ -18,7 +19,7 @@ from within_epsilon.models import digits_classifier
 @exercise("3.1")
 def softmax_at(attempt: Callable[[Tensor, float, int], Tensor]) -> str | None:
     """`softmax_at(logits, temperature, dim)` agrees with torch on any axis and any size."""
-    plain = torch.tensor([[2.0, 1.0, -1.0], [0.0, 3.0, 0.5], [-2.0, -2.0, -1.0]])
+    plain = jittered(torch.tensor([[2.0, 1.0, -1.0], [0.0, 3.0, 0.5], [-2.0, -2.0, -1.0]]))
     cube = torch.linspace(-3, 3, 24).view(2, 3, 4).sin()
     mixed = torch.tensor([[1000.0, 999.0], [1.0, 0.0]])
     cases = [
@@ -46,7 +47,7 @@ def softmax_at(attempt: Callable[[Tensor, float, int], Tensor]) -> str | None:
 @exercise("3.2")
 def softmax_backward(attempt: Callable[[Tensor, Tensor], Tensor]) -> str | None:
     """`softmax_backward(p, g)` is the Jacobian's transpose times g, row by row."""
-    generator = torch.Generator().manual_seed(3)
+    generator = torch.Generator().manual_seed(variant(3))
     n, k = 3, 7
     logits, g = torch.randn(2, n, k, generator=generator, dtype=torch.float64)
     p = logits.softmax(dim=1)
@@ -87,7 +88,7 @@ def temperature_for(attempt: Callable[[Tensor, float], float]) -> str | None:
         ([0.02, 0.01, 0.0], 0.99),
     ]
     for values, confidence in cases:
-        logits = torch.tensor(values)
+        logits = jittered(torch.tensor(values))
         temperature = number(attempt(logits, confidence))
         if not (math.isfinite(temperature) and temperature > 0):
             return f"a temperature is a positive number, got {temperature:g}"
@@ -124,7 +125,7 @@ def fgsm_any_scale(
     attempt: Callable[[nn.Module, Tensor, Tensor, float], Tensor],
 ) -> str | None:
     """`fgsm_any_scale(model, images, labels, epsilon)` does as well at any factor."""
-    images, labels = digits().validation[:200]
+    images, labels = drawn(digits().validation, 200)
     images = images.flip(-1)
     epsilon, shares = 0.1, {}
     for factor in (1.0, 1000.0, 0.001):
@@ -172,7 +173,9 @@ def logits_of(attempt: Callable[[Tensor, float], Tensor]) -> str | None:
         (torch.tensor([[0.25, 0.75], [0.5, 0.5], [0.9, 0.1]]), 0.5),
         (torch.tensor([1e-12, 1.0 - 1e-12], dtype=torch.float64), 1.0),
     ]
-    for p, temperature in cases:
+    for given, temperature in cases:
+        p = jittered(given)
+        p = p / p.sum(dim=-1, keepdim=True) if p is not given else p
         logs = p.double().log()
         right = temperature * (logs - logs.mean(dim=-1, keepdim=True))
         found = tensor_like(attempt(p, temperature), right, "logits")
@@ -204,7 +207,7 @@ def jacobian(attempt: Callable[[Tensor, float], Tensor]) -> str | None:
     """`jacobian(logits, temperature)` is that of softmax(z / T), by the formula."""
     for values, temperature in [([2.0, 1.0, -1.0], 1.0), ([0.5, -1.0, 3.0, 0.0], 4.0),
                                 ([0.1, 0.2], 0.5)]:  # fmt: skip
-        z = torch.tensor(values, dtype=torch.float64)
+        z = jittered(torch.tensor(values, dtype=torch.float64))
         p = (z / temperature).softmax(dim=0)
         at_one = torch.diag(p) - torch.outer(p, p)
         right = at_one / temperature

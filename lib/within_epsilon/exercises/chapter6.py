@@ -12,6 +12,7 @@ from within_epsilon.attacks import input_gradient, pgd
 from within_epsilon.data import digits
 from within_epsilon.exercises.answers import entries, number, pictures, tensor, tensor_like
 from within_epsilon.exercises.registry import Wrong, exercise
+from within_epsilon.exercises.variants import drawn, variant
 from within_epsilon.exercises.watch import Watched, sign_path
 from within_epsilon.losses import cross_entropy
 from within_epsilon.models import digits_classifier
@@ -23,7 +24,7 @@ Attack = Callable[..., Tensor]
 @exercise("6.1")
 def numeric_gradient(attempt: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]) -> str | None:
     """`numeric_gradient(function, x)` differentiates by central differences."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(variant(0))
     x = 0.1 + 0.8 * torch.rand(2, 1, 3, 3, generator=generator, dtype=torch.float64)
     weights = 1 + torch.rand(x.shape, generator=generator, dtype=torch.float64)
 
@@ -77,7 +78,7 @@ def _judge_slopes(found: Tensor, slopes: Tensor, curvatures: Tensor) -> str | No
 @exercise("6.2")
 def linear_gain(attempt: Callable[[Tensor, Tensor, float], Tensor]) -> str | None:
     """`linear_gain(gradient, images, epsilon)` is the most that <g, delta> can reach in the set."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(variant(0))
     gradient = torch.randn(5, 1, 4, 4, generator=generator)
     epsilon, grey = 0.1, torch.full_like(gradient, 0.5)
     picture = torch.rand(gradient.shape, generator=generator).mul(1.6).sub(0.3).clamp(0, 1)
@@ -124,7 +125,7 @@ def _losses(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 def repaired(attempt: Attack) -> str | None:
     """`repaired(model, images, labels, epsilon, steps)` climbs with a fresh gradient each step."""
     model, epsilon, steps = Watched(digits_classifier()), 0.1, 10
-    images, labels = digits().validation[:100]
+    images, labels = drawn(digits().validation, 100)
     changed = _outside(images, attempt(model, images, labels, epsilon, steps), epsilon)
     if any(theta.grad is not None and theta.grad.any() for theta in model.parameters()):
         return (
@@ -206,7 +207,7 @@ def one_for_all(attempt: Attack) -> str | None:
 def pgd_targeted(attempt: Attack) -> str | None:
     """`pgd_targeted(model, images, targets, epsilon, steps)` goes down the targets' loss."""
     model, epsilon, steps = Watched(digits_classifier()), 0.15, 20
-    images, labels = digits().validation[:100]
+    images, labels = drawn(digits().validation, 100)
     targets = (labels + 1) % 10
     changed = _outside(images, attempt(model, images, targets, epsilon, steps), epsilon)
     gradients = len(model.slopes_at)

@@ -1,14 +1,15 @@
-"""Slopes and a hill on which an attack shows its bugs, for exercise 9.3."""
+"""Models of known slopes, on which an answer shows its bugs, for chapters 9 and 10."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from within_epsilon.exercises.answers import tensor_like
 from within_epsilon.exercises.registry import Wrong
+from within_epsilon.exercises.variants import variant
 from within_epsilon.threat import Ball
 
 Attack = Callable[..., Tensor]
@@ -21,7 +22,7 @@ class Slope(nn.Module):
 
     def __init__(self, scale: float) -> None:
         super().__init__()
-        generator = torch.Generator().manual_seed(0)
+        generator = torch.Generator().manual_seed(variant(0))
         self.weights = torch.randn(1, 1, 4, 4, generator=generator)
         self.scale = scale
         self.eval()
@@ -45,6 +46,45 @@ class Summit(nn.Module):
         """Return two logits, their difference highest at the summit."""
         height = 5 - 50 * ((images - self.top) ** 2).flatten(1).sum(dim=1)
         return torch.stack([torch.zeros_like(height), height], dim=1)
+
+
+class Bowl(nn.Module):
+    """Two logits whose loss for label 0 rises with the distance of every pixel from 0.5."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Tensor] = []
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return two logits, and note what was asked."""
+        self.asked.append(images.detach().clone())
+        far = (images - 0.5).square().flatten(1).sum(dim=1)
+        return torch.stack((-far, torch.zeros_like(far)), dim=1)
+
+
+class Tilt(nn.Module):
+    """Two classes; the second gains a slope for each pixel, from a threshold on."""
+
+    def __init__(self, slopes: Sequence[float], threshold: float) -> None:
+        super().__init__()
+        self.slopes = nn.Parameter(torch.tensor(slopes, dtype=torch.float64))
+        self.threshold = threshold
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return two logits, the second a straight line."""
+        z = (images.flatten(1) - self.threshold) @ self.slopes
+        return torch.stack((torch.zeros_like(z), z), dim=1)
+
+    def right(self, images: Tensor, labels: Tensor) -> int:
+        """Count the right answers."""
+        return int((self(images).argmax(dim=1) == labels).sum())
+
+    def rises(self, images: Tensor, labels: Tensor, norm: int = 1) -> Tensor:
+        """Return a norm of the cross-entropy's gradient in each image, by its formula."""
+        chances = self(images).detach().softmax(dim=1)[:, 1]
+        return torch.mul((chances - labels).abs(), self.slopes.detach().norm(norm))
 
 
 def run(

@@ -36,7 +36,7 @@ class Classifier(nn.Module):
     Parameters
     ----------
     body : Module
-        Takes normalised images (N, C, H, W), returns logits (N, K); or tabular data (N, D),
+        Takes normalised images (N, C, H, W), returns logits (N, k); or tabular data (N, D),
         signals (N, C, L), volumes (N, C, D, H, W). It may be compiled, parallel, TorchScript
         or quantised. Activation checkpointing needs ``use_reentrant=False``: torch refuses
         the other kind wherever a gradient in the input alone is asked for.
@@ -44,8 +44,8 @@ class Classifier(nn.Module):
         For pixels in [0, 1], along dimension 1; see `Normalize`. Nothing is normalised by
         default, for a body that does so itself.
     categories : sequence of str, or mapping, optional
-        The K classes' names, by index; a mapping from index to name (``id2label``) or from
-        name to index (``class_to_idx``) has all indices from 0 to K - 1.
+        The k classes' names, by index; a mapping from index to name (``id2label``) or from
+        name to index (``class_to_idx``) has all indices from 0 to k - 1.
     output : str or int, optional
         Where the logits are if the body returns more: a key, a field or an attribute, or a
         position, negative from the end. A tensor alone is taken as it is.
@@ -63,7 +63,7 @@ class Classifier(nn.Module):
         If categories are no names.
     ValueError
         If mean and std cannot be those of pixels in [0, 1] or are of different lengths, or a
-        mapping's indices are not 0 to K - 1.
+        mapping's indices are not 0 to k - 1.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Classifier(nn.Module):
 
         Returns
         -------
-        Tensor, (N, K)
+        Tensor, (N, k)
 
         Raises
         ------

@@ -41,7 +41,7 @@ def find_logits(result: Any, output: str | int | None) -> Tensor:
 
 
 def check_one_row_each(logits: Tensor, n: int, categories: int) -> None:
-    """Require logits (N, K), K >= 2, and as many as there are categories, if there are any.
+    """Require logits (N, k), k >= 2, and as many as there are categories, if there are any.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def check_one_row_each(logits: Tensor, n: int, categories: int) -> None:
     elif columns < 2:
         remedy = "give a two-class body two outputs: torch.cat([torch.zeros_like(z), z], dim=1)"
     raise ValueError(
-        f"logits: expected shape (N, {categories or 'K'}), one per category, received "
+        f"logits: expected shape (N, {categories or 'k'}), one per category, received "
         f"{tuple(logits.shape)}; {remedy}"
     )
 

@@ -47,14 +47,15 @@ def small_cnn() -> nn.Sequential:
     )
 
 
-def digits_classifier(robust: Literal["linf", "l2"] | None = None) -> Classifier:
+def digits_classifier(robust: Literal["linf", "l2", "certified"] | None = None) -> Classifier:
     """Load a digits network that ships with the library; the cards are data/digits_cnn*.md.
 
     Parameters
     ----------
-    robust : {"linf", "l2"}, optional
-        The one trained against PGD within linf of radius 0.2, or within l2 of radius 0.5; by
-        default the one that no adversary has trained.
+    robust : {"linf", "l2", "certified"}, optional
+        The one trained against PGD within linf of radius 0.2, or within l2 of radius 0.5; or
+        the one trained on interval bounds within linf of radius 0.1; by default the one that no
+        adversary has trained.
 
     Returns
     -------
@@ -68,9 +69,10 @@ def digits_classifier(robust: Literal["linf", "l2"] | None = None) -> Classifier
     """
     from safetensors.torch import load_file
 
-    if robust not in (None, "linf", "l2"):
+    if robust not in (None, "linf", "l2", "certified"):
         raise ValueError(
-            f"robust: expected linf, l2 or None for the standard network, received {robust!r}"
+            "robust: expected linf, l2, certified or None for the standard network, received "
+            f"{robust!r}"
         )
     with torch.random.fork_rng(devices=[]):  # the initial weights, soon replaced, cost no seed
         body = small_cnn()

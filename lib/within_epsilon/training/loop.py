@@ -50,7 +50,7 @@ def fit(
     Parameters
     ----------
     model : nn.Module
-        Takes images, returns logits (N, K). Trained in place, on its own device, and
+        Takes images, returns logits (N, k). Trained in place, on its own device, and
         left in eval mode.
     split : Labelled, pair of Tensors, Dataset or DataLoader
         Training examples: ``.images`` in [0, 1] and ``.labels``; the two as a pair; or a

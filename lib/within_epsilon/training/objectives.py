@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from within_epsilon.attacks import describe, settings, takes
 from within_epsilon.checks import check_logits
-from within_epsilon.losses import cross_entropy, log_softmax
+from within_epsilon.losses import cross_entropy, kl_divergence
 from within_epsilon.modes import training_modules
 from within_epsilon.threat import Ball, check_ball
 
@@ -29,11 +29,11 @@ def standard(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     Parameters
     ----------
     model : nn.Module
-        Takes images in [0, 1], returns logits (N, K).
+        Takes images in [0, 1], returns logits (N, k).
     images : Tensor of shape (N, ...)
         Pixels in [0, 1].
     labels : Tensor of shape (N,), int64
-        Classes from 0 to K - 1.
+        Classes from 0 to k - 1.
 
     Returns
     -------
@@ -44,25 +44,34 @@ def standard(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 
 
 @contextmanager
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Show a model as it will be used; afterwards its parts' modes are what they were."""
+    training = [part for part in model.modules() if getattr(part, "training", False)]
+    try:
+        for part in training:
+            part.training = False
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+@contextmanager
 def under_attack(model: nn.Module) -> Iterator[None]:
     """Hold a model still while it is attacked: in eval mode, its parameters constants.
 
     The adversary meets the network as it will be used. Constants need no graph: on a small
     network an attack takes a tenth less. Afterwards modes and parameters are what they were.
     """
-    training = [part for part in model.modules() if getattr(part, "training", False)]
     free = [theta for theta in model.parameters() if theta.requires_grad]
-    try:
-        for part in training:
-            part.training = False
-        for theta in free:
-            theta.requires_grad_(False)
-        yield
-    finally:
-        for part in training:
-            part.training = True
-        for theta in free:
-            theta.requires_grad_(True)
+    with in_eval_mode(model):
+        try:
+            for theta in free:
+                theta.requires_grad_(False)
+            yield
+        finally:
+            for theta in free:
+                theta.requires_grad_(True)
 
 
 def attacked(
@@ -118,23 +127,6 @@ class Adversarial:
         return f"{describe(self.attack)}, {self.ball}"
 
 
-def divergence(clean: Tensor, logits: Tensor) -> Tensor:
-    r"""Compute how far predictions have moved: :math:`\mathrm{KL}(\sigma(z) \,\|\, \sigma(z'))`.
-
-    Parameters
-    ----------
-    clean, logits : Tensor of shape (N, K)
-        The logits z of clean images, and z' of attacked ones.
-
-    Returns
-    -------
-    Tensor of shape (N,)
-        At least 0, up to rounding.
-    """
-    before = log_softmax(clean)
-    return (before.exp() * (before - log_softmax(logits))).sum(dim=1)
-
-
 @dataclass(frozen=True)
 class Trades:
     r"""Cross-entropy of clean images, and beta times how far an attack moves the predictions.
@@ -187,9 +179,9 @@ class Trades:
             images,
             labels,
             self.ball,
-            loss=lambda logits, _: divergence(before, logits),
+            loss=lambda logits, _: kl_divergence(before, logits),
         )
-        moved = divergence(clean, check_logits(model(images_adv), len(images)))
+        moved = kl_divergence(clean, check_logits(model(images_adv), len(images)))
         return cross_entropy(clean, labels) + self.beta * moved
 
     def __str__(self) -> str:

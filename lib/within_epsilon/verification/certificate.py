@@ -75,7 +75,7 @@ def certify(
     Parameters
     ----------
     model : nn.Module
-        Takes inputs, returns logits (N, K); see `read_network` for the layers it may have.
+        Takes inputs, returns logits (N, k); see `read_network` for the layers it may have.
     images : Tensor of shape (N, ...), or Box
         Clean pixels in [0, 1], or the inputs themselves.
     labels : Tensor of shape (N,), int64

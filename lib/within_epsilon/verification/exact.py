@@ -37,7 +37,7 @@ def lp(
     Parameters
     ----------
     model : nn.Module
-        Takes inputs, returns logits (N, K); see `read_network` for the layers it may have.
+        Takes inputs, returns logits (N, k); see `read_network` for the layers it may have.
     images : Tensor of shape (N, ...), or Box
         Clean pixels in [0, 1], or the inputs themselves.
     labels : Tensor of shape (N,), int64
@@ -189,6 +189,7 @@ class _Search:
     def certificate(self, seconds: float, *, binaries: bool) -> Certificate:
         """Say what is known by now."""
         proved = bool(((self.sure > 0) | (self.claimed > CERTAIN)).all())
+        assert self.bounds.arithmetic is not None
         lower, name = self.sure.min(), self.bounds.arithmetic.name
         if binaries and np.maximum(self.sure, self.claimed).min() > lower:
             # No further than the value of an input, which it may exceed by its tolerances.

@@ -105,12 +105,12 @@ def falsify(
     Parameters
     ----------
     model : nn.Module
-        Takes inputs, returns logits (N, K).
+        Takes inputs, returns logits (N, k).
     images : Tensor of shape (N, ...), or Box
         Clean pixels in [0, 1], or the inputs themselves.
     ball : Ball or None
         The threat model around images; None with a box.
-    rows : Tensor of shape (1 or N, S, K), float64
+    rows : Tensor of shape (1 or N, S, k), float64
         Coefficients of the functions, such as `objective_rows` returns.
     steps : int
         Steps down the function's gradient, the first of half the radius, the last a hundredth.
@@ -174,6 +174,6 @@ def reach_of(
 
 
 def _values(model: nn.Module, points: Tensor, functions: Tensor) -> Tensor:
-    """Return linear functions (M, K) of the logits of points (M or 1, ...), (M,), float64."""
+    """Return linear functions (M, k) of the logits of points (M or 1, ...), (M,), float64."""
     logits: Tensor = model(points.to(device_of(model))).cpu().double()
     return (logits * functions).sum(dim=1)

@@ -30,7 +30,7 @@ class Leaves:
         Slopes of the lines below, by ReLU.
     prices : dict from int to Tensor of shape (M, 1, ...)
         Lagrange multipliers >= 0 of what a case says, by node.
-    rows : Tensor of shape (M, 1, K)
+    rows : Tensor of shape (M, 1, k)
         The function of the logits that each case is about.
     lower : Tensor of shape (M,)
         Its bound from below.
@@ -116,7 +116,7 @@ class Leaves:
 
 
 def root(bounds: Bounds, rows: Tensor, lower: Tensor, slopes: Slopes) -> Leaves:
-    """Return one case for each function (S, K) that says nothing yet."""
+    """Return one case for each function (S, k) that says nothing yet."""
     network, number = bounds.network, len(rows)
     intervals = {
         i: Interval(*(end.expand(number, *end.shape[1:]) for end in bounds.intervals[i]))

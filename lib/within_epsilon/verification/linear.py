@@ -68,10 +68,10 @@ def crown(
     Parameters
     ----------
     model : nn.Module
-        Takes inputs, returns logits (N, K); see `read_network` for the layers it may have.
+        Takes inputs, returns logits (N, k); see `read_network` for the layers it may have.
     images : Tensor of shape (N, ...), or Box
         Clean pixels in [0, 1], or the inputs themselves.
-    labels : Tensor of shape (N,), int64; or (S, K) or (N, S, K), floating point; or None
+    labels : Tensor of shape (N,), int64; or (S, k) or (N, S, k), floating point; or None
         The true classes: all margins z_y - z_j are bounded. Or coefficients of other linear
         functions of the logits; None for the logits themselves.
     ball : Ball, optional
@@ -96,7 +96,7 @@ def crown(
     Returns
     -------
     LinearBounds
-        S = K - 1 rivals in the order of their numbers, or what `labels` asks for.
+        S = k - 1 rivals in the order of their numbers, or what `labels` asks for.
 
     Raises
     ------

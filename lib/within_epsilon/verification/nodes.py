@@ -68,7 +68,7 @@ class Network:
         return len(self.nodes) - 1
 
     def forward(self, inputs: Tensor) -> list[Tensor]:
-        """Compute every node in float64, (N, ...) each."""
+        """Compute every node, (N, ...) each."""
         values = [inputs]
         for node in self.nodes[1:]:
             values.append(node.rule.forward(*(values[i] for i in node.inputs)))

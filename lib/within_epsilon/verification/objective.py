@@ -12,14 +12,14 @@ def rivals(labels: Tensor, classes: int) -> Tensor:
     Parameters
     ----------
     labels : Tensor of shape (N,), int64
-        Classes, from 0 to K - 1.
+        Classes, from 0 to k - 1.
     classes : int
-        K.
+        k.
 
     Returns
     -------
-    Tensor of shape (N, K - 1), int64
-        0 to K - 1 without the label.
+    Tensor of shape (N, k - 1), int64
+        0 to k - 1 without the label.
     """
     places = torch.arange(classes - 1)
     return places + (places >= labels.cpu().unsqueeze(1))
@@ -30,15 +30,15 @@ def objective_rows(labels: Tensor | None, n: int, classes: int) -> Tensor:
 
     Parameters
     ----------
-    labels : Tensor of shape (N,), int64; or (S, K) or (N, S, K), floating point; or None
+    labels : Tensor of shape (N,), int64; or (S, k) or (N, S, k), floating point; or None
         Class numbers: the margins over all rivals. Or coefficients of S functions, for all
         problems or for each. None: the logits themselves.
     n, classes : int
-        N and K.
+        N and k.
 
     Returns
     -------
-    Tensor of shape (1 or N, S, K), float64
+    Tensor of shape (1 or N, S, k), float64
         Their coefficients.
 
     Raises

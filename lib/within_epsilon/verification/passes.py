@@ -40,8 +40,8 @@ class Bounds:
         The network.
     domain : Domain
         The inputs of the N problems.
-    arithmetic : Arithmetic
-        What the network is run in.
+    arithmetic : Arithmetic or None
+        What the network is run in; None: rounding is not accounted for, and nothing is proved.
     lower_slope : {"adaptive", "zero", "one", "same"}
         The line below an unstable ReLU: the one with the smaller area between the lines, 0,
         z, or a parallel to the line above.
@@ -58,7 +58,7 @@ class Bounds:
         self,
         network: Network,
         domain: Domain,
-        arithmetic: Arithmetic,
+        arithmetic: Arithmetic | None,
         lower_slope: LowerSlope = "adaptive",
     ) -> None:
         self.network, self.domain, self.arithmetic = network, domain, arithmetic
@@ -90,7 +90,7 @@ class Bounds:
         node = self.network.nodes[len(self.intervals)]
         inputs = [self.intervals[i] for i in node.inputs]
         interval, noise, rule = node.rule.interval(*inputs), None, node.rule
-        if not rule.moves:
+        if self.arithmetic is not None and not rule.moves:
             sizes = rule.weigh(*(x.size for x in inputs))
             if rule.shift_size is not None:
                 sizes = sizes + rule.shift_size

@@ -1,7 +1,8 @@
 """One rule per layer: where its outputs lie, and how linear bounds pass through it.
 
-Everything is float64. A *rows* tensor has the shape (B, S, ...): S linear functions of a layer's
-output (...), the same for all images (B = 1) or for each (B = N).
+Everything is float64, as `read_network` makes it, but where bounds are for training alone. A
+*rows* tensor has the shape (B, S, ...): S linear functions of a layer's output (...), the same for
+all images (B = 1) or for each (B = N).
 """
 
 from collections.abc import Sequence
@@ -122,10 +123,8 @@ class ConvRule(Rule):
 class AverageRule(ConvRule):
     """The mean of each window, as a convolution of each channel with equal weights."""
 
-    def __init__(self, kernel: Pair, stride: Pair, shapes: tuple[torch.Size, torch.Size]) -> None:
-        channels, share = shapes[0][0], 1 / (kernel[0] * kernel[1])
-        weight = torch.full((channels, 1, *kernel), share, dtype=torch.float64)
-        super().__init__(weight, None, stride, (0, 0), (1, 1), channels, shapes)
+    def __init__(self, shares: Tensor, stride: Pair, shapes: tuple[torch.Size, torch.Size]) -> None:
+        super().__init__(shares, None, stride, (0, 0), (1, 1), shapes[0][0], shapes)
 
 
 class ScaleRule(Rule):

@@ -45,7 +45,7 @@ class Search:
         Of the image, N = 1, all its inputs.
     reach : function
         Returns the allowed inputs for so many points.
-    rows : Tensor of shape (1, S, K)
+    rows : Tensor of shape (1, S, k)
         The functions of the logits whose least value is asked for.
     until : float
         When to stop, by `time.perf_counter`.

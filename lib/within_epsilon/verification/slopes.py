@@ -24,7 +24,7 @@ def optimise(
         Of all nodes; the intervals of hidden numbers are replaced by tighter ones.
     targets : sequence of Target
         Hidden numbers that have slopes of their own.
-    rows : Tensor of shape (1 or N, S, K), float64
+    rows : Tensor of shape (1 or N, S, k), float64
         The functions of the logits whose lower bounds are to rise.
     steps : int
         Steps of Adam.

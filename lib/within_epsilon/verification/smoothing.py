@@ -133,7 +133,7 @@ def count_votes(
     Parameters
     ----------
     model : nn.Module
-        Takes (N, ...), returns logits (N, K). Noisy pixels leave [0, 1], as the theorem wants.
+        Takes (N, ...), returns logits (N, k). Noisy pixels leave [0, 1], as the theorem wants.
     image : Tensor of shape (...)
         Clean pixels.
     sigma : float
@@ -147,17 +147,17 @@ def count_votes(
 
     Returns
     -------
-    Tensor of shape (K,), int64
+    Tensor of shape (k,), int64
         Votes, n in all. A NaN among the logits is a vote for no class, and raises.
     """
     counts: Tensor | None = None
     device = device_of(model)
     clean = image.to(device)
+    # One buffer for all batches: new memory each time costs more than the noise does.
+    noise = torch.empty(min(n, batch), *image.shape, device=generator.device, dtype=image.dtype)
     for size in _sizes(n, batch):
-        noise = torch.randn(
-            size, *image.shape, generator=generator, device=generator.device, dtype=image.dtype
-        )
-        logits = check_logits(model(noise.to(device).mul_(sigma).add_(clean)), size)
+        drawn = noise[:size].normal_(generator=generator)
+        logits = check_logits(model(drawn.to(device).mul_(sigma).add_(clean)), size)
         if bool(logits.isnan().any()):
             raise ValueError("logits: expected numbers, received NaN; look at the model's weights")
         votes = torch.bincount(logits.argmax(dim=1), minlength=logits.shape[1]).cpu()
@@ -183,7 +183,7 @@ def certify_smoothed(
     Parameters
     ----------
     model : nn.Module
-        Takes images (N, ...), returns logits (N, K).
+        Takes images (N, ...), returns logits (N, k).
     images : Tensor of shape (N, ...)
         Clean pixels in [0, 1].
     sigma : float

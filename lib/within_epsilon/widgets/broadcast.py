@@ -8,23 +8,23 @@ import traitlets
 
 from within_epsilon.widgets.base import Explorer, state
 
-SHAPES = ("(N,)", "(N, 1)", "(K,)")
+SHAPES = ("(N,)", "(N, 1)", "(k,)")
 LEAST, MOST = 2, 5
 
 
 class BroadcastExplorer(Explorer):
-    """Subtract a smaller tensor from a table (N, K) and see which entry goes where.
+    """Subtract a smaller tensor from a table (N, k) and see which entry goes where.
 
     The smaller tensor holds one number for each image, as (N,) or as (N, 1), or one for each
-    class, as (K,).
+    class, as (k,).
 
     Parameters
     ----------
     images : int
         N, the table's rows, 2 to 5.
     classes : int
-        K, its columns, 2 to 5.
-    other : {"(N,)", "(N, 1)", "(K,)"}
+        k, its columns, 2 to 5.
+    other : {"(N,)", "(N, 1)", "(k,)"}
         Shape of what is subtracted.
 
     Raises
@@ -69,12 +69,12 @@ def subtracted(images: int, classes: int, other: str) -> list[list[int]] | None:
 
     Parameters
     ----------
-    images, classes : N and K
+    images, classes : N and k
     other : shape of the smaller tensor, one of `SHAPES`
 
     Returns
     -------
-    N rows of K indices, or None where the shapes do not fit
+    N rows of k indices, or None where the shapes do not fit
     """
     if other == "(N, 1)":
         return [[row] * classes for row in range(images)]

@@ -78,7 +78,7 @@ def record_case(
     name : str
         What the reader learns it is.
     model : nn.Module
-        Takes images in [0, 1], returns logits (N, K).
+        Takes images in [0, 1], returns logits (N, k).
     data : Data
         As for `evaluation.robust_accuracy`.
     epsilon : float

@@ -96,7 +96,7 @@ class DigitLab(Lab):
         if images is None:
             images, labels = digits().test[_START : _START + 1]
             label = int(labels) if label is None else label
-        _check(images)
+        check_digit(images)
         models = [model] if second is None else [model, second]
         networks = dict(zip(names, models, strict=False))
         if len(networks) < len(models):
@@ -117,7 +117,7 @@ class DigitLab(Lab):
             run_label="Watch the steps",
             pixels=images.flatten().tolist(),
             label=label,
-            gallery=_shelf(),
+            gallery=shelf(),
         )
 
     @property
@@ -127,7 +127,7 @@ class DigitLab(Lab):
 
     @image.setter
     def image(self, images: Tensor) -> None:
-        _check(images)
+        check_digit(images)
         self.strokes = []
         self.label = None
         self.pixels = images.detach().float().flatten().tolist()
@@ -185,7 +185,8 @@ class DigitLab(Lab):
         return {"attacked": place, "attack": attack, "target": target, "stops": stops}
 
 
-def _check(images: Tensor) -> None:
+def check_digit(images: Tensor) -> None:
+    """Refuse what is not one digit, (1, 1, 8, 8) in [0, 1]."""
     check_one_image(images)
     if tuple(images.shape[1:]) != _SHAPE:
         raise ValueError(
@@ -194,7 +195,7 @@ def _check(images: Tensor) -> None:
         )
 
 
-def _shelf() -> list[dict[str, Any]]:
+def shelf() -> list[dict[str, Any]]:
     """Return the first few test digits of each class, a character for each pixel."""
     images, labels = digits().test[:]
     places = [i for d in range(10) for i in (labels == d).nonzero()[:_ON_SHELF, 0].tolist()]

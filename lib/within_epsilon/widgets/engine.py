@@ -84,7 +84,7 @@ def reference(model: nn.Module, shape: Sequence[int]) -> dict[str, Any]:
     Parameters
     ----------
     model : nn.Module
-        Takes images in [0, 1], returns logits (1, K).
+        Takes images in [0, 1], returns logits (1, k).
     shape : three int
         Channels, height and width of an image.
 

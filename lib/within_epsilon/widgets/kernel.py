@@ -44,7 +44,7 @@ class Answers:
     send : callable
         ``send(content, buffers)``: hands a message to the front end.
     models : sequence of nn.Module
-        Take images in [0, 1], return logits (N, K). Their mode, and their parameters' gradients,
+        Take images in [0, 1], return logits (N, k). Their mode, and their parameters' gradients,
         stay as they are; do not train one while a lab attacks it.
     shape : three int
         Channels, height and width of an image.

@@ -205,6 +205,6 @@ class Lab(Explorer):
 
 @torch.no_grad()
 def look(model: nn.Module, images: Tensor) -> Tensor:
-    """Return the model's probabilities for one image, (K,), float64, on the CPU."""
+    """Return the model's probabilities for one image, (k,), float64, on the CPU."""
     logits = check_logits(model(images.to(device_of(model))), 1)
     return softmax(logits.cpu().double())[0]

@@ -26,7 +26,7 @@ class LogitsExplorer(Explorer):
 
     Parameters
     ----------
-    logits : Tensor of shape (K,) or (1, K), or sequence of K numbers
+    logits : Tensor of shape (k,) or (1, k), or sequence of k numbers
         Real numbers; 2 to 8 of them fit the screen.
     categories : sequence of str, optional
         The classes' names; "0", "1", ... by default.
@@ -80,7 +80,7 @@ class LogitsExplorer(Explorer):
         )
 
     def probabilities(self) -> Tensor:
-        """Return softmax((logits + shift) / temperature), shape (K,), float64."""
+        """Return softmax((logits + shift) / temperature), shape (k,), float64."""
         logits = torch.tensor(self.logits, dtype=torch.float64)
         return softmax((logits + self.shift) / self.temperature)
 

@@ -41,7 +41,7 @@ class PhotoLab(Lab):
     Parameters
     ----------
     model : nn.Module
-        Takes images in [0, 1], returns logits (N, K); its `categories`, if it has any, name the
+        Takes images in [0, 1], returns logits (N, k); its `categories`, if it has any, name the
         classes. Mode and parameters' gradients stay as they are.
     images : Tensor of shape (1, C, H, W)
         One image, C = 1 or 3, pixels in [0, 1]. Shown in 8 bits, computed in float32; a model of

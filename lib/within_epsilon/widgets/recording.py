@@ -49,7 +49,7 @@ class InFloat32(nn.Module):
         self.categories = getattr(model, "categories", ())
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (N, K), float32, for images (N, C, H, W)."""
+        """Return logits (N, k), float32, for images (N, C, H, W)."""
         return check_logits(self.model(images.to(self.dtype)), len(images)).float()
 
 
@@ -79,7 +79,7 @@ def gradient_signs(
 
     Parameters
     ----------
-    model : takes images in [0, 1], returns logits (1, K)
+    model : takes images in [0, 1], returns logits (1, k)
     images : Tensor of shape (1, C, H, W)
     label : the true class, to be left; the target class, to be approached, if `targeted`
     targeted : whether `label` is the target
@@ -115,7 +115,7 @@ def record_curve(
 
     Parameters
     ----------
-    model : takes images in [0, 1], returns logits (N, K)
+    model : takes images in [0, 1], returns logits (N, k)
     images : Tensor of shape (1, C, H, W), pixels in [0, 1]
     signs : Tensor of shape (1, C, H, W) in {-1, 0, 1}
     epsilons : stops, pixel units
@@ -126,7 +126,7 @@ def record_curve(
 
     Returns
     -------
-    One list per epsilon of top + len(watch) pairs (class index, probability), or of all K classes
+    One list per epsilon of top + len(watch) pairs (class index, probability), or of all k classes
     if there are fewer: the watched and the most probable ones, in falling order
     """
     images_adv = torch.cat(

@@ -52,7 +52,7 @@ def hop_skip_jump(
     Parameters
     ----------
     model : nn.Module
-        Takes images in [0, 1], returns logits (N, K), of which the largest alone counts.
+        Takes images in [0, 1], returns logits (N, k), of which the largest alone counts.
     images : Tensor of shape (N, ...)
         Clean pixels in [0, 1].
     labels : Tensor of shape (N,), int64

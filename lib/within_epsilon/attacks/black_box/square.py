@@ -48,7 +48,7 @@ def square(
     Parameters
     ----------
     model : nn.Module
-        Takes images in [0, 1], returns logits (N, K). Only asked for them: it need not
+        Takes images in [0, 1], returns logits (N, k). Only asked for them: it need not
         be differentiable.
     images : Tensor of shape (N, ..., H, W) or (N, W)
         Clean pixels in [0, 1]. The last two dimensions are rows and columns, those

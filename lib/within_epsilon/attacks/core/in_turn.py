@@ -50,7 +50,7 @@ def in_turn(
     Parameters
     ----------
     model : nn.Module
-        Takes images in [0, 1], returns logits (N, K).
+        Takes images in [0, 1], returns logits (N, k).
     images : Tensor of shape (N, ...)
         Clean pixels in [0, 1].
     labels : Tensor of shape (N,), int64

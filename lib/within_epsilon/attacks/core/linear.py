@@ -29,7 +29,7 @@ def nearest_rival(
     Parameters
     ----------
     model : nn.Module
-        Takes images in [0, 1], returns logits (N, K).
+        Takes images in [0, 1], returns logits (N, k).
     images : Tensor of shape (N, ...)
         Where to linearise.
     labels : Tensor of shape (N,), int64
@@ -45,7 +45,7 @@ def nearest_rival(
 
     Returns
     -------
-    logits : Tensor of shape (N, K)
+    logits : Tensor of shape (N, k)
         The model's outputs, detached.
     gaps : Tensor of shape (N,)
         By how much the rival's logit exceeds the label's: negative, unless the model is fooled.
@@ -75,7 +75,7 @@ def nearest_first(
     Returns
     -------
     Tensor of shape (N, R), int64
-        Classes; R is `rivals`, or K - 1 if there are no more.
+        Classes; R is `rivals`, or k - 1 if there are no more.
     """
     _, ranking, borders = _linearise(model, images, labels, norm, rivals, None, inside=True)
     distances = torch.stack([distance for _, _, distance in borders], dim=1)
@@ -83,7 +83,7 @@ def nearest_first(
 
 
 def likeliest_others(logits: Tensor, labels: Tensor) -> Tensor:
-    """Order the classes by their logits, the largest first and the label last, (N, K)."""
+    """Order the classes by their logits, the largest first and the label last, (N, k)."""
     # An impossible class, minus infinity, comes before the label all the same.
     possible = logits.clamp(min=torch.finfo(logits.dtype).min)
     return possible.scatter(1, labels.unsqueeze(1), -torch.inf).argsort(dim=1, descending=True)

@@ -146,7 +146,7 @@ def bisect(
     Parameters
     ----------
     model : nn.Module
-        Takes images in [0, 1], returns logits (N, K).
+        Takes images in [0, 1], returns logits (N, k).
     closest : Closest
         Is offered every point that is tried.
     rows : Tensor of shape (M,), int64

@@ -105,7 +105,7 @@ class Objective:
 
 @torch.no_grad()
 def logits_of(model: nn.Module, images: Tensor) -> Tensor:
-    """Return logits free of NaN, (N, K), of the very images, from a forward pass alone."""
+    """Return logits free of NaN, (N, k), of the very images, from a forward pass alone."""
     logits = check_logits(model(images.clone()), len(images))  # a model may write into its input
     check_no_nan(logits)
     return logits
@@ -119,7 +119,7 @@ def steepest_ascent(
     Parameters
     ----------
     model : nn.Module
-        Takes images in [0, 1], returns logits (N, K). Neither its parameters' gradients
+        Takes images in [0, 1], returns logits (N, k). Neither its parameters' gradients
         nor its mode change.
     images : Tensor of shape (N, ...)
         Where to differentiate.
@@ -130,7 +130,7 @@ def steepest_ascent(
 
     Returns
     -------
-    logits : Tensor of shape (N, K)
+    logits : Tensor of shape (N, k)
         Detached; of pixels that are 0 or 1, as seen from 1e-7 inside.
     uphill : Tensor of shape (N, ...)
         The gradient of each example's value in its own pixels.
@@ -160,7 +160,7 @@ def input_gradient(
     model, images
         As in `steepest_ascent`.
     labels : Tensor of shape (N,), int64
-        Classes from 0 to K - 1.
+        Classes from 0 to k - 1.
     loss : callable
         (logits, labels) -> (N,).
 

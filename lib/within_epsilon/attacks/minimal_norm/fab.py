@@ -68,7 +68,7 @@ def fab(
     Parameters
     ----------
     model : nn.Module
-        Takes images in [0, 1], returns logits (N, K).
+        Takes images in [0, 1], returns logits (N, k).
     images : Tensor of shape (N, ...)
         Clean pixels in [0, 1].
     labels : Tensor of shape (N,), int64
@@ -119,7 +119,7 @@ def fab(
     Notes
     -----
     Deviations from the paper. One class after the other is the later form for many classes,
-    FAB-T, of the second paper. The paper's untargeted form linearises all K classes; `nearest`
+    FAB-T, of the second paper. The paper's untargeted form linearises all k classes; `nearest`
     the likeliest. Points that fool the model into any class count, whichever it was to be. In
     the final search the margin stands in the place of one class's.
 

@@ -52,7 +52,7 @@ def fmn(
     Parameters
     ----------
     model : nn.Module
-        Takes images in [0, 1], returns logits (N, K).
+        Takes images in [0, 1], returns logits (N, k).
     images : Tensor of shape (N, ...)
         Clean pixels in [0, 1].
     labels : Tensor of shape (N,), int64

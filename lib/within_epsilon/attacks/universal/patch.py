@@ -41,7 +41,7 @@ def adversarial_patch(
     Parameters
     ----------
     model : nn.Module
-        Takes images in [0, 1], returns logits (N, K).
+        Takes images in [0, 1], returns logits (N, k).
     images : Tensor of shape (N, C, H, W)
         Clean pixels in [0, 1], to learn from; measure the result on others.
     labels : Tensor of shape (N,), int64

@@ -39,7 +39,7 @@ def universal_perturbation(
     Parameters
     ----------
     model : nn.Module
-        Takes images in [0, 1], returns logits (N, K).
+        Takes images in [0, 1], returns logits (N, k).
     images : Tensor of shape (N, ...)
         Clean pixels in [0, 1], to learn from; measure the result on others.
     labels : Tensor of shape (N,), int64

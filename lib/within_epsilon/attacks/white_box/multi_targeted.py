@@ -41,7 +41,7 @@ def multi_targeted(
     Parameters
     ----------
     model : nn.Module
-        Takes images in [0, 1], returns logits (N, K).
+        Takes images in [0, 1], returns logits (N, k).
     images : Tensor of shape (N, ...)
         Clean pixels in [0, 1].
     labels : Tensor of shape (N,), int64
@@ -49,7 +49,7 @@ def multi_targeted(
     ball : Ball
         The threat model.
     targets : int
-        Number of other classes to try, >= 1; K - 1 if there are no more.
+        Number of other classes to try, >= 1; k - 1 if there are no more.
     candidates : int, optional
         Try those of so many likeliest classes whose borders would be nearest to the clean
         image, were the model linear, the nearest first: a gradient for each candidate. The

@@ -1,4 +1,4 @@
-// The broadcast explorer: a table (N, K), a smaller tensor, and which entry meets which.
+// The broadcast explorer: a table (N, k), a smaller tensor, and which entry meets which.
 
 import { textAt } from "./chart.js";
 import { button, choice, drawAtWidth, html, keepState, openCard, part, range, slider, svg, verdict }
@@ -7,7 +7,7 @@ import { button, choice, drawAtWidth, html, keepState, openCard, part, range, sl
 const SHAPES = [
   { value: "(N,)", label: "a, one per image, (N,)" },
   { value: "(N, 1)", label: "a[:, None], (N, 1)" },
-  { value: "(K,)", label: "b, one per class, (K,)" },
+  { value: "(k,)", label: "b, one per class, (k,)" },
 ];
 
 const BROADCAST_STYLE = `
@@ -30,7 +30,7 @@ function subtractedAt({ images, classes, other }) {
 function drawTables({ width, state }) {
   const { images, classes, other } = state;
   const entries = subtractedAt(state);
-  const name = other === "(K,)" ? "b" : "a";
+  const name = other === "(k,)" ? "b" : "a";
   const column = other === "(N, 1)";
   const [left, top, high] = [112, 82, 40];
   const wide = Math.min(76, (width - left) / 5 - 4);
@@ -54,7 +54,7 @@ function drawTables({ width, state }) {
 /** What PyTorch does, and whether it is what was meant. */
 function outcome({ images, classes, other }) {
   const table = `(${images}, ${classes})`;
-  if (other === "(K,)") return ["as meant", "true", `(${classes},) becomes (1, ${classes}), a row: each class of the table ${table} loses its own number.`];
+  if (other === "(k,)") return ["as meant", "true", `(${classes},) becomes (1, ${classes}), a row: each class of the table ${table} loses its own number.`];
   if (other === "(N, 1)") return ["as meant", "true", `(${images}, 1) is a column and is stretched over the ${classes} classes of ${table}: each image loses its own number.`];
   return images === classes
     ? ["wrong, silently", "adversary", `(${images},) becomes (1, ${images}), a row. It fits ${table}, and nobody complains: image 1's number is subtracted from class 1 of all images.`]
@@ -68,7 +68,7 @@ export function render({ model, el }) {
   const stops = range(2, 5, 1);
   const images = slider({ label: "Images N", stops, index: state.images - 2, main: true,
     text: (i) => `${stops[i]} rows`, change: (i) => set("images", stops[i]) });
-  const classes = slider({ label: "Classes K", stops, index: state.classes - 2,
+  const classes = slider({ label: "Classes k", stops, index: state.classes - 2,
     text: (i) => `${stops[i]} columns`, change: (i) => set("classes", stops[i]) });
   const other = choice({ label: "Subtract", value: state.other, options: SHAPES,
     change: (value) => set("other", value) });

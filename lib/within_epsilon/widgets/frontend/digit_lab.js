@@ -3,7 +3,8 @@
 import { amplification, decodeBase64, moveBy, picture } from "./pixels.js";
 import { DRAWING_CSS, SIDE, makePad, rasterise } from "./drawing.js";
 import { argmax, openLab } from "./lab.js";
-import { bars, button, choice, html, part, svg } from "./explorer.js";
+import { bars, choice, html, part, svg } from "./explorer.js";
+import { SHELF_CSS, makeShelf } from "./shelf.js";
 
 const SHAPE = [1, SIDE, SIDE];
 const ANYTHING = "anything else";
@@ -73,7 +74,7 @@ export async function render({ model, el }) {
   const pad = makePad(card, { change: (strokes) => lab.update({ strokes, pixels: rasterise(strokes),
     label: null, ...(state.strokes.length ? {} : { epsilon: 0 }) }) });
   const shelf = makeShelf(get("gallery"), (label, pixels) =>
-    lab.update({ strokes: [], pixels, label }));
+    lab.update({ strokes: [], pixels, label }), "or take one from the test set");
   const pictures = ["clean image", "perturbation", "adversarial image"]
     .map((what) => picture(SHAPE, what));
   const gradient = gradientPicture();
@@ -148,7 +149,7 @@ export async function render({ model, el }) {
   const [clean, perturbation, adversarial] = pictures.map((one) => one.node);
   const note = part(html("p", { class: "muted" }, "A drawing is enlarged to the full height, set on "
     + "32 × 32 bits and counted in blocks of 4 × 4, as the network's training data were."));
-  card.append(html("style", {}, DRAWING_CSS + STYLE),
+  card.append(html("style", {}, DRAWING_CSS + SHELF_CSS + STYLE),
     part(html("div", { class: "source" },
       html("div", {}, html("p", { class: "legend" }, "Draw a digit"), pad.node),
       html("div", { class: "choose" }, html("div", { class: "row" }, ...pad.buttons), shelf.node))),
@@ -169,32 +170,9 @@ function describeGradient(largest, digit) {
     + "filled where a brighter pixel raises the loss, hollow where a darker one does.";
 }
 
-/** Digits of the test set, by class; another press brings the next of the class. */
-function makeShelf(gallery, take) {
-  const turns = new Map();
-  const digits = [...new Set(gallery.map(({ label }) => label))].sort((a, b) => a - b);
-  const decode = (text) => Array.from(text, (char) => parseInt(char, 17) / 16);
-  const keys = digits.map((digit) => button(String(digit), () => {
-    const own = gallery.filter(({ label }) => label === digit);
-    const turn = turns.get(digit) ?? 0;
-    turns.set(digit, turn + 1);
-    take(digit, decode(own[turn % own.length].pixels));
-  }));
-  keys.forEach((key, i) => key.setAttribute("aria-label", `a ${digits[i]} from the test set`));
-  return {
-    node: html("div", { role: "group", "aria-label": "Digits of the test set" },
-      html("p", { class: "legend" }, "or take one from the test set"),
-      html("div", { class: "shelf" }, ...keys)),
-    enable(now) { for (const key of keys) key.disabled = !now; },
-  };
-}
-
 const STYLE = `
 .source { display: grid; grid-template-columns: 200px minmax(0, 1fr); gap: 12px 20px; }
 .choose { display: grid; gap: 10px; align-content: end; }
-.legend { margin: 0 0 4px; }
-.shelf { display: grid; grid-template-columns: repeat(5, minmax(44px, 64px)); gap: 6px; }
-.shelf button { padding: 4px; }
 .four { display: grid; grid-template-columns: repeat(4, minmax(0, 160px)); gap: 12px 10px;
   justify-content: center; padding: 0 16px; margin: 14px 0 0; }
 .four figure { text-align: center; font-size: 14px; }

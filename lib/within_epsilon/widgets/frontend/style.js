@@ -5,12 +5,14 @@ export const CSS = `
   --surface: #fff; --text: #1f2328; --muted: #59636e; --line: #d1d9e0; --track: #e3e8ed;
   --true: #0072b2; --adversary: #d55e00; --proved: #009e73; --unknown: #b57d00;
   --gradient: #c0699a; --other: #7d8590; --control: #3f4954;
-  --true-text: #00659e; --adversary-text: #a84a00; --gradient-text: #984a78; }
+  --true-text: #00659e; --adversary-text: #a84a00; --gradient-text: #984a78;
+  --proved-text: #00704f; --unknown-text: #805800; }
 :host([data-theme="dark"]) { color-scheme: dark;
   --surface: #171b21; --text: #e6e9ed; --muted: #a5afba; --line: #3b444e; --track: #333b45;
   --true: #4da6de; --adversary: #ee7f35; --proved: #2abf93; --unknown: #e69f00;
   --gradient: #d98bb9; --other: #8b949e; --control: #cdd5dd;
-  --true-text: #6cb8e8; --adversary-text: #f79a5c; --gradient-text: #e3a3c8; }
+  --true-text: #6cb8e8; --adversary-text: #f79a5c; --gradient-text: #e3a3c8;
+  --proved-text: #45cfa5; --unknown-text: #f0b429; }
 * { box-sizing: border-box; }
 [hidden] { display: none !important; }
 .card { font: 15px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
@@ -75,6 +77,7 @@ button[disabled] { color: var(--muted); cursor: default; }
   font-size: 14px; font-weight: 600; border: 2px solid var(--other); color: var(--text); }
 .mark.true { border-color: var(--true); color: var(--true-text); }
 .mark.adversary { border-color: var(--adversary); color: var(--adversary-text); }
+.mark.proved { border-color: var(--proved); color: var(--proved-text); }
 .mark.unknown { border-style: dashed; border-color: var(--unknown); }
 
 .bars li { display: grid; align-items: center; gap: 0 10px; min-height: 26px;

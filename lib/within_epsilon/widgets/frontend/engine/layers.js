@@ -1,7 +1,7 @@
 // What each kind of layer does, in both directions. A layer becomes operations { forward, adjoint }
 // in a program; `forward` fills the values of its output from those of its input, `adjoint` the
-// gradient of its input from that of its output. An operation with weights has `learner` besides,
-// which prepares it for training: from then on `learn` adds the gradient in its weights to theirs.
+// gradient of its input from that of its output. An operation with weights has `teach` besides, for
+// learn.js: from then on `learn` adds the gradient in its weights to theirs.
 
 /** How many numbers a shape (channels, height, width) holds. */
 export const count = (shape) => shape.reduce((product, length) => product * length, 1);
@@ -192,13 +192,6 @@ function makeTaps(kernels, plan, weights) {
     renew() { for (const renew of renewals) renew(); } };
 }
 
-/** All weights of a layer, those too that are 0 and in no list. */
-function allWeights({ positions, values }, length) {
-  const all = { positions: Uint32Array.from({ length }, (_, i) => i), values: new Float32Array(length) };
-  positions.forEach((position, i) => { all.values[position] = values[i]; });
-  return all;
-}
-
 function addConvolution({ kernels, program, weights, scratch }, input, output, layer) {
   const plan = planLayout(layer, input.shape, output.shape);
   const { stride, padding, planes, reach, pitch, rows, phases, length, outLength, guard } = plan;
@@ -236,27 +229,11 @@ function addConvolution({ kernels, program, weights, scratch }, input, output, l
         kernels.gather(result, ...input.shape, stride, padding, rows, pitch, input.gradient);
       }
     },
-    learner() {
-      const { filter } = plan;
-      taps = makeTaps(kernels, plan, allWeights(own, planes * filter));
-      reverse = null;
-      const offsets = taps.reads();
-      const seen = asIs ? input.values : kernels.allocate(reads);
-      const [weight, slopes] = [taps.values, kernels.allocate(planes * filter)];
-      const biasSlopes = kernels.allocate(planes);
-      this.learn = () => {
-        const { wide } = scratch;
-        const [from, step] = asIs ? [output.gradient, outLength]
-          : [kernels.slice(wide, guard, wide.length - guard), guard + outLength];
-        if (!asIs) {
-          kernels.spread(input.values, ...input.shape, stride, padding, rows, pitch, padding, seen);
-          spreadSlope(wide);
-        }
-        kernels.weight_adjoint(seen, offsets, filter, from, step, planes, outLength, slopes, biasSlopes);
-      };
-      return { name: layer.name, renew: taps.renew,
-        parameters: { weight: { values: weight, gradient: slopes },
-          bias: { values: bias, gradient: biasSlopes } } };
+    teach(prepare) {
+      const use = (all) => { [taps, reverse] = [makeTaps(kernels, plan, all), null]; return taps; };
+      const learner = prepare({ kernels, plan, own, bias, input, output, scratch, reads, spreadSlope, use });
+      this.learn = learner.learn;
+      return { name: layer.name, ...learner };
     },
   });
 }

@@ -9,15 +9,14 @@
 // back each layer can find the gradient in its weights, too, which is all that training needs.
 
 import { addLayers, addNormalise, count, listWeights, makeTensor } from "./layers.js";
-import { drawWeights, readWeights } from "./weights.js";
+import { readWeights } from "./weights.js";
+
+/** The layers of a network that have weights: { name, shape } each. */
+export const layersWithWeights = ({ layers, shape }) => listWeights(layers, shape);
 
 /** The weights of a network, from a file's bytes. */
 export const readNetworkWeights = (bytes, format, description) =>
-  readWeights(bytes, format, listWeights(description.layers, description.shape), description);
-
-/** The weights of a network that is yet to be trained. */
-export const drawNetworkWeights = (seed, { layers, shape }) =>
-  drawWeights(listWeights(layers, shape), seed);
+  readWeights(bytes, format, layersWithWeights(description), description);
 
 /** Build a network from its description, the weights of `readWeights` and the operations of
  * `openKernels`. Its calls must not overlap, since they share what is in between. `pause`, if
@@ -32,9 +31,11 @@ export function buildNetwork({ shape, mean, std, layers }, weights, kernels) {
   const backwards = [...program].reverse();
 
   /** The layers with weights, ready to learn: { name, parameters, renew } each. `parameters` has
-   * weight and bias as { values, gradient }, blocks; after a change of values comes `renew`. */
+   * weight and bias as { values, gradient }, blocks; after a change of values comes `renew`. `prepare`
+   * is learn.js's. */
   let learners;
-  const learn = () => (learners ??= program.flatMap((operation) => operation.learner?.() ?? []));
+  const learn = (prepare) =>
+    (learners ??= program.flatMap((operation) => operation.teach?.(prepare) ?? []));
 
   /** Logits, as float32. */
   async function forward(pixels, pause) {

@@ -5,6 +5,7 @@
 
 import { takeStep } from "./ball.js";
 import { fetchBytes } from "./fetching.js";
+import { prepareLayer } from "./learn.js";
 import { makeRandom } from "./random.js";
 
 const BATCH = 64;
@@ -153,7 +154,7 @@ async function judge(network, clean, label, epsilon, random) {
  * that have been added up since `update.forget()`. */
 function makeAdam(network) {
   const { view } = network.kernels;
-  const learners = network.learn();
+  const learners = network.learn(prepareLayer);
   const parts = learners.flatMap(({ name, parameters }) => Object.entries(parameters)
     .map(([kind, blocks]) => ({ name: `${name}.${kind}`, ...blocks,
       moments: [0, 1].map(() => new Float32Array(blocks.values.length)) })));

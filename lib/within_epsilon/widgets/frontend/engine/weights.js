@@ -3,7 +3,6 @@
 // the flattened array (out, in, row, column), and one bias per output channel.
 
 import { count } from "./layers.js";
-import { makeRandom } from "./random.js";
 
 const CODES = 256;
 // What SqueezeNet was trained on: blue, green, red, 0 to 255, minus these.
@@ -29,19 +28,6 @@ export function readWeights(bytes, format, layers, normalisation) {
   if (format === "safetensors") return readSafetensors(bytes, layers);
   if (format === "deep-compression") return readDeepCompression(bytes, layers, normalisation);
   throw new Error(`There is no reader for weights of format ${format}.`);
-}
-
-/** Weights to begin with, drawn as torch draws those of Conv2d and Linear: uniform, up to one over the
- * root of how many numbers a weight's sum has. */
-export function drawWeights(layers, seed) {
-  const random = makeRandom(seed);
-  return new Map(layers.map(({ name, shape: [out, ...filter] }) => {
-    const bound = 1 / Math.sqrt(count(filter));
-    const draw = (length) => Float32Array.from({ length }, () => bound * (2 * random() - 1));
-    const length = out * count(filter);
-    return [name, { positions: Uint32Array.from({ length }, (_, i) => i), values: draw(length),
-      bias: draw(out) }];
-  }));
 }
 
 /** Little-endian numbers from any offset. */

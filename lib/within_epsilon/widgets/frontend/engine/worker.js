@@ -5,12 +5,14 @@
 import { fgsm, noise, pgd } from "./attack.js";
 import { fetchBytes } from "./fetching.js";
 import { openKernels } from "./kernels.js";
-import { buildNetwork, crossEntropy, drawNetworkWeights, readNetworkWeights, softmax }
+import { buildNetwork, crossEntropy, layersWithWeights, readNetworkWeights, softmax }
   from "./network.js";
 import { verify } from "./weights.js";
 
 const KERNELS = new URL("./kernels.wasm", import.meta.url);
-const TRAIN = new URL("./train.js", import.meta.url); // few pages ask for it
+// Few pages ask for these.
+const LEARN = new URL("./learn.js", import.meta.url);
+const TRAIN = new URL("./train.js", import.meta.url);
 const ATTACKS = { fgsm, noise, pgd };
 const SLICE = 8; // milliseconds of work between two looks at what else there is to do
 
@@ -37,7 +39,7 @@ export function serve(post) {
     async open({ description, weights, wasm }) {
       const drawn = weights.format === "drawn";
       const verified = drawn || await verify(weights.bytes, weights);
-      const own = drawn ? drawNetworkWeights(weights.seed, description)
+      const own = drawn ? (await import(LEARN)).drawWeights(layersWithWeights(description), weights.seed)
         : readNetworkWeights(weights.bytes, weights.format, description);
       const kernels = await openKernels(wasm && await compiled);
       network = buildNetwork(description, own, kernels);
