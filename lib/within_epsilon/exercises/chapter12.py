@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from within_epsilon.exercises.answers import plain, tensor, tensor_like
 from within_epsilon.exercises.registry import Wrong, exercise
+from within_epsilon.exercises.variants import variant
 from within_epsilon.models import mlp
 from within_epsilon.threat import Ball
 from within_epsilon.verification import crown
 
 
 def _random(seed: int, *shape: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(variant(seed))
     return torch.randn(*shape, generator=generator)
 
 
@@ -131,7 +132,9 @@ def over_relu(attempt: Callable[..., Any]) -> str | None:
         if torch.allclose(added, minus @ offset, atol=1e-5):
             return "the coefficients are right; the offset belongs to the line *above* now"
         return "the coefficients are right, the constants are not: which lines have an offset?"
-    z = lower + (upper - lower) * torch.rand(500, 5, generator=torch.Generator().manual_seed(0))
+    z = lower + (upper - lower) * torch.rand(
+        500, 5, generator=torch.Generator().manual_seed(variant(0))
+    )
     gap = z @ found.T + added - z.relu() @ A.T
     if gap.min() < -1e-5:
         return f"for some z it is {-gap.min():.3g} below A · ReLU(z), and has to be above"
