@@ -26,7 +26,7 @@ def _merged(lower: Tensor, upper: Tensor, weight: Tensor, bias: Tensor, label: i
 
 @exercise("13.1")
 def margins_below(attempt: Callable[..., Any]) -> str | None:
-    """`margins_below(lower, upper, weight, bias, label)` bounds z_y - z_j over a box, (K,)."""
+    """`margins_below(lower, upper, weight, bias, label)` bounds z_y - z_j over a box, (k,)."""
     generator = torch.Generator().manual_seed(variant(0))
     for label in (0, 2):
         weight, bias = (torch.randn(*s, generator=generator).double() for s in ((4, 6), (4,)))
