@@ -135,9 +135,7 @@ def over_relu(attempt: Callable[..., Any]) -> str | None:
         if torch.allclose(added, minus @ offset, atol=1e-5):
             return "the coefficients are right; the offset belongs to the line *above* now"
         return "the coefficients are right, the constants are not: which lines have an offset?"
-    z = lower + (upper - lower) * torch.rand(
-        500, 5, generator=torch.Generator().manual_seed(variant(0))
-    )
+    z = lower + (upper - lower) * torch.rand(500, 5, generator=torch.Generator().manual_seed(0))
     gap = z @ found.T + added - z.relu() @ A.T
     if gap.min() < -1e-5:
         return f"for some z it is {-gap.min():.3g} below A · ReLU(z), and has to be above"
