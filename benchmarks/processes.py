@@ -2,9 +2,9 @@
 
     PYTHONPATH=lib python benchmarks/processes.py [--examples 400] [--rounds 3]
 
-Times the whole command, and takes off what starting costs: the same on a single example. Runs of one
-and of two processes alternate, and the best of each counts, since others may use the machine. Prints
-wall and processor seconds: on a busy machine only the latter say what the second process costs.
+Times the whole command, and takes off what starting costs: the same on a single example. Runs of
+one and of two processes alternate, and the best of each counts, since others may use the machine.
+Prints wall and processor seconds: on a busy machine only the latter say what the second one costs.
 """
 
 import argparse

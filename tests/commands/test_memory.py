@@ -24,7 +24,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_ten_times_the_data_take_as_much_memory(folder, save):
     (folder / "large.py").write_text(
-        "from torch import nn\ndef net():\n    return nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))\n"
+        "from within_epsilon.models import mlp\ndef net():\n    return mlp(3072, 10)\n"
     )
     generator, peaks = np.random.default_rng(0), []
     for n in (2_000, 20_000):
