@@ -170,7 +170,7 @@ def smallest_epsilon(attempt: Callable[[nn.Module, Tensor, Tensor], float]) -> s
 def logits_of_file(
     attempt: Callable[[Tensor, nn.Module, Tensor, Tensor], Tensor],
 ) -> str | None:
-    """`logits_of_file(levels, body, mean, std)` takes a photo's bytes to logits, (1, K)."""
+    """`logits_of_file(levels, body, mean, std)` takes a photo's bytes to logits, (1, k)."""
     generator = torch.Generator().manual_seed(variant(0))
     levels = torch.randint(0, 256, (6, 4, 3), generator=generator, dtype=torch.uint8)
     mean, std = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.25, 0.2, 0.4])

@@ -4,6 +4,7 @@ Colours carry meaning, never alone: a label says the same. Pictures are drawn pi
 enlarged by whole factors, so that nothing recolours what an attack has changed.
 """
 
+from within_epsilon.plots.bounds import marks, partitions
 from within_epsilon.plots.charts import lines, matrix, probability_bars
 from within_epsilon.plots.pixels import amplify, pictures, triptych
 from within_epsilon.plots.style import (
@@ -29,7 +30,9 @@ __all__ = [
     "UNKNOWN",
     "amplify",
     "lines",
+    "marks",
     "matrix",
+    "partitions",
     "pictures",
     "probability_bars",
     "surfaces",

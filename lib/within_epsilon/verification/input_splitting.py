@@ -5,11 +5,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from within_epsilon.verification.ascent import Adam
 from within_epsilon.verification.domain import Domain
 from within_epsilon.verification.falsify import Found
 from within_epsilon.verification.passes import Bounds, add_safely
 from within_epsilon.verification.search import Search
+from within_epsilon.verification.slopes import project, start_slopes
 from within_epsilon.verification.tightening import bound_all, in_parts
+
+# Inputs that are tried in each part before one is cut, and steps on slopes of a part.
+TRIED, STEPS = 8, 5
 
 
 class ByInput(Search):
@@ -42,38 +47,113 @@ class ByInput(Search):
         order = self.least.argsort()
         some, others = order[: self.batch], order[self.batch :]
         lower, upper = self.lowers[some].flatten(1), self.uppers[some].flatten(1)
-        axes, before = self.axes[some].unsqueeze(1), self.least[some]
-        shape = (-1, *self.lowers.shape[1:])
+        axes, before = self.axes[some], self.least[some]
         self.lowers, self.uppers = self.lowers[others], self.uppers[others]
         self.least, self.axes = self.least[others], self.axes[others]
+        self._bound(*self._halved(lower, upper, axes), torch.cat([before, before]))
+
+    def _bound(self, lowers: Tensor, uppers: Tensor, before: Tensor) -> None:
+        """Bound parts of what had bounds before, close what can be closed, and keep the rest."""
+        for some in in_parts(self.bounds.network, len(lowers)):
+            bounds = self._bounds(lowers[some], uppers[some])
+            part = bounds.domain
+            # A part is no worse than the whole, and one beyond the ball is empty.
+            least, steepest = self._linear(bounds)
+            least = torch.maximum(least, before[some]).masked_fill(part.is_empty(), torch.inf)
+            self.try_points(part.lowest(steepest))
+            axes = torch.zeros(len(least), dtype=torch.int64)
+            left = (least <= self.enough).nonzero()[:, 0]
+            if len(left) and not self.settled():
+                choose = self._by_slopes if self.joint else self._by_trial
+                axes[left] = choose(bounds, least, steepest, left)
+            self._keep(part, least, axes)
+
+    def _bounds(self, lowers: Tensor, uppers: Tensor) -> Bounds:
+        """Bound all numbers of parts of the region."""
+        whole = self.bounds.domain
+        centre = whole.centre.expand(len(lowers), *whole.centre.shape[1:])
+        part = Domain(lowers, uppers, whole.norm, centre, whole.epsilon)
+        bounds = Bounds(self.bounds.network, part, self.bounds.arithmetic)
+        bound_all(bounds)
+        return bounds
+
+    def _by_slopes(self, bounds: Bounds, least: Tensor, _: Tensor, left: Tensor) -> Tensor:
+        """Choose the input whose width counts most in a bound of all conditions together.
+
+        That bound is better, so it is kept.
+        """
+        some = bounds[left]
+        raised, coefficients = self._ascend(some)
+        least[left] = torch.maximum(least[left], raised)
+        self.try_points(some.domain.lowest(coefficients))
+        widths = some.domain.upper - some.domain.lower
+        return (coefficients.abs() * widths).flatten(1).argmax(dim=1)
+
+    def _by_trial(self, bounds: Bounds, _: Tensor, steepest: Tensor, left: Tensor) -> Tensor:
+        """Choose the input whose halves have the best bounds, the worse half first.
+
+        By slopes alone it takes up to 300 times as many parts: what a cut gains at the ReLUs
+        is not seen in them.
+        """
+        domain = bounds.domain[left]
+        lower, upper = domain.lower.flatten(1), domain.upper.flatten(1)
+        effect = steepest[left].flatten(1).abs() * (upper - lower)
+        tried = effect.topk(min(TRIED, effect.shape[1]), dim=1).indices
+        record = torch.full((len(left),), -torch.inf, dtype=torch.float64)
+        axes = tried[:, 0].clone()
+        for axis in tried.T:
+            halves = self._bounds(*self._halved(lower, upper, axis))
+            one, other = self._linear(halves)[0].clamp(max=self.enough + 1e-3).chunk(2)
+            value = torch.minimum(one, other) + 0.1 * torch.maximum(one, other)
+            axes = torch.where(value > record, axis, axes)
+            record = torch.maximum(record, value)
+        return axes
+
+    def _halved(self, lower: Tensor, upper: Tensor, axes: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the ends of both halves of parts (M, D), the first halves first."""
+        axes, shape = axes.unsqueeze(1), (-1, *self.lowers.shape[1:])
         # One float is the end of both halves, so that nothing falls between them.
         middle = (lower.gather(1, axes) + upper.gather(1, axes)) / 2
         lowers = torch.cat([lower, lower.scatter(1, axes, middle)]).view(shape)
-        uppers = torch.cat([upper.scatter(1, axes, middle), upper]).view(shape)
-        self._bound(lowers, uppers, torch.cat([before, before]))
+        return lowers, torch.cat([upper.scatter(1, axes, middle), upper]).view(shape)
 
     @torch.no_grad()
-    def _bound(self, lowers: Tensor, uppers: Tensor, before: Tensor) -> None:
-        """Bound parts of what had bounds before, close what can be closed, and keep the rest."""
-        whole, network = self.bounds.domain, self.bounds.network
-        last = len(network.nodes) - 1
-        for some in in_parts(network, len(lowers)):
-            size = len(lowers[some])
-            centre = whole.centre.expand(size, *whole.centre.shape[1:])
-            part = Domain(lowers[some], uppers[some], whole.norm, centre, whole.epsilon)
-            bounds = Bounds(network, part, self.bounds.arithmetic)
-            bound_all(bounds)
-            coefficients, constants = bounds.backward(last, self.rows)
-            linear = add_safely(part.least(coefficients), constants)
-            values = torch.maximum(linear, bounds.least(last, self.rows, through=False))
-            least, worst = values.max(dim=1) if self.joint else values.min(dim=1)
-            # A part is no worse than the whole, and one beyond the ball is empty.
-            least = torch.maximum(least, before[some]).masked_fill(part.is_empty(), torch.inf)
-            wide = coefficients.expand(size, *coefficients.shape[1:])
-            steepest = wide[torch.arange(size), worst]
-            self.try_points(torch.where(steepest > 0, part.lower, part.upper))
-            effect = (steepest.abs() * (part.upper - part.lower)).flatten(1)
-            self._keep(part, least, effect.argmax(dim=1))
+    def _linear(self, bounds: Bounds) -> tuple[Tensor, Tensor]:
+        """Return what the question's value is not below, and the coefficients that say so."""
+        size, last = len(bounds.domain), len(bounds.network.nodes) - 1
+        coefficients, constants = bounds.backward(last, self.rows)
+        linear = add_safely(bounds.domain.least(coefficients), constants)
+        values = torch.maximum(linear, bounds.least(last, self.rows, through=False))
+        least, worst = values.max(dim=1) if self.joint else values.min(dim=1)
+        wider = coefficients.expand(size, *coefficients.shape[1:])
+        return least, wider[torch.arange(size), worst]
+
+    def _ascend(self, bounds: Bounds) -> tuple[Tensor, Tensor]:
+        """Raise the bound of a weighted mean, which is <= 0 where all conditions hold."""
+        last, size = len(bounds.network.nodes) - 1, len(bounds.domain)
+        number = self.rows.shape[1]
+        slopes = start_slopes(bounds, last, 1)
+        shares = torch.full((size, 1, number), 1 / number, dtype=torch.float64).requires_grad_()
+        best = torch.full((size,), -torch.inf, dtype=torch.float64)
+        kept = torch.zeros(size, *bounds.network.nodes[0].shape, dtype=torch.float64)
+        adam = Adam([*slopes.values(), shares], 0.2)
+        for step in range(STEPS + 1):
+            with torch.set_grad_enabled(step < STEPS):
+                coefficients, constants = bounds.backward(last, shares @ self.rows, slopes)
+                lower = add_safely(bounds.domain.least(coefficients), constants)[:, 0]
+            with torch.no_grad():
+                better = lower > best
+                best = torch.where(better, lower, best)
+                kept = torch.where(
+                    better.view(-1, *[1] * (kept.ndim - 1)), coefficients[:, 0], kept
+                )
+            if step == STEPS or bool((best > self.enough).all()):
+                break
+            adam.step(lower)
+            project(bounds, [slopes])
+            with torch.no_grad():
+                shares.clamp_(min=1e-6).div_(shares.sum(dim=2, keepdim=True))
+        return best, kept
 
     def _keep(self, part: Domain, least: Tensor, axes: Tensor) -> None:
         shut = least > self.enough

@@ -73,6 +73,13 @@ class Bounds:
         other.intervals, other.noises = list(self.intervals), self.noises
         return other
 
+    def __getitem__(self, rows: Tensor) -> "Bounds":
+        """Return the bounds of some of the problems."""
+        part = Bounds(self.network, self.domain[rows], self.arithmetic, self.lower_slope)
+        part.intervals = [Interval(x.lower[rows], x.upper[rows]) for x in self.intervals]
+        part.noises = [None if noise is None else noise[rows] for noise in self.noises]
+        return part
+
     def replace(self, node: int, interval: Interval) -> None:
         """Put tighter bounds of a node in place of those that were found."""
         self.intervals[node] = interval

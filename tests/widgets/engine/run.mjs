@@ -9,8 +9,8 @@ import { inflateSync } from "node:zlib";
 const job = await json(process.stdin);
 const load = (name) => import(new URL(`${name}.js`, `${pathToFileURL(job.engine)}/`));
 const { openKernels } = await load("kernels");
-const { drawNetworkWeights, prepareLayer } = await load("learn");
-const { buildNetwork, readNetworkWeights } = await load("network");
+const { drawWeights, prepareLayer } = await load("learn");
+const { buildNetwork, layersWithWeights, readNetworkWeights } = await load("network");
 const { takeStep } = await load("ball");
 const { makeTrainer, readDigits } = await load("train");
 const attacks = await load("attack");
@@ -97,7 +97,8 @@ const tasks = {
   /** Train from drawn weights, stopped after each of some numbers of minibatches: points and weights. */
   async train({ description, options, stops = [] }) {
     const kernels = await openKernels(await readFile(`${job.engine}/kernels.wasm`));
-    const network = buildNetwork(description, drawNetworkWeights(options.seed, description), kernels);
+    const drawn = drawWeights(layersWithWeights(description), options.seed);
+    const network = buildNetwork(description, drawn, kernels);
     const first = await built(network);
     const digits = readDigits(new Uint8Array(inflateSync(await readFile(`${job.engine}/digits.bin`))));
     const trainer = makeTrainer(network, digits, options);

@@ -44,8 +44,8 @@ def read_onnx(path: str | Path) -> Imported:
     Returns
     -------
     Imported
-        An nn.Sequential in eval mode. It takes batches of shape (N, *input_shape), returns
-        (N, K), and computes what the file says up to the order of summation.
+        An nn.Sequential in eval mode. It takes batches of shape `(N, *input_shape)`, returns
+        (N, k), and computes what the file says up to the order of summation.
 
     Raises
     ------

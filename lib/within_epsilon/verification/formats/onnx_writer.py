@@ -24,7 +24,7 @@ def write_onnx(path: str | Path, model: nn.Module, shape: Sequence[int]) -> None
     model : nn.Module
         In eval mode, of layers that `models.read_layers` reads, in float32 or float64.
     shape : sequence of int
-        Of one input; the file's network takes (1, *shape), "x", and returns (1, K), "y".
+        Of one input; the file's network takes `(1, *shape)`, "x", and returns (1, k), "y".
 
     Raises
     ------

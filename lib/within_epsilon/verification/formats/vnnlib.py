@@ -29,7 +29,7 @@ class Case(NamedTuple):
 
     Parameters
     ----------
-    rows : Tensor of shape (S, K), float64
+    rows : Tensor of shape (S, k), float64
         Coefficients of the outputs.
     constants : Tensor of shape (S,), float64
         What is added.
@@ -94,7 +94,7 @@ class Query:
         Parameters
         ----------
         inputs : Tensor of D numbers
-        outputs : Tensor of K numbers
+        outputs : Tensor of k numbers
 
         Returns
         -------

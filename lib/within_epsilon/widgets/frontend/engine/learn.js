@@ -1,16 +1,16 @@
 // What only training needs of a network: weights to begin with, and the gradient in them.
 
-import { count, listWeights } from "./layers.js";
 import { makeRandom } from "./random.js";
 
-/** The weights of a network that is yet to be trained, drawn as torch draws those of Conv2d and
- * Linear: uniform, up to one over the root of how many numbers a weight's sum has. */
-export function drawNetworkWeights(seed, { layers, shape }) {
+/** Weights to begin with for layers { name, shape }, drawn as torch draws those of Conv2d and Linear:
+ * uniform, up to one over the root of how many numbers a weight's sum has. */
+export function drawWeights(layers, seed) {
   const random = makeRandom(seed);
-  return new Map(listWeights(layers, shape).map(({ name, shape: [out, ...filter] }) => {
-    const bound = 1 / Math.sqrt(count(filter));
+  return new Map(layers.map(({ name, shape: [out, ...filter] }) => {
+    const terms = filter.reduce((product, side) => product * side);
+    const bound = 1 / Math.sqrt(terms);
     const draw = (length) => Float32Array.from({ length }, () => bound * (2 * random() - 1));
-    const length = out * count(filter);
+    const length = out * terms;
     return [name, { positions: Uint32Array.from({ length }, (_, i) => i), values: draw(length),
       bias: draw(out) }];
   }));

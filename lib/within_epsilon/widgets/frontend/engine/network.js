@@ -11,9 +11,12 @@
 import { addLayers, addNormalise, count, listWeights, makeTensor } from "./layers.js";
 import { readWeights } from "./weights.js";
 
+/** The layers of a network that have weights: { name, shape } each. */
+export const layersWithWeights = ({ layers, shape }) => listWeights(layers, shape);
+
 /** The weights of a network, from a file's bytes. */
 export const readNetworkWeights = (bytes, format, description) =>
-  readWeights(bytes, format, listWeights(description.layers, description.shape), description);
+  readWeights(bytes, format, layersWithWeights(description), description);
 
 /** Build a network from its description, the weights of `readWeights` and the operations of
  * `openKernels`. Its calls must not overlap, since they share what is in between. `pause`, if

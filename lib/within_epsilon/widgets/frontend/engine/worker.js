@@ -5,7 +5,8 @@
 import { fgsm, noise, pgd } from "./attack.js";
 import { fetchBytes } from "./fetching.js";
 import { openKernels } from "./kernels.js";
-import { buildNetwork, crossEntropy, readNetworkWeights, softmax } from "./network.js";
+import { buildNetwork, crossEntropy, layersWithWeights, readNetworkWeights, softmax }
+  from "./network.js";
 import { verify } from "./weights.js";
 
 const KERNELS = new URL("./kernels.wasm", import.meta.url);
@@ -38,7 +39,7 @@ export function serve(post) {
     async open({ description, weights, wasm }) {
       const drawn = weights.format === "drawn";
       const verified = drawn || await verify(weights.bytes, weights);
-      const own = drawn ? (await import(LEARN)).drawNetworkWeights(weights.seed, description)
+      const own = drawn ? (await import(LEARN)).drawWeights(layersWithWeights(description), weights.seed)
         : readNetworkWeights(weights.bytes, weights.format, description);
       const kernels = await openKernels(wasm && await compiled);
       network = buildNetwork(description, own, kernels);
