@@ -26,7 +26,7 @@ EPOCHS = 60
 
 
 def train_digits() -> nn.Sequential:
-    """Train against PGD on the training digits; settings were chosen on the validation digits."""
+    """Train against PGD on the training digits."""
     seed_everything(0)
     layers = mlp(64, 20, 20, 10)
     data = digits()

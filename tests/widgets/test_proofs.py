@@ -142,6 +142,9 @@ def test_sandwich_says_what_it_knows() -> None:
     assert said[1] == "proved: no change within ℓ∞ ε = 0.1 makes the 0 another digit (CROWN)"
     assert said[2].startswith("unknown: ℓ∞ ε = 0.14")
     assert said[3] == "refuted: a change within ℓ∞ ε = 0.2 makes the 0 a 2"
+    assert SandwichExplorer().verdict().startswith("ε = 0: nothing may change")
+    five = SandwichExplorer(images=image, label=5, epsilon=0.1).verdict()
+    assert five == "wrong already: the network reads this 5 as a 0"
     wide = SandwichExplorer(images=image, label=int(labels)).sandwich()
     np.testing.assert_allclose(wide.crown, wide.attack, atol=1e-5)  # at epsilon = 0
 

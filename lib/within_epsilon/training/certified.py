@@ -30,12 +30,12 @@ def bounded_margins(
     Parameters
     ----------
     model : nn.Module
-        Takes images, returns logits (N, K); see `verification.network.read_network` for the
+        Takes images, returns logits (N, k); see `verification.network.read_network` for the
         layers it may have. Its modes are looked at as in eval mode.
     images : Tensor of shape (N, ...)
         Pixels in [0, 1].
     labels : Tensor of shape (N,), int64
-        Classes from 0 to K - 1.
+        Classes from 0 to k - 1.
     ball : Ball
         The threat model.
     linear : float
@@ -43,7 +43,7 @@ def bounded_margins(
 
     Returns
     -------
-    Tensor of shape (N, K - 1)
+    Tensor of shape (N, k - 1)
         Bounds of z_y - z_j, in the order of the rivals j.
 
     Raises
@@ -74,7 +74,7 @@ def worst_cross_entropy(margins: Tensor) -> Tensor:
 
     Parameters
     ----------
-    margins : Tensor of shape (N, K - 1)
+    margins : Tensor of shape (N, k - 1)
         Margins over all rivals, or bounds of them from below.
 
     Returns

@@ -166,6 +166,12 @@ class SandwichExplorer(Explorer):
     def verdict(self) -> str:
         """Say what is known of the digit, in a sentence."""
         found, label = self.sandwich(), self.true_class
+        with torch.no_grad():
+            seen = int(self.model(self.image).argmax())
+        if seen != label:
+            return f"wrong already: the network reads this {label} as a {seen}"
+        if self.epsilon == 0:
+            return "ε = 0: nothing may change, so attack and bounds say the same"
         threat = f"ℓ∞ ε = {self.epsilon:g}"
         if found.attack.min() < 0:
             rival = int(found.rivals[found.attack.argmin()])

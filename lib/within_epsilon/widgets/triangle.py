@@ -132,17 +132,16 @@ class TriangleExplorer(Explorer):
         below = [lines.lower * z for z in ends]
         axes.fill_between(ends, below, above, color=plots.UNKNOWN, alpha=0.3, linewidth=0)
         axes.plot([-REACH, 0, REACH], [0, 0, REACH], color="#222222")
-        for values, name, up in ((above, "upper line", 6), (below, "lower line", -14)):
+        lowest = min(-1.6, *below) - 0.2
+        middle, top = sum(ends) / 2, sum(above) / 2
+        for values in (above, below):
             axes.plot(ends, values, color=plots.PROVED, linestyle="--")
-            axes.annotate(
-                name,
-                (ends[1], values[1]),
-                xytext=(4, up),
-                textcoords="offset points",
-                color=ink(plots.PROVED),
-            )
-        for end, name in zip(ends, "lu", strict=True):
+        if lines.height > 0:
+            colour = ink(plots.PROVED)
+            axes.text(middle - 0.1, top + 0.2, "upper line", color=colour, ha="right")
+            axes.text(ends[1] + 0.1, below[1] - 0.35, "lower line", color=colour)
+        for end, name, side in zip(ends, "lu", ("right", "left"), strict=True):
             axes.axvline(end, color=plots.NEUTRAL, linewidth=0.8)
-            axes.annotate(name, (end, -1.4), ha="center", color=ink(plots.NEUTRAL))
-        axes.set(xlim=(-REACH - 0.4, REACH + 1.1), ylim=(-1.6, REACH + 0.3))
+            axes.text(end, lowest + 0.1, f" {name} ", ha=side, color=ink(plots.NEUTRAL))
+        axes.set(xlim=(-REACH - 0.4, REACH + 1.1), ylim=(lowest, REACH + 0.3))
         axes.set(xlabel="z, the neuron's input", ylabel="ReLU(z)")

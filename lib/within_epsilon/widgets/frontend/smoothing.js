@@ -21,13 +21,13 @@ const SMOOTHING_STYLE = `
 .digit { display: grid; grid-template-columns: 116px minmax(0, 1fr); gap: 4px 16px; align-items: start; }
 .digit canvas { display: block; width: 100%; height: auto; image-rendering: pixelated; border-radius: 3px; }
 .digit figcaption { font-size: 13px; line-height: 1.3; padding: 4px 0 0; }
-.half { position: relative; height: 18px; margin: 0 calc(4.4em + 10px) 0 calc(min(13em, 30%) + 10px);
+.half { position: relative; height: 18px; margin: 0 76px 0 calc(min(195px, 30%) + 10px);
   border-top: 1px solid var(--other); }
-.digit .bars li { grid-template-columns: min(13em, 30%) minmax(0, 1fr) 4.4em; }
+.digit .bars li { grid-template-columns: min(195px, 30%) minmax(0, 1fr) 66px; }
 .bars .bound .bar i { background: var(--proved); }
 .bars .doubt .bar i { background: repeating-linear-gradient(-45deg, var(--unknown) 0 5px,
   color-mix(in srgb, var(--unknown) 60%, var(--surface)) 5px 8px); }
-.half span { position: absolute; left: 50%; transform: translateX(-50%); padding-left: 4px;
+.half span { position: absolute; left: calc(50% - 1px); padding-left: 4px;
   border-left: 2px solid var(--text); white-space: nowrap; }
 @container (max-width: 520px) {
   .digit { grid-template-columns: 76px minmax(0, 1fr); }
@@ -56,7 +56,7 @@ function drawStairs({ width, corners, held, total, digit }) {
   const at = plane({ width, top: TOP, bottom: BOTTOM, x: [0, REACH], y: [0, total] });
   const path = (points) => pathThrough(points.map(([radius, count]) => [at.x(radius), at.y(count)]));
   const half = total / 2;
-  const height = corners.filter(([radius]) => radius <= digit.radius).at(-1)?.[1] ?? 0;
+  const height = corners.filter(([radius]) => radius < digit.radius).at(-1)?.[1] ?? 0;
   return svg("svg", { height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}` },
     yAxis(at, [[0, ""], [half, `${half} certified`], [total, `all ${total}`]]),
     xAxis(at, [0, 0.2, 0.4, 0.6, 0.8, 1].map((radius) => [radius, `${radius}`]), "radius (ℓ2)"),
