@@ -154,3 +154,30 @@ def test_surfaces_share_one_vertical_scale():
     assert heights[0] > 5 * heights[1]  # colours share the scale, too
     with pytest.raises(ValueError, match="shape"):
         plots.surfaces(x, y, {"turned": hill.T}, xlabel="x", ylabel="y", zlabel="z")
+
+
+def test_marks_stand_at_their_values_and_say_them():
+    figure = plots.marks({"far": -13.5, "near": 0.213}, xlabel="margin", colours={"far": "#E69F00"})
+    (axes,) = figure.axes
+    points = [line.get_xydata()[0] for line in axes.lines if line.get_marker() == "D"]
+    assert np.allclose(points, [[-13.5, 0], [0.213, 1]])
+    assert [text.get_text() for text in axes.texts] == ["−13.500", "0.213"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["far", "near"]
+    low, high = axes.get_xlim()
+    assert low < -13.5
+    assert high > 0.213
+
+
+def test_parts_are_where_they_are_and_two_signs_tell_their_kinds():
+    proved = np.array([[[0.0, 0.0], [1.0, 2.0]], [[1.0, 0.0], [2.0, 2.0]]])
+    figure = plots.partitions(
+        {"a": (proved, proved[:0]), "b": (proved[:1], proved[1:])}, labels=("proved", "open")
+    )
+    left, right = figure.axes
+    seen = [[patch.get_bbox().extents.tolist() for patch in axes.patches] for axes in figure.axes]
+    assert seen == [[[0, 0, 1, 2], [1, 0, 2, 2]]] * 2
+    assert [patch.get_hatch() for patch in right.patches] == ["", "////"]
+    legends = [
+        [text.get_text() for text in axes.get_legend().get_texts()] for axes in (left, right)
+    ]
+    assert legends == [["proved"], ["proved", "open"]]

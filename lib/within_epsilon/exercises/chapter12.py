@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from within_epsilon.exercises.answers import plain, tensor, tensor_like
 from within_epsilon.exercises.registry import Wrong, exercise
+from within_epsilon.exercises.variants import jittered, variant
 from within_epsilon.models import mlp
 from within_epsilon.threat import Ball
 from within_epsilon.verification import crown
 
 
 def _random(seed: int, *shape: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(variant(seed))
     return torch.randn(*shape, generator=generator)
 
 
@@ -75,8 +76,11 @@ def _leaky(z: Tensor, a: float) -> Tensor:
 @exercise("12.2")
 def leaky_lines(attempt: Callable[..., Any]) -> str | None:
     """`leaky_lines(lower, upper, a)`: slope and height above, slope below."""
-    lower = torch.tensor([-1.0, -2.0, 0.5, -3.0, 0.0, -1.0, -3.0, 0.0], dtype=torch.float64)
-    upper = torch.tensor([2.0, 1.0, 2.0, -1.0, 1.0, 0.0, 2.9, 0.0], dtype=torch.float64)
+    sides = [
+        [-1.0, -2.0, 0.5, -3.0, 0.0, -1.0, -3.0, 0.0],
+        [2.0, 1.0, 2.0, -1.0, 1.0, 0.0, 2.9, 0.0],
+    ]
+    lower, upper = (jittered(torch.tensor(side, dtype=torch.float64)) for side in sides)
     for a in (0.1, 0.4):
         names = ("the slope above", "the height above", "the slope below")
         parts = _parts(attempt(lower, upper, a), names)
@@ -240,7 +244,7 @@ def _probe() -> tuple[nn.Module, Tensor, Tensor]:
         assert isinstance(layer, nn.Linear)
         layer.weight[:] = torch.tensor([[1.0, 0.0, 0.0, 0.0], [-1.0, 0.0, 0.0, 0.0]])
         layer.bias[:] = torch.tensor([-0.5, 0.5])
-    first = torch.tensor([0.9, 0.95, 0.8, 0.1, 0.2, 0.55, 0.45, 0.52, 0.9, 0.15])
+    first = jittered(torch.tensor([0.9, 0.95, 0.8, 0.1, 0.2, 0.55, 0.45, 0.52, 0.9, 0.15]))
     images = torch.full((10, 1, 2, 2), 0.5)
     images[:, 0, 0, 0] = first
     labels = torch.tensor([0, 0, 0, 1, 1, 0, 1, 1, 1, 0])
