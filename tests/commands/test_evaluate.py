@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from within_epsilon.attacks import pgd
-from within_epsilon.commands.journal import Journal
+from within_epsilon.commands.processes.journal import Journal
 from within_epsilon.data import digits
 from within_epsilon.evaluation import merge, robust_accuracy
 from within_epsilon.models import digits_classifier, small_cnn

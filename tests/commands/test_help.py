@@ -13,7 +13,8 @@ from within_epsilon.commands import VERBS, main
 LOADED = """
 import sys
 from click.testing import CliRunner
-from within_epsilon.commands import VERBS, main
+from within_epsilon.commands import VERBS
+from within_epsilon.commands import main
 for words in [["--help"], *([verb, "--help"] for verb in VERBS)]:
     assert CliRunner().invoke(main, words).exit_code == 0, words
 heavy = {"torch", "numpy", "matplotlib", "PIL", "sklearn", "IPython", "torchvision", "scipy"}
@@ -22,7 +23,8 @@ print(sorted(heavy & set(sys.modules)))
 
 UNTIL_THE_FIRST_IMAGE = """
 import sys
-from within_epsilon.commands import arrays, main
+from within_epsilon.commands.inputs import arrays
+from within_epsilon.commands import main
 loaded = []
 def first(self, position):
     loaded.extend(sys.modules)

@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 from processes import environment, reports_in, together, torchrun
 
-from within_epsilon.commands.journal import Journal
+from within_epsilon.commands.processes.journal import Journal
 
 WORDS = ("evaluate", "--model", "digits_cnn", "--epsilon", "0.1", "--check", 0)
 QUICK = ("--attack", "pgd", "--steps", 5, "--set", "restarts=2", "--batch-size", 7)

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from within_epsilon.commands import matching
-from within_epsilon.commands.matching import better_names, labels_of
+from within_epsilon.commands.inputs import matching
+from within_epsilon.commands.inputs.matching import better_names, labels_of
 from within_epsilon.data import digits
 from within_epsilon.models import digits_classifier
 
@@ -141,6 +141,11 @@ def test_labels_follow_names_and_numbers_not_the_alphabet():
     assert better_names(right, generator.integers(0, 4, 80).tolist(), 4) is None
 
 
+@pytest.mark.photo
+def test_images_of_another_size(refused):
+    assert "cannot take images" in refused("digits", model="squeezenet1_0")
+
+
 def test_models(refused, arrays, folder):
     data = arrays(n=4)
     torch.save(digits_classifier().body.state_dict(), "weights.pt")
@@ -160,7 +165,6 @@ def test_models(refused, arrays, folder):
         said = refused(data, "--weights", weights, model="mine:net")
         assert weights in said
     assert "of another network" in refused(data, "--weights", "weights.pt", model="mine:net")
-    assert "cannot take images" in refused("digits", model="squeezenet1_0")
     assert "there is no cuda" in refused(data, "--device", "cuda:77")
 
 
@@ -204,7 +208,7 @@ def test_no_file_runs_code(refused, arrays, folder):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")  # noqa: PTH110
 def test_a_full_disk_ends_in_a_sentence_and_keeps_what_there_is(call, arrays, folder, monkeypatch):
-    from within_epsilon.commands.journal import Journal
+    from within_epsilon.commands.processes.journal import Journal
 
     words = ("--model", "digits_cnn", "--data", arrays(), *QUICK, "--batch-size", 16)
     add, added = Journal.add, []

@@ -12,8 +12,8 @@ from processes import together
 from safetensors.torch import load_file
 
 from within_epsilon.attacks import pgd
-from within_epsilon.commands.sharing import SharedAttack, SharedObjective, SharedOptimizer
-from within_epsilon.commands.workers import Workers
+from within_epsilon.commands.processes.sharing import SharedAttack, SharedObjective, SharedOptimizer
+from within_epsilon.commands.processes.workers import Workers
 from within_epsilon.data import digits
 from within_epsilon.models import Classifier, small_cnn
 from within_epsilon.threat import Ball

@@ -60,6 +60,6 @@ def attack(**options: Any) -> None:
     the verdict before and after rounding to 8 bits, the norm of the change in the file as saved,
     and the settings. Rounding may undo an attack, or carry it out of the ball.
     """
-    from within_epsilon.commands.attacking import run_attack
+    from within_epsilon.commands.work.attacking import run_attack
 
     run_attack(**options)

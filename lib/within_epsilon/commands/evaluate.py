@@ -92,6 +92,6 @@ def evaluate(**options: Any) -> None:
     to --out as report.json, report.md and report.png, and as a record for RobustBench. Whatever
     stops it, no finished batch is lost: the same command goes on.
     """
-    from within_epsilon.commands.running import run_evaluate
+    from within_epsilon.commands.work.running import run_evaluate
 
     run_evaluate(**options)

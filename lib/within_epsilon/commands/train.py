@@ -94,6 +94,6 @@ def train(**options: Any) -> None:
     the most robust epoch, and goes on where it was stopped. The adversary starts anew on every
     minibatch and is never told which network comes out: evaluate that afterwards.
     """
-    from within_epsilon.commands.fitting import run_train
+    from within_epsilon.commands.work.fitting import run_train
 
     run_train(**options)

@@ -3,7 +3,7 @@
 import sys
 import time
 
-from within_epsilon.commands.workers import Workers
+from within_epsilon.commands.processes.workers import Workers
 
 _EVERY = 30.0  # seconds between lines in a log
 

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from within_epsilon.commands.exported import read_exported
-from within_epsilon.commands.weights import fill, hash_of_file, weights_in
+from within_epsilon.commands.inputs.exported import read_exported
+from within_epsilon.commands.inputs.weights import fill, hash_of_file, weights_in
 from within_epsilon.models import Classifier, small_cnn
 
 BOOK = {"digits_cnn": None, "digits_cnn_linf": "linf", "digits_cnn_l2": "l2"}

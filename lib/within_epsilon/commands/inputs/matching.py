@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.checks import check_images, check_logits
-from within_epsilon.commands.networks import Network
-from within_epsilon.commands.pictures import DamagedError, UnusableError
-from within_epsilon.commands.sources import Source
+from within_epsilon.commands.inputs.networks import Network
+from within_epsilon.commands.inputs.pictures import DamagedError, UnusableError
+from within_epsilon.commands.inputs.sources import Source
 
 # Examples to look at, and from how many on, in all and of each class; and the share that would be
 # right, and how many times what is right, from which on labels are taken for other classes'.

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from within_epsilon.commands.arrays import Arrays
-from within_epsilon.commands.pictures import SUFFIXES, Preparation
+from within_epsilon.commands.inputs.arrays import Arrays
+from within_epsilon.commands.inputs.pictures import SUFFIXES, Preparation
 
 Example = tuple[Tensor, int]
 

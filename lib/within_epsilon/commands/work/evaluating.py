@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from within_epsilon.commands.journal import Entry, Journal
-from within_epsilon.commands.matching import Matched
-from within_epsilon.commands.pictures import DamagedError
-from within_epsilon.commands.progress import Progress
-from within_epsilon.commands.workers import StoppedError, Workers, leave
+from within_epsilon.commands.inputs.matching import Matched
+from within_epsilon.commands.inputs.pictures import DamagedError
+from within_epsilon.commands.processes.journal import Entry, Journal
+from within_epsilon.commands.processes.progress import Progress
+from within_epsilon.commands.processes.workers import StoppedError, Workers, leave
 from within_epsilon.evaluation import blank_report, findings_of_parts, merge, robust_accuracy
 from within_epsilon.evaluation.examples import Batch, Examples, default_batch_size
 from within_epsilon.evaluation.identity import example_hash

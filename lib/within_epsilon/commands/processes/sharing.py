@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from within_epsilon.attacks import takes
-from within_epsilon.commands.workers import Workers
+from within_epsilon.commands.processes.workers import Workers
 from within_epsilon.runtime import derive_seed
 
 

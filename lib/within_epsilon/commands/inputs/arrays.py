@@ -9,7 +9,7 @@ import torch
 from numpy.lib import format as npy
 from torch import Tensor
 
-from within_epsilon.commands.pictures import UnusableError
+from within_epsilon.commands.inputs.pictures import UnusableError
 
 
 class Arrays:

@@ -14,19 +14,19 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from within_epsilon.attacks import pgd
-from within_epsilon.commands import networks
-from within_epsilon.commands.evaluating import ending_clearly
-from within_epsilon.commands.pictures import Preparation
-from within_epsilon.commands.sharing import (
+from within_epsilon.commands.inputs import networks
+from within_epsilon.commands.inputs.pictures import Preparation
+from within_epsilon.commands.inputs.sources import Source, open_source
+from within_epsilon.commands.processes.sharing import (
     SharedAttack,
     SharedObjective,
     SharedOptimizer,
     alike,
 )
-from within_epsilon.commands.sources import Source, open_source
-from within_epsilon.commands.threats import balls_of
-from within_epsilon.commands.workers import Workers, workers
-from within_epsilon.commands.writing import write_whole
+from within_epsilon.commands.processes.workers import Workers, workers
+from within_epsilon.commands.work.evaluating import ending_clearly
+from within_epsilon.commands.work.threats import balls_of
+from within_epsilon.commands.work.writing import write_whole
 from within_epsilon.models import Classifier
 from within_epsilon.training import (
     Adversarial,

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from within_epsilon import __version__
 from within_epsilon.attacks import describe, takes
-from within_epsilon.commands.matching import answers
-from within_epsilon.commands.networks import Network
-from within_epsilon.commands.pictures import prepared_for, read_picture
-from within_epsilon.commands.running import load_network
-from within_epsilon.commands.threats import attack_of, balls_of
-from within_epsilon.commands.workers import workers
-from within_epsilon.commands.writing import write_whole
+from within_epsilon.commands.inputs.matching import answers
+from within_epsilon.commands.inputs.networks import Network
+from within_epsilon.commands.inputs.pictures import prepared_for, read_picture
+from within_epsilon.commands.processes.workers import workers
+from within_epsilon.commands.work.running import load_network
+from within_epsilon.commands.work.threats import attack_of, balls_of
+from within_epsilon.commands.work.writing import write_whole
 from within_epsilon.threat import Ball
 from within_epsilon.wording import percent, radius
 

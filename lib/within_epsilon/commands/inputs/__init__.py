@@ -1,0 +1,1 @@
+"""Networks and pictures, wherever they lie, read without running code."""

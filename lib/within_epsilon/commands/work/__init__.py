@@ -1,0 +1,1 @@
+"""What the verbs do, and what they write."""
