@@ -56,11 +56,6 @@ GRADESCOPE = {
         "leaderboard": {"type": "array"},
     },
 }
-LEAD = """
-def lead(logits, labels):
-    own = logits.gather(1, labels[:, None])
-    return own[:, 0] - logits.scatter(1, labels[:, None], -torch.inf).amax(dim=1)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +65,7 @@ def graded(tmp_path_factory):
     ideal = solved(CHAPTERS / "00_tensors_and_gradients.ipynb", folder / "ideal.ipynb")
     little = notebook(
         folder / "=little.ipynb",
-        f"import torch\nfrom within_epsilon import exercises\n{LEAD}",
+        "def lead(logits, labels):\n    return 0",
         # The cell stops before its answer: what had the name before is not taken for it.
         '1 / 0\ndef lead(a, b):\n    return 1\nexercises.check("0.3", lead)',
         'exercises.check("0.1", lambda logits, labels: "<script>alert(1)</script>")',

@@ -46,7 +46,7 @@ def test_arrays(refused, arrays, folder):
         "(N, H, W)": {"images": np.zeros((64, 1, 1, 8, 8), np.uint8)},
         "counted from 0": {"labels": np.full(64, 10)},
         "cannot be read": {"labels": np.array([1, None] * 32, object)},
-        "(8, 4)": {"images": np.zeros((64, 8, 4), np.uint8)},
+        "(1, 8, 4)": {"images": np.zeros((64, 8, 4), np.uint8)},
         "at least one example": {"images": n[:0], "labels": np.zeros(0, int)},
     }
     for words, changed in say.items():

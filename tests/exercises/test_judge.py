@@ -56,6 +56,12 @@ def _patches_the_check(logits, labels):
     return logits[:, 0]
 
 
+def _trains(logits, labels):
+    weight = torch.zeros(1, requires_grad=True)
+    torch.optim.SGD([weight], lr=0.1).step()  # has torch replace some functions of its own
+    return _lead(logits, labels)
+
+
 class _Always(Tensor):
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
@@ -87,6 +93,7 @@ ATTEMPTS = {
     "leaves": (_leaves, "wrong, because it ended the process that checked it (its own doing)"),
     "writes": (_writes_verdicts, "wrong, because it ended the process that checked it"),
     "patches": (_patches, "wrong, because it replaced torch.allclose"),
+    "trains": (_trains, "correct"),
     "check": (_patches_the_check, "wrong, because "),
     "equal": (_equals_everything, "wrong, because for logits"),
     "hoards": (_hoards, "wrong, because it stopped with RuntimeError"),

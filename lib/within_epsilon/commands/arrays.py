@@ -48,7 +48,7 @@ class Arrays:
                 f"--data: expected images of uint8, or floating point in [0, 1], received "
                 f"{self._kind} in {path}; an attack is judged on pixels of 8 bits"
             )
-        if len(self._shape) not in (2, 3, 4) or 0 in self._shape:
+        if len(self._shape) not in (2, 3, 4) or 0 in self._shape[1:]:
             raise ValueError(
                 f"--data: expected images (N, H, W), (N, C, H, W) or (N, H, W, C), received "
                 f"{self._shape} in {path}"
