@@ -121,7 +121,7 @@ class ConvRule(Rule):
         if size * self.into.numel() <= SMALL and len(rows) * rows.shape[1] > size:
             # For many rows the whole matrix, zeros and all, takes a third of the time.
             if self.matrix is None:
-                eye = torch.eye(size, dtype=torch.float64).view(size, *self.out)
+                eye = torch.eye(size).to(self.weight).view(size, *self.out)
                 self.matrix = self._transposed(eye).flatten(1)
             return ((rows.flatten(2) @ self.matrix).unflatten(2, self.into),)
         coefficients = self._transposed(rows.flatten(0, 1))
