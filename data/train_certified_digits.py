@@ -5,12 +5,11 @@
 writes digits_cnn_certified.safetensors and the table of its card, both beside this file.
 """
 
-import re
 from functools import partial
 from pathlib import Path
-from statistics import mean, stdev
 
 import torch
+from cards import fill_in, table
 from safetensors.torch import save
 from torch import nn
 from torch.optim import Adam
@@ -18,7 +17,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from within_epsilon.attacks import autoattack, noise_control, pgd
 from within_epsilon.data import Split, digits
-from within_epsilon.evaluation import accuracy, robust_accuracy, wilson_interval
+from within_epsilon.evaluation import accuracy, robust_accuracy
 from within_epsilon.models import Classifier, small_cnn
 from within_epsilon.runtime import seed_everything
 from within_epsilon.threat import Ball
@@ -76,25 +75,6 @@ def measure(model: Classifier, split: Split) -> dict[str, float]:
     return numbers | {f"certified {name}": prove(model, split) for name, prove in proofs.items()}
 
 
-def table(seeds: list[dict[str, float]], n: int) -> str:
-    """Write accuracies as the table of the card; the first seed's are those of what is shipped."""
-    rows = []
-    for threat in seeds[0]:
-        shares = [numbers[threat] for numbers in seeds]
-        low, high = wilson_interval(round(shares[0] * n), n)
-        spread = f"{mean(shares):.2%} ± {stdev(shares) / len(shares) ** 0.5:.2%}"
-        rows.append(f"| {threat} | {shares[0]:.2%} | {low:.1%} to {high:.1%} | {spread} |")
-    head = f"| adversary, {BALL} | accuracy | 95% interval | mean of {len(seeds)} seeds |"
-    return "\n".join([head, "|---|---|---|---|", *rows])
-
-
-def fill_in(card: Path, rows: str) -> None:
-    """Put the table in the place of the one that the card has."""
-    old = card.read_text(encoding="utf-8")
-    new = re.sub(r"\| adversary.*?(?=\n\n)", lambda _: rows, old, count=1, flags=re.DOTALL)
-    card.write_text(new, encoding="utf-8")
-
-
 def main() -> None:
     """Train, measure on the test split, write weights and card."""
     torch.set_num_threads(1)  # with more, sums round differently
@@ -102,7 +82,7 @@ def main() -> None:
     models = [train(seed) for seed in range(SEEDS)]
     weights = save(models[0].body.state_dict())
     (HERE / "digits_cnn_certified.safetensors").write_bytes(weights)
-    rows = table([measure(model, test) for model in models], len(test))
+    rows = table([measure(model, test) for model in models], BALL, len(test))
     fill_in(HERE / "digits_cnn_certified.md", rows)
     print(rows)
 

@@ -6,19 +6,18 @@ writes digits_cnn_linf.safetensors and digits_cnn_l2.safetensors, and the tables
 all beside this file.
 """
 
-import re
 from functools import partial
 from pathlib import Path
-from statistics import mean, stdev
 
 import torch
+from cards import fill_in, table
 from safetensors.torch import save
 from torch.optim import Adam
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from within_epsilon.attacks import autoattack, fgsm, noise_control, pgd
 from within_epsilon.data import Split, digits
-from within_epsilon.evaluation import accuracy, robust_accuracy, wilson_interval
+from within_epsilon.evaluation import accuracy, robust_accuracy
 from within_epsilon.models import Classifier, small_cnn
 from within_epsilon.runtime import seed_everything
 from within_epsilon.threat import Ball
@@ -68,25 +67,6 @@ def measure(model: Classifier, split: Split, ball: Ball) -> dict[str, float]:
             report = robust_accuracy(model, split, attack, ball, diagnose=False)
             numbers[threat] = report.robust_accuracy
     return numbers
-
-
-def table(seeds: list[dict[str, float]], ball: Ball, n: int) -> str:
-    """Write accuracies as the table of a card; the first seed's are those of what is shipped."""
-    rows = []
-    for threat in THREATS:
-        shares = [numbers[threat] for numbers in seeds]
-        low, high = wilson_interval(round(shares[0] * n), n)
-        spread = f"{mean(shares):.2%} ± {stdev(shares) / len(shares) ** 0.5:.2%}"
-        rows.append(f"| {threat} | {shares[0]:.2%} | {low:.1%} to {high:.1%} | {spread} |")
-    head = f"| adversary, {ball} | accuracy | 95% interval | mean of {len(seeds)} seeds |"
-    return "\n".join([head, "|---|---|---|---|", *rows])
-
-
-def fill_in(card: Path, rows: str) -> None:
-    """Put the table in the place of the one that a card has."""
-    old = card.read_text(encoding="utf-8")
-    new = re.sub(r"\| adversary.*?(?=\n\n)", lambda _: rows, old, count=1, flags=re.DOTALL)
-    card.write_text(new, encoding="utf-8")
 
 
 def main() -> None:

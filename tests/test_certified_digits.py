@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import sys
 from statistics import mean, stdev
 
 import pytest
@@ -13,11 +14,12 @@ from within_epsilon.evaluation import wilson_interval
 @pytest.fixture(scope="module")
 def script():
     """The training script, as a module."""
-    spec = importlib.util.spec_from_file_location(
-        "train_certified_digits", data.shipped("train_certified_digits.py")
-    )
+    path = data.shipped("train_certified_digits.py")
+    sys.path.insert(0, str(path.parent))  # as when it is run: cards.py lies beside it
+    spec = importlib.util.spec_from_file_location("train_certified_digits", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    sys.path.remove(str(path.parent))
     return module
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import sys
 from statistics import mean, stdev
 
 import pytest
@@ -17,11 +18,12 @@ every_norm = pytest.mark.parametrize("norm", NORMS)
 @pytest.fixture(scope="module")
 def script():
     """The training script, as a module."""
-    spec = importlib.util.spec_from_file_location(
-        "train_robust_digits", data.shipped("train_robust_digits.py")
-    )
+    path = data.shipped("train_robust_digits.py")
+    sys.path.insert(0, str(path.parent))  # as when it is run: cards.py lies beside it
+    spec = importlib.util.spec_from_file_location("train_robust_digits", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    sys.path.remove(str(path.parent))
     return module
 
 
