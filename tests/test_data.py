@@ -100,7 +100,7 @@ def test_mnist_out_of_reach_says_where_to_put_it(tmp_path, monkeypatch):
 
     monkeypatch.setattr("torchvision.datasets.mnist.download_and_extract_archive", refuse)
     # torchvision's own words before it passed on the cause, in 0.20.
-    with pytest.raises(data.DataUnavailableError, match="no network|Error downloading") as caught:
+    with pytest.raises(data.DataUnavailableError, match=r"no network|Error downloading") as caught:
         data.mnist(tmp_path)
     assert str(tmp_path / "MNIST" / "raw") in str(caught.value)
 
