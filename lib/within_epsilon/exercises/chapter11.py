@@ -64,6 +64,12 @@ def mean_answer(attempt: Callable[[Tensor], Tensor]) -> str | None:
         return "those are the probabilities: take their logarithm, or every loss will flatten them"
     if not torch.allclose(found.log_softmax(dim=1), right, atol=1e-4):
         return "its softmax is not the mean of the draws' probabilities"
+    if not torch.allclose(found, right, atol=1e-4):
+        total = found.exp().sum(dim=1).mean().item()
+        return (
+            f"up to a constant it is right, but each row's probabilities shall sum to 1, and yours "
+            f"to {total:.3g}: the mean of {len(draws)} draws is asked for, not their sum"
+        )
     alone = attempt(1000 * draws[:1])
     loud = tensor_like(alone, right, "one row of logits for each image, a tensor")
     if not loud.isfinite().all():
@@ -200,6 +206,12 @@ def _valleys(middle: Tensor) -> Tensor:
     return torch.where(side > 0, 10 * side, -2 * side) - 0.5
 
 
+def _cliff(middle: Tensor) -> Tensor:
+    """Answer class 0, but class 1 far off; the loss of class 1 rises towards the cliff."""
+    side = middle[:, 0]
+    return torch.where(side < -0.02, 5.0, -0.5 + side)
+
+
 @exercise("11.6")
 def repaired(attempt: Callable[..., Any]) -> str | None:
     """`repaired(model, images, labels, ball)` is a robust accuracy."""
@@ -226,6 +238,11 @@ def repaired(attempt: Callable[..., Any]) -> str | None:
         found.append(
             f"of 20 images 10 are wrong without attack and the others cannot be fooled: that is "
             f"robust accuracy 0.5, and you say {half:.3g}"
+        )
+    elif (carried := ask(_cliff, 1 - labels)) > 0.1:
+        found.append(
+            f"20 images are wrong without attack, and PGD happens to carry them to pictures that "
+            f"are right: that is robust accuracy 0, and you say {carried:.3g}"
         )
     if ask(_valleys) > 0.25:
         found.append(
