@@ -13,7 +13,7 @@ from torch import nn
 from within_epsilon import attacks
 from within_epsilon.attacks import Averaged, BackwardAs, unnoticed_margin
 from within_epsilon.exercises import verdict
-from within_epsilon.losses import margin_loss
+from within_epsilon.losses import dlr, margin_loss
 
 
 def _planted(bugs):
@@ -69,6 +69,18 @@ def test_an_image_that_is_wrong_without_attack_stays_lost():
     assert "carry them to pictures that are right" in verdict("11.6", never_looks_at_clean_images)
 
 
+@pytest.mark.parametrize("loss", [margin_loss, dlr])
+def test_any_loss_of_differences_repairs_the_second_mistake(loss):
+    def evaluate(model, images, labels, ball):
+        stands = model.eval()(images).argmax(dim=1) == labels
+        for seed in range(5):
+            images_adv = attacks.pgd(model, images, labels, ball, seed=seed, loss=loss)
+            stands &= model(images_adv).argmax(dim=1) == labels
+        return stands.double().mean().item()
+
+    assert verdict("11.6", evaluate) == "correct"
+
+
 def _on(seen, **options):
     def attack(model, images, labels, ball):
         return attacks.pgd(seen(model), images, labels, ball, **options)
@@ -110,6 +122,7 @@ CASES = {
     },
     "11.2": {
         "correct": lambda draws: draws.log_softmax(dim=2).logsumexp(dim=0).log_softmax(dim=1),
+        "the mean of the logarithms": lambda draws: draws.log_softmax(dim=2).mean(dim=0),
         "not their sum": lambda draws: draws.log_softmax(dim=2).logsumexp(dim=0),
         "and yours to": lambda draws: draws.log_softmax(dim=2).logsumexp(dim=0) + 7,
         "mean of the logits": lambda draws: draws.mean(dim=0),

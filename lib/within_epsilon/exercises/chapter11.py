@@ -58,7 +58,13 @@ def mean_answer(attempt: Callable[[Tensor], Tensor]) -> str | None:
         found, right, atol=1e-4
     ):
         return "small probabilities have lost their digits"
-    if torch.allclose(found.log_softmax(dim=1), draws.mean(dim=0).log_softmax(dim=1), atol=1e-4):
+    means = draws.log_softmax(dim=2).mean(dim=0)
+    if torch.allclose(found, means, atol=1e-4):
+        return (
+            "that is the mean of the logarithms, where one draw that is sure outvotes four that "
+            "are not: take the mean before the logarithm"
+        )
+    if torch.allclose(found.log_softmax(dim=1), means.log_softmax(dim=1), atol=1e-4):
         return "that is the mean of the logits, where one loud draw outvotes four quiet ones"
     if torch.allclose(found, right.exp(), atol=1e-4):
         return "those are the probabilities: take their logarithm, or every loss will flatten them"
@@ -183,7 +189,7 @@ def break_in(attempt: Callable[..., Tensor]) -> str | None:
 
 
 class _Probe(nn.Module):
-    """Two classes; `gain` is by how much the second is above the first, per image."""
+    """Three classes; `gain` is by how much the second is above the first, the third is below both."""
 
     def __init__(
         self, gain: Callable[[Tensor], Tensor], while_training: float | None = None
@@ -197,7 +203,7 @@ class _Probe(nn.Module):
         gain = self.gain(middle)
         if self.training and self.while_training is not None:
             gain = self.while_training + 1e-3 * middle.sum(dim=1)
-        return torch.stack([torch.zeros_like(gain), gain], dim=1)
+        return torch.stack([torch.zeros_like(gain), gain, gain.clamp(max=0) - 1], dim=1)
 
 
 def _valleys(middle: Tensor) -> Tensor:
