@@ -189,7 +189,7 @@ def break_in(attempt: Callable[..., Tensor]) -> str | None:
 
 
 class _Probe(nn.Module):
-    """Three classes; `gain` is by how much the second is above the first, the third is below both."""
+    """Three classes: the second is `gain` above the first, the third below both, per image."""
 
     def __init__(
         self, gain: Callable[[Tensor], Tensor], while_training: float | None = None
