@@ -1,5 +1,6 @@
 """Reports on disk: JSON, Markdown, a figure, and a record as RobustBench keeps them."""
 
+import errno
 import importlib.util
 import io
 import json
@@ -35,6 +36,27 @@ def write_whole(path: Path, content: str | bytes) -> None:
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def require_writable(path: Path) -> None:
+    """Require that a file can be written, before the work and not after it.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its folder is made.
+
+    Raises
+    ------
+    OSError
+        If its folder cannot be made, or nothing can be written there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "expected a file, received a folder", str(path))
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    scratch.touch()
+    scratch.unlink()
 
 
 def write_reports(
