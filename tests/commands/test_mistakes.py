@@ -284,7 +284,7 @@ def test_a_folder_that_cannot_be_written_fails_before_the_work(refused, arrays, 
     assert "Permission denied" in refused(arrays())
 
 
-@pytest.mark.parametrize("verb", ["train", "attack"])
+@pytest.mark.parametrize("verb", ["train", "attack", "grade"])
 def test_a_place_that_cannot_be_written_is_found_before_the_work(
     call, folder, pictures, monkeypatch, verb
 ):
@@ -293,10 +293,13 @@ def test_a_place_that_cannot_be_written_is_found_before_the_work(
 
     monkeypatch.setattr("pathlib.Path.touch", full)
     monkeypatch.setattr("torch.nn.Module.__call__", lambda *_: pytest.fail("work was done"))
+    monkeypatch.setattr("within_epsilon.grading.grade", lambda *_, **__: pytest.fail("graded"))
     picture = next(pictures(n=2).rglob("*.png"))
+    (folder / "one.ipynb").write_text("{}")
     words = {
         "train": ("--data", "digits", "--epsilon", 0.1, "--out", "n.safetensors"),
         "attack": (picture, "--model", "digits_cnn", "--epsilon", 0.1),
+        "grade": ("one.ipynb", "--out", "grades"),
     }
     status, said = call(verb, *words[verb])
     assert status == 2

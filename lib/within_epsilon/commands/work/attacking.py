@@ -17,10 +17,10 @@ from within_epsilon.attacks import describe, takes
 from within_epsilon.commands.inputs.matching import answers, cannot_take, check_names
 from within_epsilon.commands.inputs.networks import Network
 from within_epsilon.commands.inputs.pictures import prepared_for, read_picture
+from within_epsilon.commands.processes.files import require_writable, write_whole
 from within_epsilon.commands.processes.workers import workers
 from within_epsilon.commands.work.running import load_network
 from within_epsilon.commands.work.threats import attack_of, balls_of
-from within_epsilon.commands.work.writing import require_writable, write_whole
 from within_epsilon.threat import Ball
 from within_epsilon.wording import percent, radius
 

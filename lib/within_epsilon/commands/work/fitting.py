@@ -18,6 +18,7 @@ from within_epsilon.commands.inputs import networks
 from within_epsilon.commands.inputs.matching import cannot_take
 from within_epsilon.commands.inputs.pictures import Preparation
 from within_epsilon.commands.inputs.sources import Source, open_source
+from within_epsilon.commands.processes.files import require_writable, write_whole
 from within_epsilon.commands.processes.sharing import (
     SharedAttack,
     SharedObjective,
@@ -27,7 +28,6 @@ from within_epsilon.commands.processes.sharing import (
 from within_epsilon.commands.processes.workers import Workers, workers
 from within_epsilon.commands.work.evaluating import ending_clearly
 from within_epsilon.commands.work.threats import balls_of
-from within_epsilon.commands.work.writing import require_writable, write_whole
 from within_epsilon.models import Classifier
 from within_epsilon.training import (
     Adversarial,

@@ -1,62 +1,20 @@
 """Reports on disk: JSON, Markdown, a figure, and a record as RobustBench keeps them."""
 
-import errno
 import importlib.util
 import io
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from within_epsilon import __version__
+from within_epsilon.commands.processes.files import write_whole
 from within_epsilon.reports import RobustReport, SanityReport, wilson_interval
 from within_epsilon.wording import radius
 
 # What RobustBench calls the threat models, and the data sets that it has.
 _FOLDERS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 _SIGNS = {"linf": "ℓ∞", "l2": "ℓ2", "l1": "ℓ1"}
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written; what was there before is still there.
-    """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    data = content.encode() if isinstance(content, str) else content
-    try:
-        with scratch.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
-
-
-def require_writable(path: Path) -> None:
-    """Require that a file can be written, before the work and not after it.
-
-    Parameters
-    ----------
-    path : Path
-        The file; its folder is made.
-
-    Raises
-    ------
-    OSError
-        If its folder cannot be made, or nothing can be written there.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "expected a file, received a folder", str(path))
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    scratch.touch()
-    scratch.unlink()
 
 
 def write_reports(
