@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import re
 import sys
 import tarfile
 import zipfile
@@ -17,6 +18,7 @@ from torch import nn
 
 from within_epsilon.commands.inputs import matching
 from within_epsilon.commands.inputs.matching import better_names, labels_of
+from within_epsilon.commands.processes.files import write_whole
 from within_epsilon.data import digits
 from within_epsilon.models import digits_classifier
 
@@ -303,7 +305,18 @@ def test_a_place_that_cannot_be_written_is_found_before_the_work(
     }
     status, said = call(verb, *words[verb])
     assert status == 2
-    assert "Read-only file system" in said
+    assert re.search(r"(n\.safetensors\.checkpoint|grades\.csv|00\d\.json): Read-only file", said)
+
+
+def test_a_file_that_does_not_fit_is_named_and_the_old_one_stays(folder, monkeypatch):
+    path = folder / "weights"
+    write_whole(path, "old")
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+    with pytest.raises(OSError, match="full") as caught:
+        write_whole(path, "new")
+    assert caught.value.filename == str(path)
+    assert path.read_text() == "old"
+    assert {file.name for file in folder.iterdir()} == {"mine.py", "weights"}
 
 
 def test_a_place_that_is_no_folder(call, arrays, folder):

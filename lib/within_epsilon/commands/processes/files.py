@@ -2,7 +2,18 @@
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def _about(path: Path) -> Iterator[None]:
+    """Name the file in errors: that of a full disk names none, others a scratch file."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -16,7 +27,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     data = content.encode() if isinstance(content, str) else content
     try:
-        with scratch.open("wb") as file:
+        with _about(path), scratch.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -42,5 +53,6 @@ def require_writable(path: Path) -> None:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "expected a file, received a folder", str(path))
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    scratch.touch()
-    scratch.unlink()
+    with _about(path):
+        scratch.touch()
+        scratch.unlink()
