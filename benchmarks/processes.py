@@ -54,8 +54,12 @@ def write_photos(folder: Path, n: int) -> None:
     from within_epsilon.models import photo_classifier
 
     photos = [data.chelsea(), data.coffee(), data.astronaut()]
-    corners = [(photos[k % 3], 8 * (k // 3)) for k in range(n)]
-    pixels = np.stack([photo[at : at + 224, at : at + 224] for photo, at in corners])
+    places, parts = np.random.default_rng(0), []
+    for number in range(n):
+        photo = photos[number % len(photos)]
+        top, left = (places.integers(size - 223) for size in photo.shape[:2])
+        parts.append(photo[top : top + 224, left : left + 224])
+    pixels = np.stack(parts)
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
     _write(folder, images, photo_classifier())
 

@@ -38,7 +38,7 @@ arrays.Arrays.__getitem__ = first
 words = ["--model", "mine:net", "--data", "test.npz", "--epsilon", "0.1"]
 from click.testing import CliRunner
 assert CliRunner().invoke(main, ["evaluate", *words]).exit_code == 2
-heavy = {"matplotlib", "IPython", "ipywidgets", "sklearn", "scipy", "torchvision", "skimage"}
+heavy = {"matplotlib", "IPython", "sklearn", "scipy", "torchvision", "skimage", "pooch"}
 assert "torch" in loaded
 print(sorted(heavy & set(loaded)))
 """
