@@ -293,3 +293,41 @@ def test_the_engine_keeps_within_its_share_of_onnxruntime_webs_time():
         assert row["rounds"] >= 100, row
     logits = found["rows"][2]
     assert logits["difference"] <= 1e-4
+
+
+@pytest.fixture
+def soundness(monkeypatch):
+    """Return the folder of comparisons of verdicts, its scripts at hand."""
+    folder = FOLDER.parent / "soundness"
+    monkeypatch.syspath_prepend(FOLDER.parent)
+    monkeypatch.syspath_prepend(folder)
+    yield folder
+    for path in [*folder.glob("*.py"), *FOLDER.parent.glob("*.py")]:
+        sys.modules.pop(path.stem, None)
+
+
+def test_no_known_answer_is_contradicted(soundness):
+    import known_answers
+
+    rows = json.loads((soundness / "results" / "known_answers.json").read_text("utf-8"))["rows"]
+    assert len(rows) == 92
+    for row in rows:
+        assert row["verdict"] == known_answers.judge(row["result"], row["answer"]) != "wrong", row
+        assert row["answer"] in ("sat", "unsat", "unknown", "timed-out"), row
+    assert [known_answers.judge("sat", said) for said in ("sat", "unsat", "", "timed-out")] == [
+        "right", "wrong", "open", "open",
+    ]  # fmt: skip
+
+
+def test_marabou_contradicts_no_verdict(soundness):
+    import marabou
+
+    rows = json.loads((soundness / "results" / "marabou.json").read_text("utf-8"))["rows"]
+    assert len(rows) >= 40
+    for row in rows:
+        assert row["verdict"] == marabou.judge(row) != "contradiction", row
+    decided = [row["branch_and_bound"]["status"] for row in rows if row["verdict"] == "agree"]
+    assert min(decided.count("proved"), decided.count("refuted")) >= 10
+    row = next(row for row in rows if row["verdict"] == "agree")
+    for key, ends in (("marabou", {"below": "sat"}), ("exact", {"lower": 9.0})):
+        assert marabou.judge({**row, key: {**row[key], **ends}}) == "contradiction"
