@@ -93,7 +93,8 @@ class Bounds:
     def replace(self, node: int, interval: Interval) -> None:
         """Put tighter bounds of a node in place of those that were found."""
         self.intervals[node] = interval
-        self._lines.clear()
+        for i in [i for i in self._lines if node in self.network.nodes[i].inputs]:
+            del self._lines[i]
 
     def extend(self) -> None:
         """Bound the next node by intervals."""
@@ -197,6 +198,8 @@ class Bounds:
             node = self.network.nodes[i]
             if multipliers and i in multipliers:
                 found = dense(found) + multipliers[i]
+                if i in flow.paid:
+                    flow.pay(multipliers[i], node.rule.shift, self.noises[i])
             if not isinstance(node.rule, ReLURule):
                 if i not in flow.paid:
                     flow.pay(found, node.rule.shift, self.noises[i])
@@ -227,9 +230,11 @@ class Bounds:
             # Without a kink there is no choice.
             lower = torch.where(height.unsqueeze(1) > 0, slopes, lower.unsqueeze(1))
         own = self.noises[before]
-        if slopes is None and noise is not None and own is not None and self._is_alone(before):
-            # The layer before is paid here, with the same coefficients. That is no more: no
-            # line has a negative slope, so coefficients keep their signs.
+        alone = self.network.uses[before] == 1
+        if slopes is None and alone and noise is not None and own is not None:
+            # The layer before is paid here, with the same coefficients. That is no more, as no
+            # line has a negative slope and coefficients keep their signs; and the few roundings
+            # of these sums are among the 16 that every allowance has to spare.
             shift = self.network.nodes[before].rule.shift
             shift = torch.zeros_like(own) if shift is None else shift
             flow.parts.append(dot(falling, upper * (shift + own) + height + noise))
@@ -239,10 +244,6 @@ class Bounds:
             flow.pay(found, None, noise)
             flow.parts.append(dot(falling, height))
         flow.send((before,), (relaxed(rising, falling, lower, upper),))
-
-    def _is_alone(self, node: int) -> bool:
-        """Tell whether one node takes this one, and no other."""
-        return sum(other.inputs.count(node) for other in self.network.nodes) == 1
 
     def least(
         self,
