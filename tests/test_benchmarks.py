@@ -331,3 +331,40 @@ def test_marabou_contradicts_no_verdict(soundness):
     row = next(row for row in rows if row["verdict"] == "agree")
     for key, ends in (("marabou", {"below": "sat"}), ("exact", {"lower": 9.0})):
         assert marabou.judge({**row, key: {**row[key], **ends}}) == "contradiction"
+
+
+def verification_results(table):
+    path = FOLDER.parent / "verification" / "results" / f"{table}.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_crown_is_faster_than_auto_lirpa_at_the_same_bounds():
+    found = verification_results("bounds")
+    assert {"torch", OURS, "auto_LiRPA"} <= set(found["versions"])
+    same = [row for row in found["rows"] if row["form"] != "max-pooling"]
+    seen = {(row["subject"], row["batch"] > 1) for row in same}
+    assert {("MLP 64-50-20-10", True), ("digits CNN", False), ("MNIST 256x2", False)} <= seen
+    for row in same:
+        limit = 0.8 if row["subject"] == "MNIST 256x2" else 0.5
+        assert row["ratio_same"] <= limit, row
+        # What is on top by default, interval bounds and rounding, costs a quarter at the most.
+        assert row["ratio"] <= 1.25 * limit, row
+        if row["subject"] != "MNIST 256x2" or row["batch"] == 1:
+            assert row["difference"] < 1e-9, row
+        assert row["tightness"] > -1e-9, row
+    (pooled,) = [row for row in found["rows"] if row["form"] == "max-pooling" and row["batch"] > 1]
+    assert pooled["ratio"] <= 1
+    assert pooled["tightness"] > 1
+
+
+def test_cases_settle_digits_faster_than_mixed_integer_programs():
+    rows = verification_results("verdicts")["rows"]
+    assert [row["epsilon"] for row in rows] == [0.02, 0.04, 0.06, 0.08, 0.1]
+    for row in rows:
+        assert "u" not in row["cases"], row
+        assert max(row["ratio_milp"], row["total_ratio_milp"]) <= 1 / 5, row
+        assert max(row["ratio_interval_milp"], row["total_ratio_interval_milp"]) <= 1 / 20, row
+        for other in ("milp", "interval_milp"):
+            pairs = zip(row["cases"], row[other], strict=True)
+            # Both arithmetics and the solver's tolerance leave no digit with two answers here.
+            assert all(one == two or two == "u" for one, two in pairs), row
