@@ -62,8 +62,7 @@ class Run:
         self._good: Weights = {}
         self._best: Weights | None = None
         self.history = History()
-        # Asked for by name alone: not every function with **options means that.
-        self._tells_indices = "indices" in signature(objective).parameters
+        self._tells_indices = _takes_indices(objective)
         if self._tells_indices and not examples.numbered:
             raise ValueError(
                 f"split: expected examples that can be known again, for {objective}, received a "
@@ -183,6 +182,14 @@ class Run:
 
     def _weights(self) -> Weights:
         return {name: value.detach().clone() for name, value in self._model.state_dict().items()}
+
+
+def _takes_indices(objective: Objective) -> bool:
+    """Tell whether an objective asks for them by name: not every **options means that."""
+    try:
+        return "indices" in signature(objective).parameters
+    except ValueError:  # compiled functions have no signature
+        return False
 
 
 def _mean_loss(
