@@ -106,6 +106,15 @@ def test_progress_stands_on_the_page_and_the_index_until_it_is_forgotten(visit):
     assert page.locator(".folded[hidden]").count() == 3
 
 
+def test_what_follows_the_answer_waits_too_but_not_the_page_s_objectives(visit):
+    page = visit.open("chapters/03_softmax.html")
+    after = page.locator(".answer + p:visible").all_inner_texts()
+    assert not after  # within sections, each comments on what the answer says
+    page.locator("section section .predict").first.get_by_role("button").first.click()
+    assert page.locator(".answer + p:visible").count() == 1
+    assert page.get_by_text("After this chapter you can").is_visible()
+
+
 def test_links_and_searches_open_what_hides_their_target(visit):
     page = visit.open(CHAPTER)
     inside = page.locator(".folded [id]").first.get_attribute("id")

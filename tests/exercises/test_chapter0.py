@@ -92,12 +92,26 @@ def _first_only(function, images):
     return bool(gradient[1:].any())
 
 
+def _numel(tensors):
+    return sum(tensor.numel() for tensor in tensors)
+
+
+def _by_name(network):
+    seen = {id(p): p.numel() for _, p in network.named_parameters() if p.requires_grad}
+    return float(sum(seen.values()))
+
+
 WRONG = [
     ("0.3", lambda z, y: -_lead(z, y), "the sign"),
     ("0.3", lambda z, y: _own(z, y) - z.amax(dim=1), "the largest *other*"),
     ("0.3", lambda z, y: _lead(z, y, 0.0), "minus infinity"),
     ("0.3", _table, "a table of shape (4, 4)"),
     ("0.3", lambda z, y: _lead(z, y) + 1, "it must be"),
+    ("0.5", lambda net: len(list(net.parameters())), "you count tensors"),
+    ("0.5", lambda net: sum(p.numel() for p in net.parameters() if p.dim() > 1), "the bias"),
+    ("0.5", lambda net: sum(t.numel() for t in net.state_dict().values()), "counts once"),
+    ("0.5", lambda net: _numel([*net.parameters(), *net.buffers()]), "buffer"),
+    ("0.5", lambda net: _numel(net.parameters()), "asks for no gradient"),
     ("0.4", lambda f, x: False, "it is True: it subtracts the mean of the batch"),
     ("0.4", lambda f, x: True, "it is False"),
     ("0.4", _first_only, "look at every image"),
@@ -132,6 +146,9 @@ RIGHT = [
     ("0.4", _jacobian),
     ("0.4", _alone),
     ("0.4", _move_one),
+    ("0.5", lambda net: _numel(p for p in net.parameters() if p.requires_grad)),
+    ("0.5", lambda net: torch.tensor(_numel(p for p in net.parameters() if p.requires_grad))),
+    ("0.5", _by_name),
     ("0.1", lambda z, y: z - z.gather(1, y[:, None])),
     ("0.1", _by_numpy),
     ("0.1", _row_by_row),

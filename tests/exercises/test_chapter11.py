@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from itertools import pairwise, product
 
@@ -12,7 +13,7 @@ from torch import nn
 from within_epsilon import attacks
 from within_epsilon.attacks import Averaged, BackwardAs, unnoticed_margin
 from within_epsilon.exercises import verdict
-from within_epsilon.losses import margin_loss
+from within_epsilon.losses import dlr, margin_loss
 
 
 def _planted(bugs):
@@ -55,6 +56,31 @@ def test_the_check_names_exactly_the_mistakes_that_are_in(chosen):
     assert {bug for bug, words in SIGNS.items() if words in said} == bugs, said
 
 
+def test_an_image_that_is_wrong_without_attack_stays_lost():
+    def never_looks_at_clean_images(model, images, labels, ball):
+        stands = torch.ones(len(images), dtype=torch.bool)
+        for seed in range(5):
+            images_adv = attacks.pgd(
+                model.eval(), images, labels, ball, seed=seed, loss=margin_loss
+            )
+            stands &= model(images_adv).argmax(dim=1) == labels
+        return stands.double().mean().item()
+
+    assert "carry them to pictures that are right" in verdict("11.6", never_looks_at_clean_images)
+
+
+@pytest.mark.parametrize("loss", [margin_loss, dlr])
+def test_any_loss_of_differences_repairs_the_second_mistake(loss):
+    def evaluate(model, images, labels, ball):
+        stands = model.eval()(images).argmax(dim=1) == labels
+        for seed in range(5):
+            images_adv = attacks.pgd(model, images, labels, ball, seed=seed, loss=loss)
+            stands &= model(images_adv).argmax(dim=1) == labels
+        return stands.double().mean().item()
+
+    assert verdict("11.6", evaluate) == "correct"
+
+
 def _on(seen, **options):
     def attack(model, images, labels, ball):
         return attacks.pgd(seen(model), images, labels, ball, **options)
@@ -95,7 +121,10 @@ CASES = {
         "not those of `values`": lambda values, images: images + values.detach(),
     },
     "11.2": {
-        "correct": lambda draws: draws.log_softmax(dim=2).logsumexp(dim=0),
+        "correct": lambda draws: draws.log_softmax(dim=2).logsumexp(dim=0).log_softmax(dim=1),
+        "the mean of the logarithms": lambda draws: draws.log_softmax(dim=2).mean(dim=0),
+        "not their sum": lambda draws: draws.log_softmax(dim=2).logsumexp(dim=0),
+        "and yours to": lambda draws: draws.log_softmax(dim=2).logsumexp(dim=0) + 7,
         "mean of the logits": lambda draws: draws.mean(dim=0),
         "those are the probabilities": lambda draws: draws.softmax(dim=2).mean(dim=0),
         "infinite or NaN": lambda draws: draws.softmax(dim=2).mean(dim=0).log(),
@@ -140,8 +169,10 @@ def test_other_right_answers_are_right():
     through = verdict("11.1", lambda values, images: values.detach() + images - images.detach())
     assert through == "correct"
     assert verdict("11.1", lambda v, x: BackwardAs(lambda _: v)(x)) == "correct"
-    shifted = lambda draws: draws.log_softmax(dim=2).logsumexp(dim=0) + 7  # noqa: E731
-    assert verdict("11.2", shifted) == "correct"
+    by_count = verdict(
+        "11.2", lambda draws: draws.log_softmax(dim=2).logsumexp(dim=0) - math.log(len(draws))
+    )
+    assert by_count == "correct"
     assert verdict("11.4", lambda lost: set(_doubts(lost))) == "correct"
     averaged = _on(lambda model: Averaged(_opened(model), 3), steps=10, loss=margin_loss)
     assert verdict("11.5", averaged) == "correct"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from within_epsilon.exercises.answers import tensor_like
+from within_epsilon.exercises.answers import number, tensor_like
 from within_epsilon.exercises.registry import Wrong, exercise
 from within_epsilon.exercises.variants import variant
 
@@ -173,4 +173,48 @@ def mixes(attempt: Callable[[Callable[[Tensor], Tensor], Tensor], bool]) -> str 
             return f"it must return one True or False, got shape {tuple(answer.shape)}"
         if bool(answer) != expected:
             return f"for one function it says {bool(answer)}, and it is {expected}: {reason}"
+    return None
+
+
+class _Shifted(nn.Module):
+    """A layer with two tables of weights, one of them used twice, and a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(4, 6))
+        self.again = self.weight
+        self.scale = nn.Parameter(torch.ones(4))
+        self.register_buffer("mean", torch.zeros(6))
+
+    def forward(self, images: Tensor) -> Tensor:
+        mean = self.get_buffer("mean")
+        return (images.flatten(1) - mean) @ (self.weight + self.again).T * self.scale
+
+
+@exercise("0.5")
+def learned(attempt: Callable[[nn.Module], int]) -> str | None:
+    """`learned(network)` is how many numbers training may change in it."""
+    frozen = nn.Linear(6, 4)
+    frozen.bias.requires_grad_(False)
+    cases: list[tuple[nn.Module, int, dict[int, str]]] = [
+        (nn.Linear(64, 10), 650, {
+            640: "the bias has ten numbers, too",
+            2: "you count tensors: add up how many numbers each of them holds",
+        }),
+        (nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 3)), 947, {
+            72 + 864: "biases are numbers, too", 867: "the convolution has numbers, too",
+        }),
+        (_Shifted(), 28, {
+            34: "its buffer has 6 numbers, and training does not change them",
+            52: "a table that is used twice is trained once: count it once",
+            58: "a table that is used twice counts once, and a buffer not at all",
+        }),
+        (frozen, 24, {28: "a parameter that asks for no gradient stays as it is"}),
+        (nn.ReLU(), 0, {}),
+    ]  # fmt: skip
+    for network, right, mistakes in cases:
+        found = number(attempt(network), "a number")
+        if found != right:
+            why = mistakes.get(int(found), "read its lines, and add up the sizes")
+            return f"of {network} training may change {right} numbers, you say {found:g}: {why}"
     return None

@@ -149,6 +149,7 @@ def smallest_epsilon(attempt: Callable[[nn.Module, Tensor, Tensor], float]) -> s
         (3.3, 40.0, "on a model that gives way at ε = {:.2f}/255 you found {:.2f}/255"),
         (1.5, 2.5, "on a model that is fooled only between {:.2f} and 2.50/255 you found {:.2f}/255"
          ": search from below, bisection can miss it"),
+        (12.4, 40.0, "on a model that gives way at ε = {:.2f}/255 you found {:.2f}/255"),
         (0.26, 40.0, "on a model that gives way at ε = {:.2f}/255 you found {:.2f}/255"),
     ]  # fmt: skip
     for low, high, complaint in cases:

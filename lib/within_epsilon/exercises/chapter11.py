@@ -58,12 +58,24 @@ def mean_answer(attempt: Callable[[Tensor], Tensor]) -> str | None:
         found, right, atol=1e-4
     ):
         return "small probabilities have lost their digits"
-    if torch.allclose(found.log_softmax(dim=1), draws.mean(dim=0).log_softmax(dim=1), atol=1e-4):
+    means = draws.log_softmax(dim=2).mean(dim=0)
+    if torch.allclose(found, means, atol=1e-4):
+        return (
+            "that is the mean of the logarithms, where one draw that is sure outvotes four that "
+            "are not: take the mean before the logarithm"
+        )
+    if torch.allclose(found.log_softmax(dim=1), means.log_softmax(dim=1), atol=1e-4):
         return "that is the mean of the logits, where one loud draw outvotes four quiet ones"
     if torch.allclose(found, right.exp(), atol=1e-4):
         return "those are the probabilities: take their logarithm, or every loss will flatten them"
     if not torch.allclose(found.log_softmax(dim=1), right, atol=1e-4):
         return "its softmax is not the mean of the draws' probabilities"
+    if not torch.allclose(found, right, atol=1e-4):
+        total = found.exp().sum(dim=1).mean().item()
+        return (
+            f"up to a constant it is right, but each row's probabilities shall sum to 1, and yours "
+            f"to {total:.3g}: the mean of {len(draws)} draws is asked for, not their sum"
+        )
     alone = attempt(1000 * draws[:1])
     loud = tensor_like(alone, right, "one row of logits for each image, a tensor")
     if not loud.isfinite().all():
@@ -177,7 +189,7 @@ def break_in(attempt: Callable[..., Tensor]) -> str | None:
 
 
 class _Probe(nn.Module):
-    """Two classes; `gain` is by how much the second is above the first, per image."""
+    """Three classes: the second is `gain` above the first, the third below both, per image."""
 
     def __init__(
         self, gain: Callable[[Tensor], Tensor], while_training: float | None = None
@@ -191,13 +203,19 @@ class _Probe(nn.Module):
         gain = self.gain(middle)
         if self.training and self.while_training is not None:
             gain = self.while_training + 1e-3 * middle.sum(dim=1)
-        return torch.stack([torch.zeros_like(gain), gain], dim=1)
+        return torch.stack([torch.zeros_like(gain), gain, gain.clamp(max=0) - 1], dim=1)
 
 
 def _valleys(middle: Tensor) -> Tensor:
     """Rise on either side of the middle; only one side is high enough."""
     side = middle[:, 0]
     return torch.where(side > 0, 10 * side, -2 * side) - 0.5
+
+
+def _cliff(middle: Tensor) -> Tensor:
+    """Answer class 0, but class 1 far off; the loss of class 1 rises towards the cliff."""
+    side = middle[:, 0]
+    return torch.where(side < -0.02, 5.0, -0.5 + side)
 
 
 @exercise("11.6")
@@ -226,6 +244,11 @@ def repaired(attempt: Callable[..., Any]) -> str | None:
         found.append(
             f"of 20 images 10 are wrong without attack and the others cannot be fooled: that is "
             f"robust accuracy 0.5, and you say {half:.3g}"
+        )
+    elif (carried := ask(_cliff, 1 - labels)) > 0.1:
+        found.append(
+            f"20 images are wrong without attack, and PGD happens to carry them to pictures that "
+            f"are right: that is robust accuracy 0, and you say {carried:.3g}"
         )
     if ask(_valleys) > 0.25:
         found.append(

@@ -28,6 +28,17 @@ function answerOf(box) {
   return null;
 }
 
+/**
+ * The last neighbour that gives the answer away: the answer box, and inside a section also the
+ * prose that follows it. (In a page's opening that would be the page's objectives.)
+ */
+function lastToHide(answer) {
+  let last = answer;
+  if (answer.parentElement.querySelector(":scope > h1")) return last;
+  while (last.nextElementSibling?.matches("p, ul, ol, div.math")) last = last.nextElementSibling;
+  return last;
+}
+
 /** Put a box's neighbours, up to and with `last`, into a fold that a search in the page may open. */
 function fold(box, last) {
   const folded = html("div", { class: "folded", hidden: "until-found" });
@@ -107,7 +118,7 @@ function prediction(box, tell) {
   const list = box.querySelector("ul, ol");
   if (!right || !(code || list)) return null;
   const question = `predict: ${words(box)}`;
-  const folded = fold(box, answer);
+  const folded = fold(box, lastToHide(answer));
   const say = (said) => { show(said); tell(question, said); again.focus(); };
   const entry = code ? scale(code, words(right), say) : choices(list, words(right), say);
   const status = html("p", { class: "said", role: "status" });
