@@ -143,7 +143,7 @@ def server(monkeypatch):
                 file.write(self.content)
 
     server = Server()
-    monkeypatch.setattr(files.pooch, "HTTPDownloader", lambda **_: server)
+    monkeypatch.setattr("pooch.HTTPDownloader", lambda **_: server)
     return server
 
 
