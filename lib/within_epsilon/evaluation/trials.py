@@ -89,6 +89,8 @@ class Trials:
     @functools.cached_property
     def _attacks(self) -> dict[str, Attack]:
         climb = partial(pgd, steps=self._steps)
+        refusal = -1 if self.reject is None else self.reject
+        unnoticed_loss = partial(unnoticed_margin, reject=refusal)
         return {
             "noise": noise_control,
             "fgsm": fgsm,
@@ -96,9 +98,7 @@ class Trials:
             "PGD": climb,
             "restarts": partial(climb, restarts=5),
             "margin": partial(climb, loss=margin_loss),
-            "unnoticed": partial(
-                climb, loss=partial(unnoticed_margin, reject=_last(self.reject)), steps=100
-            ),
+            "unnoticed": partial(climb, loss=unnoticed_loss, steps=100),
             "averaged": _on(lambda: Averaged(self.model, self._samples), climb),
             "transfer": _on(lambda: self.substitute, climb),
         }
@@ -226,10 +226,6 @@ def _on(model: Callable[[], nn.Module | None], attack: Attack) -> Attack:
         return attack(model(), images, labels, ball, indices=indices, seed=seed)
 
     return elsewhere
-
-
-def _last(reject: int | None) -> int:
-    return -1 if reject is None else reject
 
 
 def _read(data: Data, model: nn.Module) -> tuple[Tensor, Tensor]:
