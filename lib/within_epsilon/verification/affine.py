@@ -11,11 +11,11 @@ from within_epsilon.verification.rules import (
     AverageRule,
     ConvRule,
     LinearRule,
-    Pair,
     ReLURule,
     Rule,
     ScaleRule,
 )
+from within_epsilon.verification.windows import Pair
 
 Read = Callable[[Tensor], Tensor]
 

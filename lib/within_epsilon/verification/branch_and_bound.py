@@ -41,14 +41,10 @@ def branch_and_bound(
 
     Parameters
     ----------
-    model : nn.Module
-        Takes inputs, returns logits (N, k); see `read_network` for the layers it may have.
-    images : Tensor of shape (N, ...), or Box
-        Clean pixels in [0, 1], or the inputs themselves.
+    model, images, ball
+        As for `crown`.
     labels : Tensor of shape (N,), int64
         The true classes.
-    ball : Ball, optional
-        The threat model around images, of any norm; None with a box.
     split : {"relus", "inputs"}, optional
         Cases take ReLUs to be on or off, or are parts of the region. By default the latter up
         to 10 inputs.

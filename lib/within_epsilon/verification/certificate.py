@@ -74,14 +74,10 @@ def certify(
 
     Parameters
     ----------
-    model : nn.Module
-        Takes inputs, returns logits (N, k); see `read_network` for the layers it may have.
-    images : Tensor of shape (N, ...), or Box
-        Clean pixels in [0, 1], or the inputs themselves.
+    model, images, ball
+        As for `crown`.
     labels : Tensor of shape (N,), int64
         The true classes.
-    ball : Ball, optional
-        The threat model around images; None with a box.
     bound : function
         `crown` or `ibp`.
     attack_steps : int

@@ -11,6 +11,7 @@ from within_epsilon.region import SLACK
 from within_epsilon.threat import Ball, check_ball
 from within_epsilon.verification.rounding import DOUBLE, gamma
 from within_epsilon.verification.values import Interval
+from within_epsilon.verification.windows import Rows, dense, dot, sizes_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,12 +94,12 @@ class Domain:
         distance = norm_of_rows((nearest - self.centre).flatten(1), self.norm)
         return distance > self.epsilon * (1 + 1e-9) if self.norm != "linf" else distance < 0
 
-    def least(self, rows: Tensor) -> Tensor:
+    def least(self, rows: Rows) -> Tensor:
         """Bound linear functions from below.
 
         Parameters
         ----------
-        rows : Tensor of shape (B, S, ...), float64
+        rows : Tensor of shape (B, S, ...), float64, or Windows
             S functions' coefficients, the same for all problems (B = 1) or for each (B = N).
 
         Returns
@@ -107,14 +108,14 @@ class Domain:
             No input has a smaller value, rounding included. For boxes and l1 the bound is
             attained; for l2 it is the better one of the ball's and the box's.
         """
-        rows = rows.flatten(2)
         # What the dot products below may be off by, relative to the sum of their sizes.
-        share = 2 * gamma(rows.shape[2] + 16, DOUBLE)
+        share = 2 * gamma(self.lower[0].numel() + 16, DOUBLE)
         middle, radius = (self.lower + self.upper) / 2, (self.upper - self.lower) / 2
         radius = radius + share * (middle.abs() + radius)
-        values = dot(rows, middle) - dot(rows.abs(), radius)
+        values = dot(rows, middle) - dot(sizes_of(rows), radius)
         if self.norm == "linf":
             return values
+        rows = dense(rows).flatten(2)
         start = dot(rows, self.centre) - share * dot(rows.abs(), self.centre.abs())
         # Coordinates that cannot move add no length.
         moving = rows * (self.upper > self.lower).flatten(1).unsqueeze(1)
@@ -184,11 +185,3 @@ def domain_of(images: Tensor | Box, ball: Ball | None, *, exactly: bool) -> Doma
     step = 2.0**-51 * radius.sign()
     lower, upper = (clean - radius - step).clamp(min=0), (clean + radius + step).clamp(max=1)
     return Domain(lower, upper, ball.norm, clean, epsilon)
-
-
-def dot(rows: Tensor, vectors: Tensor) -> Tensor:
-    """Multiply linear functions (1 or N, S, ...) by points (1 or N, ...) into (1 or N, S)."""
-    rows, vectors = rows.flatten(2), vectors.flatten(1)
-    if len(rows) == 1:
-        return vectors @ rows[0].T
-    return torch.matmul(rows, vectors.unsqueeze(2)).squeeze(2)

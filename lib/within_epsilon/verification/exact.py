@@ -36,18 +36,14 @@ def lp(
 
     Parameters
     ----------
-    model : nn.Module
-        Takes inputs, returns logits (N, k); see `read_network` for the layers it may have.
-    images : Tensor of shape (N, ...), or Box
-        Clean pixels in [0, 1], or the inputs themselves.
+    model, images, arithmetic
+        As for `crown`.
     labels : Tensor of shape (N,), int64
         The true classes.
     ball : Ball of norm linf, optional
         The threat model around images; None with a box.
     time_limit : float
         Seconds for each image.
-    arithmetic : {None, "real"}
-        None: certificates hold for the network as torch runs it on a CPU; see `crown`.
 
     Returns
     -------

@@ -28,19 +28,8 @@ def ibp(
 
     Parameters
     ----------
-    model : nn.Module
-        Takes inputs, returns logits (N, k); see `read_network` for the layers it may have.
-    images : Tensor of shape (N, ...), or Box
-        Clean pixels in [0, 1], or the inputs themselves.
-    labels : Tensor of shape (N,), int64; or (S, k) or (N, S, k), floating point; or None
-        The true classes: all margins z_y - z_j are bounded. Or coefficients of other linear
-        functions of the logits; None for the logits themselves.
-    ball : Ball, optional
-        The threat model around images, of any norm; None with a box.
-    arithmetic : {None, "real"}
-        None: bounds hold for the network as torch runs it on a CPU, in its own float32 or
-        float64, for every input that `Ball.admits`; see `rounding` for the argument. "real":
-        for real arithmetic and the ball itself.
+    model, images, labels, ball, arithmetic
+        As for `crown`.
 
     Returns
     -------

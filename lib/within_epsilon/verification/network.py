@@ -143,6 +143,9 @@ def _pick(layer: Layer, dim: int, places: range, shape: torch.Size, *, plain: bo
 
 
 def _shape_after(layer: Layer, shape: torch.Size) -> torch.Size:
+    module = layer.module
+    if isinstance(module, nn.Linear) and shape[-1:] == (module.in_features,):
+        return torch.Size((*shape[:-1], module.out_features))
     example = torch.zeros(1, *shape)
     for tensor in (*layer.module.parameters(), *layer.module.buffers()):
         if tensor.is_floating_point():

@@ -42,9 +42,18 @@ class Node:
 
 @dataclass(eq=False)
 class Network:
-    """A network's nodes in the order in which they run; the last one returns the logits."""
+    """A network's nodes in the order in which they run; the last one returns the logits.
+
+    Parameters
+    ----------
+    nodes : list of Node
+        The nodes.
+    uses : list of int
+        How often each node's output is taken by another.
+    """
 
     nodes: list[Node] = field(default_factory=list)
+    uses: list[int] = field(default_factory=list)
 
     @property
     def activations(self) -> list[int]:
@@ -64,6 +73,9 @@ class Network:
         tight = affine and len(sources) < 2 and all(node.tight for node in sources)
         if rule.mixes:
             separate, tight = False, tight and separate
+        for i in inputs:
+            self.uses[i] += 1
+        self.uses.append(0)
         self.nodes.append(Node(name, rule, inputs, torch.Size(shape), affine, separate, tight))
         return len(self.nodes) - 1
 

@@ -1,16 +1,26 @@
 """Bounds of every node, from the input to the logits, and linear bounds back to the input."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from within_epsilon.verification.domain import Domain, dot
+from within_epsilon.verification.domain import Domain
+from within_epsilon.verification.flow import Flow
 from within_epsilon.verification.nodes import Network
 from within_epsilon.verification.rounding import DOUBLE, Arithmetic, gamma
 from within_epsilon.verification.rules import ReLURule
 from within_epsilon.verification.values import Interval
+from within_epsilon.verification.windows import (
+    Rows,
+    dense,
+    dot,
+    relaxed,
+    shape_of,
+    split,
+    units,
+)
 
 LowerSlope = Literal["adaptive", "zero", "one", "same"]
 
@@ -83,7 +93,8 @@ class Bounds:
     def replace(self, node: int, interval: Interval) -> None:
         """Put tighter bounds of a node in place of those that were found."""
         self.intervals[node] = interval
-        self._lines.clear()
+        for i in [i for i in self._lines if node in self.network.nodes[i].inputs]:
+            del self._lines[i]
 
     def extend(self) -> None:
         """Bound the next node by intervals."""
@@ -116,22 +127,23 @@ class Bounds:
             x, rule = self.intervals[node.inputs[0]], node.rule
             assert isinstance(rule, ReLURule)
             upper, height = rule.chord(x)
-            flattest = torch.full_like(upper, rule.slope)
-            choices = {
-                "adaptive": torch.where(x.upper > -x.lower, 1.0, flattest),
-                "zero": flattest,
-                "one": torch.ones_like(upper),
-                "same": upper,
-            }
             # Where there is no kink, the line is the function.
-            lower = torch.where(height > 0, choices[self.lower_slope], upper)
+            lower = torch.where(height > 0, self._choice(x, upper, rule.slope), upper)
             self._lines[activation] = Lines(upper, height, lower)
         return self._lines[activation]
+
+    def _choice(self, x: Interval, upper: Tensor, flattest: float) -> Tensor:
+        """Return slopes of the lines below ReLUs with a kink."""
+        if self.lower_slope == "same":
+            return upper
+        if self.lower_slope == "adaptive":
+            return torch.where(x.upper > -x.lower, 1.0, torch.full_like(upper, flattest))
+        return torch.full_like(upper, 1.0 if self.lower_slope == "one" else flattest)
 
     def backward(
         self,
         start: int,
-        rows: Tensor,
+        rows: Rows,
         slopes: Mapping[int, Tensor] | None = None,
         multipliers: Mapping[int, Tensor] | None = None,
         *,
@@ -144,7 +156,7 @@ class Bounds:
         ----------
         start : int
             The node's number.
-        rows : Tensor of shape (B, S, ...), float64
+        rows : Tensor of shape (B, S, ...), float64, or Windows
             S functions' coefficients, the same for all problems (B = 1) or for each (B = N).
         slopes : mapping from int to Tensor of shape (N, 1 or S, ...), optional
             Slopes of the lines below ReLUs, by node, instead of `lower_slope`'s: from that of
@@ -165,82 +177,73 @@ class Bounds:
             With all rounding subtracted: for every input x of the domain, the network's own
             value of the function is at least coefficients · x + constants.
         """
-        pending = {start: rows}
-        parts: list[Tensor] = []
+        flow = Flow(start, rows)
+        rest, constants = self._back(flow, start, slopes, multipliers, through=through, seen=seen)
+        return dense(rest), constants
+
+    def _back(
+        self,
+        flow: Flow,
+        start: int,
+        slopes: Mapping[int, Tensor] | None,
+        multipliers: Mapping[int, Tensor] | None = None,
+        *,
+        through: bool = True,
+        seen: dict[int, Tensor] | None = None,
+    ) -> tuple[Rows, Tensor]:
         for i in range(start, 0, -1):
-            found = pending.pop(i, None)
-            if found is None:
-                continue
-            node, noise = self.network.nodes[i], self.noises[i]
-            if multipliers and i in multipliers:
-                found = found + multipliers[i]
-            if noise is not None:
-                parts.append(-dot(found.abs(), noise))
-            if not isinstance(node.rule, ReLURule):
-                if node.rule.shift is not None:
-                    parts.append(dot(found, node.rule.shift.unsqueeze(0)))
-                befores: Iterable[Tensor | None] = node.rule.back(found)
-            else:
-                falling = found.clamp(max=0)
-                if seen is not None:
-                    seen[i] = found
-                if not through:
-                    parts.append(least_of(found, self.intervals[i]))
-                    continue
-                upper, height, lower = self.lines(i)
-                lower, line = lower.unsqueeze(1), upper.unsqueeze(1)
-                if slopes and i in slopes:
-                    # Without a kink there is no choice.
-                    lower = torch.where(height.unsqueeze(1) > 0, slopes[i], lower)
-                parts.append(dot(falling, height))
-                befores = ((found - falling) * lower + falling * line,)
-            for j, before in zip(node.inputs, befores, strict=True):
-                if before is not None:
-                    pending[j] = pending[j] + before if j in pending else before
-        coefficients = pending.get(0)
-        if coefficients is None:
-            coefficients = rows.new_zeros(*rows.shape[:2], *self.network.nodes[0].shape)
-        return coefficients, sum_safely(parts, rows)
-
-    def to_activations(self, start: int, rows: Tensor) -> tuple[dict[int, Tensor], Tensor, Tensor]:
-        """Write linear functions of a node in terms of the ReLUs and inputs before it.
-
-        Parameters
-        ----------
-        start : int
-            The node's number.
-        rows : Tensor of shape (1, S, ...), float64
-            S functions' coefficients.
-
-        Returns
-        -------
-        coefficients : dict from int to Tensor of shape (1, S, ...)
-            Of each ReLU node, and of the input, 0, that the functions depend on.
-        constants : Tensor of shape (1, S)
-            What is added.
-        noise : Tensor of shape (N, S)
-            How far the network's own values may be from that.
-        """
-        pending, ends = {start: rows}, {}
-        constants = rows.new_zeros(rows.shape[:2])
-        noise = rows.new_zeros(len(self.domain), rows.shape[1])
-        for i in range(start, -1, -1):
-            found = pending.pop(i, None)
+            found = flow.pending.pop(i, None)
             if found is None:
                 continue
             node = self.network.nodes[i]
-            if i == 0 or isinstance(node.rule, ReLURule):
-                ends[i] = found
+            if multipliers and i in multipliers:
+                found = dense(found) + multipliers[i]
+                if i in flow.paid:
+                    flow.pay(multipliers[i], node.rule.shift, self.noises[i])
+            if not isinstance(node.rule, ReLURule):
+                if i not in flow.paid:
+                    flow.pay(found, node.rule.shift, self.noises[i])
+                flow.send(node.inputs, node.rule.back(found))
                 continue
-            own = self.noises[i]
-            if own is not None:
-                noise = noise + dot(found.abs(), own)
-            if node.rule.shift is not None:
-                constants = constants + dot(found, node.rule.shift.unsqueeze(0))
-            for j, before in zip(node.inputs, node.rule.back(found), strict=True):
-                if before is not None:
-                    pending[j] = pending[j] + before if j in pending else before
-        return ends, constants, noise * (1 + 2.0**-20)
+            # From here on, what bounds a function and what bounds its negative differ.
+            found = flow.divide(found)
+            if seen is not None:
+                seen[i] = dense(found)
+            if through:
+                self._relax(flow, i, found, slopes.get(i) if slopes else None)
+            else:
+                flow.pay(found, None, self.noises[i])
+                flow.parts.append(least_of(dense(found), self.intervals[i]))
+        rest = flow.pending.get(0)
+        if rest is None:
+            size = flow.shape + self.network.nodes[0].shape
+            rest = self.domain.lower.new_zeros(size)
+        rest = flow.divide(rest)
+        return rest, flow.total(self.domain.lower.new_zeros(shape_of(rest)))
+
+    def _relax(self, flow: Flow, activation: int, found: Rows, slopes: Tensor | None) -> None:
+        """Take coefficients past a ReLU, along its line below or above, by their signs."""
+        (before,) = self.network.nodes[activation].inputs
+        noise, (upper, height, lower) = self.noises[activation], self.lines(activation)
+        rising, falling = split(found)
+        if slopes is not None:
+            # Without a kink there is no choice.
+            lower = torch.where(height.unsqueeze(1) > 0, slopes, lower.unsqueeze(1))
+        own = self.noises[before]
+        alone = self.network.uses[before] == 1
+        if slopes is None and alone and noise is not None and own is not None:
+            # The layer before is paid here, with the same coefficients. That is no more, as no
+            # line has a negative slope and coefficients keep their signs; and the few roundings
+            # of these sums are among the 16 that every allowance has to spare.
+            shift = self.network.nodes[before].rule.shift
+            shift = torch.zeros_like(own) if shift is None else shift
+            flow.parts.append(dot(falling, upper * (shift + own) + height + noise))
+            flow.parts.append(dot(rising, lower * (shift - own) - noise))
+            flow.paid.add(before)
+        else:
+            flow.pay(found, None, noise)
+            flow.parts.append(dot(falling, height))
+        flow.send((before,), (relaxed(rising, falling, lower, upper),))
 
     def least(
         self,
@@ -255,6 +258,31 @@ class Bounds:
         coefficients, constants = self.backward(start, rows, slopes, multipliers, through=through)
         return add_safely(self.domain.least(coefficients), constants)
 
+    def ends(
+        self, node: int, places: Tensor, slopes: Mapping[int, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Bound single numbers of a node from both sides.
+
+        Parameters
+        ----------
+        node : int
+            The node's number.
+        places : Tensor of shape (S,), int64
+            Which of its numbers, all laid in one line.
+        slopes : mapping from int to Tensor of shape (N, 2 S, ...), optional
+            As for `backward`: of the S lower ends, then of the S upper ones.
+
+        Returns
+        -------
+        lower, upper : Tensor of shape (N, S)
+            The ends.
+        """
+        flow = Flow(node, units(self.network.nodes[node].shape, places), both=True)
+        coefficients, constants = self._back(flow, node, slopes)
+        least = add_safely(self.domain.least(coefficients), constants)
+        lower, negated = least.chunk(2, dim=1)
+        return lower, -negated
+
 
 def least_of(rows: Tensor, x: Interval) -> Tensor:
     """Return the least value of linear functions (B, S, ...) on intervals, (N, S)."""
@@ -266,13 +294,3 @@ def least_of(rows: Tensor, x: Interval) -> Tensor:
 def add_safely(one: Tensor, other: Tensor) -> Tensor:
     """Return less than the sum, whatever rounding does."""
     return one + other - 4 * DOUBLE * (one.abs() + other.abs())
-
-
-def sum_safely(parts: list[Tensor], like: Tensor) -> Tensor:
-    """Return less than the sum of parts (1 or N, S), whatever rounding does."""
-    if not parts:
-        return like.new_zeros(like.shape[:2])
-    total, sizes = parts[0], parts[0].abs()
-    for part in parts[1:]:
-        total, sizes = total + part, sizes + part.abs()
-    return total - 2 * gamma(len(parts) + 4, DOUBLE) * sizes

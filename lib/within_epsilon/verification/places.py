@@ -8,12 +8,14 @@ from torch import Tensor
 
 from within_epsilon.verification.rules import Rule
 from within_epsilon.verification.values import Interval
+from within_epsilon.verification.windows import Pair, Rows, dense
 
 
 class FlattenRule(Rule):
     """The same numbers in one line."""
 
     moves = True
+    scatters = True
 
     def __init__(self, shape: torch.Size) -> None:
         self.shape = shape
@@ -27,8 +29,8 @@ class FlattenRule(Rule):
     def weigh(self, *inputs: Tensor) -> Tensor:
         return inputs[0].flatten(1)
 
-    def back(self, rows: Tensor) -> Sequence[Tensor | None]:
-        return (rows.unflatten(2, self.shape),)
+    def back(self, rows: Rows) -> Sequence[Rows | None]:
+        return (dense(rows).unflatten(2, self.shape),)
 
 
 class SumRule(Rule):
@@ -48,7 +50,7 @@ class SumRule(Rule):
     def weigh(self, *inputs: Tensor) -> Tensor:
         return sum_of(inputs)
 
-    def back(self, rows: Tensor) -> Sequence[Tensor | None]:
+    def back(self, rows: Rows) -> Sequence[Rows | None]:
         return (rows,) * self.number
 
 
@@ -70,8 +72,10 @@ class ConcatRule(Rule):
     def weigh(self, *inputs: Tensor) -> Tensor:
         return torch.cat(inputs, dim=1)
 
-    def back(self, rows: Tensor) -> Sequence[Tensor | None]:
-        return tuple(torch.split(rows, self.channels, dim=2))
+    def back(self, rows: Rows) -> Sequence[Rows | None]:
+        if isinstance(rows, Tensor):
+            return torch.split(rows, self.channels, dim=2)
+        return rows.split(self.channels)
 
 
 class PickRule(Rule):
@@ -84,6 +88,10 @@ class PickRule(Rule):
         last = first + (number - 1) * stride + 1
         whole = [slice(None)] * (-1 - dim)
         self.places: tuple[Any, ...] = (..., slice(first, last, stride), *whole)
+        # The same for height and width.
+        self.stride, self.first = (1, stride), (0, first)
+        if dim == -2:
+            self.stride, self.first = (stride, 1), (first, 0)
 
     def interval(self, *inputs: Interval) -> Interval:
         return Interval(inputs[0].lower[self.places], inputs[0].upper[self.places])
@@ -94,10 +102,18 @@ class PickRule(Rule):
     def weigh(self, *inputs: Tensor) -> Tensor:
         return inputs[0][self.places]
 
-    def back(self, rows: Tensor) -> Sequence[Tensor | None]:
-        spread = rows.new_zeros(*rows.shape[:2], *self.shape)
-        spread[self.places] = rows
-        return (spread,)
+    def back(self, rows: Rows) -> Sequence[Rows | None]:
+        if isinstance(rows, Tensor):
+            spread = rows.new_zeros(*rows.shape[:2], *self.shape)
+            spread[self.places] = rows
+            return (spread,)
+        rows = rows.inside()
+        spread = rows.values.new_zeros(*rows.values.shape[:3], *self.span(rows.values.shape[3:]))
+        spread[..., :: self.stride[0], :: self.stride[1]] = rows.values
+        return (rows.moved(spread, self.stride, self.first, self.shape),)
+
+    def span(self, size: Sequence[int]) -> Pair:
+        return (size[0] - 1) * self.stride[0] + 1, (size[1] - 1) * self.stride[1] + 1
 
 
 class RepeatRule(Rule):
@@ -107,6 +123,7 @@ class RepeatRule(Rule):
     """
 
     compares = True
+    scatters = True
 
     def __init__(self, dim: int, places: Tensor, shape: torch.Size) -> None:
         self.dim, self.places, self.shape = dim, places, shape
@@ -121,7 +138,8 @@ class RepeatRule(Rule):
     def weigh(self, *inputs: Tensor) -> Tensor:
         return self.forward(*inputs)
 
-    def back(self, rows: Tensor) -> Sequence[Tensor | None]:
+    def back(self, rows: Rows) -> Sequence[Rows | None]:
+        rows = dense(rows)
         spread = rows.new_zeros(*rows.shape[:2], *self.shape)
         return (spread.index_add(self.dim, self.places, rows),)
 
@@ -142,7 +160,7 @@ class DifferenceRule(Rule):
     def weigh(self, *inputs: Tensor) -> Tensor:
         return inputs[0] + inputs[1]
 
-    def back(self, rows: Tensor) -> Sequence[Tensor | None]:
+    def back(self, rows: Rows) -> Sequence[Rows | None]:
         return rows, -rows
 
 
@@ -163,7 +181,7 @@ class LargerRule(Rule):
     def weigh(self, *inputs: Tensor) -> Tensor:
         return inputs[0] + inputs[1]
 
-    def back(self, rows: Tensor) -> Sequence[Tensor | None]:
+    def back(self, rows: Rows) -> Sequence[Rows | None]:
         return rows, rows, None
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from within_epsilon.verification.passes import Bounds
 from within_epsilon.verification.rounding import DOUBLE, gamma
 from within_epsilon.verification.rules import ReLURule
+from within_epsilon.verification.windows import add, dense, dot
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -78,12 +79,53 @@ class Encoder:
 
     def express(self, node: int, rows: Tensor) -> Expression:
         """Return linear functions (1, S, ...) of a node in terms of the variables."""
-        ends, constants, noise = self.bounds.to_activations(node, rows)
+        ends, constants, noise = self._to_activations(node, rows)
         matrix = np.zeros((rows.shape[1], self.size))
         for i, part in ends.items():
             wide = part[0].flatten(1).numpy()
             matrix[:, self.starts[i] : self.starts[i] + wide.shape[1]] = wide
         return Expression(matrix, constants[0].numpy(), noise[0].numpy())
+
+    def _to_activations(self, start: int, rows: Tensor) -> tuple[dict[int, Tensor], Tensor, Tensor]:
+        """Write linear functions of a node in terms of the ReLUs and inputs before it.
+
+        Parameters
+        ----------
+        start : int
+            The node's number.
+        rows : Tensor of shape (1, S, ...), float64
+            S functions' coefficients.
+
+        Returns
+        -------
+        coefficients : dict from int to Tensor of shape (1, S, ...)
+            Of each ReLU node, and of the input, 0, that the functions depend on.
+        constants : Tensor of shape (1, S)
+            What is added.
+        noise : Tensor of shape (N, S)
+            How far the network's own values may be from that.
+        """
+        pending: dict[int, Tensor] = {start: rows}
+        ends: dict[int, Tensor] = {}
+        constants = rows.new_zeros(rows.shape[:2])
+        noise = rows.new_zeros(len(self.bounds.domain), rows.shape[1])
+        for i in range(start, -1, -1):
+            found = pending.pop(i, None)
+            if found is None:
+                continue
+            node = self.bounds.network.nodes[i]
+            if i == 0 or isinstance(node.rule, ReLURule):
+                ends[i] = found
+                continue
+            own = self.bounds.noises[i]
+            if own is not None:
+                noise = noise + dot(found.abs(), own)
+            if node.rule.shift is not None:
+                constants = constants + dot(found, node.rule.shift.unsqueeze(0))
+            for j, before in zip(node.inputs, node.rule.back(found), strict=True):
+                if before is not None:
+                    pending[j] = dense(add(pending.get(j), before))
+        return ends, constants, noise * (1 + 2.0**-20)
 
     def program(self, *, binaries: bool) -> Program:
         """Return the program of all ReLUs."""

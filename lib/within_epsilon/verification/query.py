@@ -155,7 +155,7 @@ class _Asked(nn.Module):
 
 def _with(network: Network, case: Case, *, floats: bool) -> Network:
     """Return the network and a last node that computes what is asked."""
-    asked, size = Network(list(network.nodes)), len(case.constants)
+    asked, size = Network(list(network.nodes), list(network.uses)), len(case.constants)
     used = [(part != 0).sum(dim=1) for part in (case.rows, case.inputs)]
     terms = int((used[0] + used[1] + (case.constants != 0)).max())
 

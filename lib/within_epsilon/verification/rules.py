@@ -1,8 +1,8 @@
 """One rule per layer: where its outputs lie, and how linear bounds pass through it.
 
-Everything is float64, as `read_network` makes it, but where bounds are for training alone. A
-*rows* tensor has the shape (B, S, ...): S linear functions of a layer's output (...), the same for
-all images (B = 1) or for each (B = N).
+Everything is float64, as `read_network` makes it, but where bounds are for training alone.
+*Rows* are S linear functions of a layer's output (...), the same for all images (B = 1) or for
+each (B = N): a tensor of shape (B, S, ...), or `Windows`.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from within_epsilon.verification.values import Interval
-
-Pair = tuple[int, int]
+from within_epsilon.verification.windows import Pair, Rows, dense
 
 # Numbers in the matrix of a convolution that is worth forming: 4 MiB.
 SMALL = 2**19
@@ -28,6 +27,8 @@ class Rule:
     spread = 1
     # Outputs depend on several inputs each.
     mixes = False
+    # Outputs depend on inputs far away, so that windows are no use.
+    scatters = False
     # Nothing is computed: neither layer nor coefficients are ever rounded.
     moves = False
     # The ends of the output's interval are ends of the inputs', without rounding.
@@ -51,15 +52,20 @@ class Rule:
         """Compute |W| M for inputs M >= 0."""
         raise NotImplementedError
 
-    def back(self, rows: Tensor) -> Sequence[Tensor | None]:
+    def back(self, rows: Rows) -> Sequence[Rows | None]:
         """Compute A W for each input, given rows A; None for an input without influence."""
         raise NotImplementedError
+
+    def span(self, size: Sequence[int]) -> Pair:
+        """Return how large a window of the input a window of the output depends on."""
+        return size[0], size[1]
 
 
 class LinearRule(Rule):
     """W x + b, on (N, D)."""
 
     mixes = True
+    scatters = True
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.weight, self.shift = weight, bias
@@ -72,8 +78,8 @@ class LinearRule(Rule):
     def weigh(self, *inputs: Tensor) -> Tensor:
         return F.linear(inputs[0], self.magnitude)
 
-    def back(self, rows: Tensor) -> Sequence[Tensor | None]:
-        return (rows @ self.weight,)
+    def back(self, rows: Rows) -> Sequence[Rows | None]:
+        return (dense(rows) @ self.weight,)
 
 
 class ConvRule(Rule):
@@ -107,7 +113,7 @@ class ConvRule(Rule):
             )
         )
         self.beyond = [n - r for n, r in zip(self.into[1:], reached, strict=True)]
-        self.matrix: Tensor | None = None
+        self.matrices: dict[tuple[torch.Size, Pair], Tensor] = {}
 
     def forward(self, *inputs: Tensor) -> Tensor:
         result = F.conv2d(inputs[0], self.weight, None, *self.settings)
@@ -116,22 +122,46 @@ class ConvRule(Rule):
     def weigh(self, *inputs: Tensor) -> Tensor:
         return F.conv2d(inputs[0], self.magnitude, None, *self.settings)
 
-    def back(self, rows: Tensor) -> Sequence[Tensor | None]:
-        size = self.out.numel()
-        if size * self.into.numel() <= SMALL and len(rows) * rows.shape[1] > size:
-            # For many rows the whole matrix, zeros and all, takes a third of the time.
-            if self.matrix is None:
-                eye = torch.eye(size).to(self.weight).view(size, *self.out)
-                self.matrix = self._transposed(eye).flatten(1)
-            return ((rows.flatten(2) @ self.matrix).unflatten(2, self.into),)
-        coefficients = self._transposed(rows.flatten(0, 1))
-        return (coefficients.view(*rows.shape[:2], *self.into),)
+    def back(self, rows: Rows) -> Sequence[Rows | None]:
+        if isinstance(rows, Tensor):
+            return (self._taken_back(rows, self.into[1:], self.settings[1], self.beyond),)
+        stride, padding, _, _ = self.settings
+        rows = rows.inside()
+        # What reaches into the padding is cut off later.
+        values = self._taken_back(rows.values, self.span(rows.values.shape[3:]), (0, 0), (0, 0))
+        moved = rows.moved(values, stride, (-padding[0], -padding[1]), self.into)
+        return (moved.dense() if moved.is_wide else moved,)
 
-    def _transposed(self, rows: Tensor) -> Tensor:
-        stride, padding, dilation, groups = self.settings
-        return F.conv_transpose2d(
-            rows, self.weight, None, stride, padding, self.beyond, groups, dilation
+    def span(self, size: Sequence[int]) -> Pair:
+        stride, _, dilation, _ = self.settings
+        height, width = (
+            (n - 1) * s + d * (k - 1) + 1
+            for n, s, d, k in zip(size, stride, dilation, self.weight.shape[2:], strict=True)
         )
+        return height, width
+
+    def _taken_back(
+        self, rows: Tensor, into: Sequence[int], padding: Pair, beyond: Sequence[int]
+    ) -> Tensor:
+        """Take coefficients of outputs, (B, S, C, h, w), back to inputs as large as `into`."""
+
+        def transposed(images: Tensor) -> Tensor:
+            stride, _, dilation, groups = self.settings
+            result: Tensor = F.conv_transpose2d(
+                images, self.weight, None, stride, padding, tuple(beyond), groups, dilation
+            )
+            return result
+
+        shape, channels = rows.shape[2:], self.into[0]
+        size = shape.numel()
+        if size * channels * into[0] * into[1] > SMALL or rows.shape[:2].numel() <= size:
+            return transposed(rows.flatten(0, 1)).view(*rows.shape[:2], channels, *into)
+        # For many rows the whole matrix, zeros and all, takes a third of the time.
+        if (shape, padding) not in self.matrices:
+            eye = torch.eye(size).to(self.weight).view(size, *shape)
+            self.matrices[shape, padding] = transposed(eye).flatten(1)
+        result = rows.flatten(2) @ self.matrices[shape, padding]
+        return result.view(*rows.shape[:2], channels, *into)
 
 
 class AverageRule(ConvRule):
@@ -154,7 +184,7 @@ class ScaleRule(Rule):
     def weigh(self, *inputs: Tensor) -> Tensor:
         return inputs[0] * self.scale.abs()
 
-    def back(self, rows: Tensor) -> Sequence[Tensor | None]:
+    def back(self, rows: Rows) -> Sequence[Rows | None]:
         return (rows * self.scale,)
 
 

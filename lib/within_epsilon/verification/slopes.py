@@ -45,7 +45,7 @@ def optimise(
     """
     last = len(bounds.network.nodes) - 1
     chosen = [t for t in targets if _fits(bounds, t)]
-    own = {t.node: start_slopes(bounds, t.node, t.rows.shape[1]) for t in chosen}
+    own = {t.node: start_slopes(bounds, t.node, 2 * len(t.places)) for t in chosen}
     own[last] = start_slopes(bounds, last, rows.shape[1])
     free = [slopes for group in own.values() for slopes in group.values()]
     best = {i: slopes.detach().clone() for i, slopes in own[last].items()}
@@ -99,4 +99,4 @@ def _fits(bounds: Bounds, target: Target) -> bool:
     before = sum(
         bounds.network.nodes[i].shape.numel() for i in bounds.network.activations if i < target.node
     )
-    return len(bounds.domain) * target.rows.shape[1] * before <= MEMORY // 8
+    return len(bounds.domain) * 2 * len(target.places) * before <= MEMORY // 8
