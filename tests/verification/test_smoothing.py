@@ -100,6 +100,30 @@ def test_votes_depend_on_the_seed_and_memory_on_the_batch():
     assert (votes(1000) - votes(64)).abs().max() < 150
 
 
+@pytest.mark.parametrize("shape", [(1, 2, 2), (1, 3, 7), (1, 8, 8)])
+def test_votes_are_those_of_the_plain_loop(shape):
+    torch.manual_seed(0)
+    model, image = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 3)), torch.rand(shape)
+    own, theirs = (torch.Generator().manual_seed(5) for _ in range(2))
+    counted = count_votes(model, image, 0.3, 1000, batch=300, generator=own)
+    plain = torch.zeros(3, dtype=torch.int64)
+    for size in (300, 300, 300, 100):
+        noise = torch.randn(size, *shape, generator=theirs)
+        plain += torch.bincount(model(0.3 * noise + image).argmax(dim=1), minlength=3)
+    assert torch.equal(counted, plain)
+
+
+def test_infinite_logits_are_answers():
+    class Sure(nn.Module):
+        def forward(self, images):
+            column = torch.full((len(images),), torch.inf)
+            column[::2] = -torch.inf  # the sum of the largest logits is NaN, none of them is
+            return torch.stack([column, column], dim=1)
+
+    generator = torch.Generator().manual_seed(0)
+    assert count_votes(Sure(), torch.rand(1, 2, 2), 0.25, 10, generator=generator).sum() == 10
+
+
 @pytest.mark.parametrize(
     "settings", [{"sigma": 0.0}, {"n": 0}, {"alpha": 0.0}, {"alpha": 1.0}, {"batch": 0}]
 )

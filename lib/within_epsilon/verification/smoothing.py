@@ -1,5 +1,6 @@
 """Randomized smoothing: certificates from votes under Gaussian noise."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -156,11 +157,13 @@ def count_votes(
     # One buffer for all batches: new memory each time costs more than the noise does.
     noise = torch.empty(min(n, batch), *image.shape, device=generator.device, dtype=image.dtype)
     for size in _sizes(n, batch):
-        drawn = noise[:size].normal_(generator=generator)
-        logits = check_logits(model(drawn.to(device).mul_(sigma).add_(clean)), size)
-        if bool(logits.isnan().any()):
+        drawn = noise[:size].normal_(0.0, sigma, generator=generator)
+        logits = check_logits(model(drawn.to(device).add_(clean)), size)
+        largest, answers = logits.max(dim=1)
+        # A maximum is NaN if anything is, and a sum too: one pass over a column, in most cases.
+        if math.isnan(largest.sum().item()) and bool(largest.isnan().any()):
             raise ValueError("logits: expected numbers, received NaN; look at the model's weights")
-        votes = torch.bincount(logits.argmax(dim=1), minlength=logits.shape[1]).cpu()
+        votes = torch.bincount(answers, minlength=logits.shape[1]).cpu()
         counts = votes if counts is None else counts + votes
     assert counts is not None
     return counts
