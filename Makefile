@@ -7,7 +7,7 @@ RUN := .venv/bin/python
 BOOK := .venv-book/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve test test-slow lint lab notebooks student wasm benchmark benchmark-engine lock lock-benchmark address dist clean
+.PHONY: help book serve test test-slow test-oldest lint lab notebooks student wasm benchmark benchmark-engine lock lock-benchmark address dist clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -26,6 +26,13 @@ test: lint book ## run every test but the slow ones
 test-slow: book ## run the slow tests
 	@$(ENVIRONMENT) full
 	@$(RUN) -m pytest -m slow tests
+
+LIBRARY := $(addprefix tests/,attacks commands evaluation models reports training verification) \
+	$(addprefix tests/test_,checks.py data.py losses.py models.py modes.py runtime.py threat.py)
+
+test-oldest: ## run the library's tests with the oldest packages that pyproject.toml allows
+	@$(ENVIRONMENT) oldest
+	@.venv-oldest/bin/python -m pytest -n auto --dist loadfile -m "not slow and not browser" $(LIBRARY)
 
 lint: ## check style, types and workflows
 	@$(ENVIRONMENT) full
@@ -81,4 +88,4 @@ dist: ## build the wheel and the source distribution into dist/
 	@.venv/bin/uv build --quiet --no-build-isolation --python $(RUN) --out-dir dist
 
 clean: ## delete what was built, environments included
-	rm -rf _build dist .venv .venv-book .venv-benchmark .venv-compiler benchmarks/engine/node_modules
+	rm -rf _build dist .venv .venv-book .venv-benchmark .venv-compiler .venv-oldest benchmarks/engine/node_modules

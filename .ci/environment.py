@@ -4,6 +4,7 @@
     python3 .ci/environment.py full    # everything else: .venv
     python3 .ci/environment.py benchmark    # attack libraries to compare with: .venv-benchmark
     python3 .ci/environment.py compiler    # makes the engine's WebAssembly: .venv-compiler
+    python3 .ci/environment.py oldest    # the oldest packages that are promised: .venv-oldest
 
 A second call finds the work done and returns at once. Runs on any Python 3 without
 dependencies, because its first duty is to say so when that Python will not do.
@@ -26,7 +27,7 @@ OWN_LOCKS = {
     "compiler": ROOT / ".ci" / "compiler.txt",
 }
 SUPPORTED = ((3, 11), (3, 12), (3, 13))
-FOLDERS = {"full": ".venv"} | {kind: f".venv-{kind}" for kind in ("book", *OWN_LOCKS)}
+FOLDERS = {"full": ".venv"} | {kind: f".venv-{kind}" for kind in ("book", "oldest", *OWN_LOCKS)}
 PROBE = "import sys; print(*sys.version_info[:2]); import ensurepip, venv"
 
 
@@ -94,9 +95,12 @@ def install(kind: str, folder: Path, python: str) -> None:
 
     if kind == "book":
         uv("--require-hashes", "--constraint", "requirements.txt", "--group", "book")
+    elif kind == "oldest":  # no lock: what pyproject.toml says is the point
+        oldest = ("--resolution", "lowest-direct", "--group", "test", "--all-extras")
+        uv(*oldest, "--requirement", "pyproject.toml")
     else:
         uv("--require-hashes", "--requirement", str(OWN_LOCKS.get(kind, LOCK)))
-    if kind in ("full", "benchmark"):
+    if kind in ("full", "benchmark", "oldest"):
         uv("--no-deps", "--no-build-isolation", "--editable", ".")
 
 

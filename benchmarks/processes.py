@@ -1,10 +1,11 @@
 """How much faster two processes evaluate than one, each with one thread.
 
-    PYTHONPATH=lib python benchmarks/processes.py [--examples 400] [--rounds 3]
+    PYTHONPATH=lib python benchmarks/processes.py digits [--examples 800] [--rounds 1]
 
-Times the whole command, and takes off what starting costs: the same on a single example. Runs of
-one and of two processes alternate, and the best of each counts, since others may use the machine.
-Prints wall and processor seconds: on a busy machine only the latter say what the second one costs.
+PGD with 40 steps on digits of 28 x 28, or on photos with SqueezeNet. Times the whole command as
+torchrun starts it, and what of it is not spent on examples: the same on a single one. Labels are
+the network's own answers, so that it attacks every example. Runs of one and of two processes
+alternate, and the best of each counts, since others may use the machine.
 """
 
 import argparse
@@ -16,18 +17,71 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+import torch
 
-def timed(processes: int, examples: int, folder: Path) -> tuple[float, float]:
+NETWORK = """
+from torch import nn
+
+def net():
+    return nn.Sequential(
+        nn.Conv2d(1, 32, 5, stride=2), nn.ReLU(), nn.Conv2d(32, 64, 5, stride=2), nn.ReLU(),
+        nn.Flatten(), nn.Linear(1024, 10),
+    )
+"""
+# The command's words for each subject, how many examples, and how many make a batch.
+SUBJECTS = {
+    "digits": (("--model", "own:net", "--epsilon", "0.1"), 1600, 100),
+    "photos": (("--model", "squeezenet1_0", "--epsilon", "1/255"), 16, 1),
+}
+
+
+def write_digits(folder: Path, n: int) -> None:
+    """Write the book's digits, each pixel enlarged, and a network for them."""
+    from within_epsilon.commands.inputs.networks import load
+    from within_epsilon.data import digits
+
+    (folder / "own.py").write_text(NETWORK, encoding="utf-8")
+    images = digits().train.images.repeat_interleave(4, 2).repeat_interleave(4, 3)[..., 2:30, 2:30]
+    images = images.repeat(-(-n // len(images)), 1, 1, 1)[:n]
+    _write(folder, images, load("own:net").model)
+
+
+def write_photos(folder: Path, n: int) -> None:
+    """Write parts of scikit-image's photos."""
+    from skimage import data
+
+    from within_epsilon.models import photo_classifier
+
+    photos = [data.chelsea(), data.coffee(), data.astronaut()]
+    places, parts = np.random.default_rng(0), []
+    for number in range(n):
+        photo = photos[number % len(photos)]
+        top, left = (places.integers(size - 223) for size in photo.shape[:2])
+        parts.append(photo[top : top + 224, left : left + 224])
+    pixels = np.stack(parts)
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+    _write(folder, images, photo_classifier())
+
+
+def _write(folder: Path, images: torch.Tensor, model: torch.nn.Module) -> None:
+    with torch.no_grad():
+        labels = torch.cat([model(part).argmax(1) for part in images.split(16)])
+    pixels = (images * 255).round().byte().numpy()
+    np.savez(folder / "data.npz", images=pixels, labels=labels.numpy())
+
+
+def timed(subject: str, processes: int, examples: int, folder: Path) -> tuple[float, float]:
     """Return wall and processor seconds of an evaluation."""
+    words, _, batch = SUBJECTS[subject]
     launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    words = ["--model", "digits_cnn", "--data", "digits", "--epsilon", "0.1", "--check", "0"]
-    more = ["--limit", str(examples), "--batch-size", "25", "--set", "queries=3000"]
-    out = ["--out", str(folder / f"{processes}-{examples}-{time.time_ns()}")]
-    command = [sys.executable, *launch, "-m", "within_epsilon", "evaluate", *words, *more, *out]
+    data = ["--data", "data.npz", "--attack", "pgd", "--steps", "40", "--check", "0"]
+    more = ["--limit", str(examples), "--batch-size", str(batch), "--out", str(time.time_ns())]
+    command = [sys.executable, *launch, "-m", "within_epsilon", "evaluate", *words, *data, *more]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     begun = time.perf_counter()
-    subprocess.run(command, env=env, check=True, capture_output=True)
+    subprocess.run(command, cwd=folder, env=env, check=True, capture_output=True)
     wall = time.perf_counter() - begun
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -36,28 +90,33 @@ def timed(processes: int, examples: int, folder: Path) -> tuple[float, float]:
 def main() -> None:
     """Measure, and print a line each."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--examples", type=int, default=400)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("subject", choices=SUBJECTS)
+    parser.add_argument("--examples", type=int)
+    parser.add_argument("--rounds", type=int, default=1)
     given = parser.parse_args()
+    n = given.examples or SUBJECTS[given.subject][1]
+    library = Path(__file__).resolve().parents[1] / "lib"
+    os.environ["PYTHONPATH"] = str(library)
     best: dict[tuple[int, int], tuple[float, float]] = {}
     with tempfile.TemporaryDirectory() as name:
+        sys.path.insert(0, name)
+        (write_digits if given.subject == "digits" else write_photos)(Path(name), n)
         for _ in range(given.rounds):
-            for examples in (1, given.examples):
+            for examples in (1, n):
                 for processes in (1, 2):
-                    key, found = (processes, examples), timed(processes, examples, Path(name))
+                    found = timed(given.subject, processes, examples, Path(name))
+                    key = processes, examples
                     best[key] = tuple(map(min, found, best.get(key, found)))  # type: ignore[assignment]
-    net = {
-        processes: [best[processes, given.examples][k] - best[processes, 1][k] for k in (0, 1)]
-        for processes in (1, 2)
-    }
-    for processes, (wall, cpu) in net.items():
-        start = best[processes, 1]
+    for processes in (1, 2):
+        (wall, cpu), start = best[processes, n], best[processes, 1]
         print(
-            f"{processes} process(es): {wall:.1f} s, {cpu:.1f} s of processors, beside "
-            f"{start[0]:.1f} s and {start[1]:.1f} s to start"
+            f"{processes} process(es), {n} {given.subject}: {wall:.1f} s, {cpu:.1f} s of "
+            f"processors; of these {start[0]:.1f} s and {start[1]:.1f} s for a single one"
         )
-    print(f"two processes are {net[1][0] / net[2][0]:.2f} times as fast as one, and take")
-    print(f"{net[2][1] / net[1][1]:.2f} times its processor time; load {os.getloadavg()[0]:.1f}")
+    whole = best[1, n][0] / best[2, n][0]
+    net = (best[1, n][0] - best[1, 1][0]) / (best[2, n][0] - best[2, 1][0])
+    print(f"two are {whole:.2f} times as fast, {net:.2f} times without the start")
+    print(f"load {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import sys
 from dataclasses import replace
 from math import inf, sqrt
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
 from within_epsilon.attacks import REGISTRY, fgsm, pgd
 from within_epsilon.evaluation import robust_accuracy
+from within_epsilon.models import digits_classifier
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks" / "attacks"
 ENGINE = FOLDER.parent / "engine"
@@ -90,7 +93,7 @@ def test_the_bare_loop_is_pgd(compare):
 
 
 @pytest.mark.parametrize(
-    "table", ["speed", "ensemble", "minimal", "overhead", "behaviour", "training"]
+    "table", ["speed", "ensemble", "minimal", "overhead", "behaviour", "training", "shipped"]
 )
 def test_every_table_can_be_made_written_and_read(compare, table, tmp_path):
     subject, budget = compare.standard_digits(6), compare.Budget(3, 3, 5, 3, 3, 3, 2, 1, 3, 2)
@@ -101,6 +104,7 @@ def test_every_table_can_be_made_written_and_read(compare, table, tmp_path):
         "overhead": lambda: compare.overhead.rows(subject, 1, budget),
         "behaviour": lambda: compare.behaviour.rows(subject, budget),
         "training": lambda: compare.training_speed.rows((0.1,), epochs=1, seeds=2, n=6),
+        "shipped": lambda: compare.shipped.rows(compare.shipped.networks(6)[:1], budget),
     }
     rows = list(makers[table]())
     compare.write(table, rows, compare.versions(compare.PEERS), tmp_path)
@@ -268,6 +272,40 @@ def test_autoattack_is_fast_and_no_weaker():
         assert row["outcomes"].count("1") <= row["their_outcomes"].count("1"), row
 
 
+def test_on_every_network_shipped_two_ensembles_leave_as_many():
+    """Robust accuracy under both differs by no more than a standard error of either."""
+    shipped, compared = {}, 0
+    for (network, norm), ours, others in pairs(all_results("shipped"), "network", "norm"):
+        (theirs,) = others
+        compared += ours["n"] >= 200
+        assert ours["outside"] == theirs["outside"] == 0
+        assert ours["outcomes"].count("1") == round(ours["n"] * ours["robust_accuracy"])
+        allowed = min(ours["standard_error"], theirs["standard_error"])
+        assert abs(ours["robust_accuracy"] - theirs["robust_accuracy"]) <= allowed, network
+        shipped.setdefault(network, set()).add(norm)
+    kinds = get_args(
+        get_args(inspect.signature(digits_classifier).parameters["robust"].annotation)[0]
+    )
+    for kind in ("standard", *kinds):
+        assert shipped[f"digits, {kind}"] == {"linf", "l2"}
+    assert compared == 8
+
+
+def test_training_in_fewer_gradients_costs_no_robustness():
+    """ATTA against PGD: a fraction of the time, and no less accuracy than chance allows."""
+    rows = results("training")["rows"]
+    assert {(row["norm"], row["epsilon"]) for row in rows} == {("linf", 0.1), ("linf", 0.2)}
+    for epsilon in (0.1, 0.2):
+        found = {row["trained with"]: row for row in rows if row["epsilon"] == epsilon}
+        assert {row["seeds"] for row in found.values()} == {5}
+        atta, ten = found["ATTA, one step, fit"], found["PGD-10, fit"]
+        plain = found["PGD-7, torchattacks and torch.optim"]
+        assert atta["of PGD-10's time"] <= 0.25
+        assert atta["of torchattacks' time"] <= 0.6
+        for other in (ten, plain):
+            assert atta["robust"] >= other["robust"] - other["standard error"], (epsilon, other)
+
+
 def test_the_memory_of_an_evaluation_does_not_grow_with_the_data():
     for row in results("memory")["rows"]:
         assert row["images"][1] == 10 * row["images"][0]
@@ -293,6 +331,44 @@ def test_the_engine_keeps_within_its_share_of_onnxruntime_webs_time():
         assert row["rounds"] >= 100, row
     logits = found["rows"][2]
     assert logits["difference"] <= 1e-4
+
+
+@pytest.fixture
+def soundness(monkeypatch):
+    """Return the folder of comparisons of verdicts, its scripts at hand."""
+    folder = FOLDER.parent / "soundness"
+    monkeypatch.syspath_prepend(FOLDER.parent)
+    monkeypatch.syspath_prepend(folder)
+    yield folder
+    for path in [*folder.glob("*.py"), *FOLDER.parent.glob("*.py")]:
+        sys.modules.pop(path.stem, None)
+
+
+def test_no_known_answer_is_contradicted(soundness):
+    import known_answers
+
+    rows = json.loads((soundness / "results" / "known_answers.json").read_text("utf-8"))["rows"]
+    assert len(rows) == 92
+    for row in rows:
+        assert row["verdict"] == known_answers.judge(row["result"], row["answer"]) != "wrong", row
+        assert row["answer"] in ("sat", "unsat", "unknown", "timed-out"), row
+    assert [known_answers.judge("sat", said) for said in ("sat", "unsat", "", "timed-out")] == [
+        "right", "wrong", "open", "open",
+    ]  # fmt: skip
+
+
+def test_marabou_contradicts_no_verdict(soundness):
+    import marabou
+
+    rows = json.loads((soundness / "results" / "marabou.json").read_text("utf-8"))["rows"]
+    assert len(rows) >= 40
+    for row in rows:
+        assert row["verdict"] == marabou.judge(row) != "contradiction", row
+    decided = [row["branch_and_bound"]["status"] for row in rows if row["verdict"] == "agree"]
+    assert min(decided.count("proved"), decided.count("refuted")) >= 10
+    row = next(row for row in rows if row["verdict"] == "agree")
+    for key, ends in (("marabou", {"below": "sat"}), ("exact", {"lower": 9.0})):
+        assert marabou.judge({**row, key: {**row[key], **ends}}) == "contradiction"
 
 
 def verification_results(table):

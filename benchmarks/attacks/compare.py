@@ -17,6 +17,7 @@ import behaviour
 import ensemble
 import minimal
 import overhead
+import shipped
 import speed
 import strength
 import torch
@@ -62,6 +63,11 @@ def _photos_overhead() -> Iterator[dict[str, Any]]:
         yield from overhead.rows(subject, rounds=3, budget=PHOTO_BUDGET)
 
 
+def _photos_shipped() -> Iterator[dict[str, Any]]:
+    for subject in _photos():
+        yield from shipped.rows([in_norms(subject, "linf", "l2")], budget=PHOTO_BUDGET)
+
+
 TABLES: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
     "strength": lambda: strength.rows([standard_digits(DIGITS)]),
     "robust_strength": lambda: strength.rows([robust_digits(DIGITS)]),
@@ -78,6 +84,8 @@ TABLES: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
     "photos_overhead": _photos_overhead,
     "memory": overhead.memory,
     "training": training_speed.rows,
+    "shipped": lambda: shipped.rows(shipped.networks(DIGITS)),
+    "photos_shipped": _photos_shipped,
     "photos_speed": lambda: speed.rows(_one(_photos(pixels=224)), rounds=3),
 }
 

@@ -3,15 +3,17 @@
     PYTHONPATH=benchmarks .venv-benchmark/bin/python benchmarks/autoattack/compare.py CHECKOUT
 
 where CHECKOUT is a copy of github.com/fra31/auto-attack, of which nothing is kept here. Both
-attack the same examples; after every stage it is noted which of them still stand. Where the
-original runs with several seeds, by how much it differs from itself is what a comparison can tell.
+attack the same examples; after every stage it is noted which of them still stand. With several
+seeds, by how much each differs from itself is what a comparison can tell: two runs that differ by
+no more may be the same algorithm.
 """
 
 import argparse
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,8 @@ from tables import text, versions, write
 sys.path.append(str(Path(__file__).resolve().parents[1] / "attacks"))
 from subjects import Subject
 
-from within_epsilon.attacks import autoattack
+from within_epsilon.attacks import in_turn
+from within_epsilon.attacks.ensemble import stages
 from within_epsilon.threat import Ball
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -32,9 +35,9 @@ Verdicts = dict[str, torch.Tensor]
 
 
 def run_original(
-    package: Any, subject: Subject, ball: Ball, steps: int, queries: int, seed: int
+    package: Any, subject: Subject, ball: Ball, steps: int, queries: int, number: int, seed: int
 ) -> Verdicts:
-    """Run the original stage by stage; return which examples stand after each."""
+    """Run so many of the original's stages; return which examples stand after each."""
     images, labels = subject.images, subject.labels
     settings = {"norm": NAMES[ball.norm], "eps": ball.epsilon, "seed": seed, "device": "cpu"}
     attack = package.AutoAttack(subject.model, **settings, verbose=False)
@@ -50,7 +53,7 @@ def run_original(
             attack.apgd_targeted = type(one)(subject.model, n_target_classes=targets, **fresh)
     standing = torch.ones(len(images), dtype=torch.bool)
     verdicts = {}
-    for name, stage in zip(STAGES, attack.attacks_to_run, strict=True):
+    for name, stage in zip(STAGES[:number], attack.attacks_to_run, strict=False):
         rows = standing.nonzero().squeeze(1)
         attack.attacks_to_run = [stage]
         if len(rows):
@@ -62,51 +65,58 @@ def run_original(
     return verdicts
 
 
-def run_ours(subject: Subject, ball: Ball, steps: int, queries: int, seed: int) -> Verdicts:
-    """Run the library's standard version; return which examples stand after each stage."""
+def run_ours(
+    subject: Subject, ball: Ball, steps: int, queries: int, number: int, seed: int
+) -> Verdicts:
+    """Run so many stages of `autoattack(version="standard")`, which is what this is."""
     verdicts: Verdicts = {}
 
     def note(_name: str, _images_adv: torch.Tensor, standing: torch.Tensor) -> None:
         verdicts[STAGES[len(verdicts)]] = standing.clone()
 
-    options = {"steps": steps, "queries": queries, "seed": seed, "callback": note}
-    images_adv = autoattack(
-        subject.model, subject.images, subject.labels, ball, version="standard", **options
-    )
+    attacks = stages(ball, version="standard", steps=steps, queries=queries, seed=seed)
+    given = subject.model, subject.images, subject.labels, ball, attacks[:number]
+    images_adv = in_turn(*given, callback=note).images_adv
     assert ball.admits(subject.images, images_adv).all()
-    for name in STAGES[len(verdicts) :]:  # nobody was left for them
+    for name in STAGES[len(verdicts) : number]:  # nobody was left for them
         verdicts[name] = torch.zeros(len(subject.images), dtype=torch.bool)
     return verdicts
 
 
 def compare(
-    package: Any, subject: Subject, ball: Ball, *, steps: int, queries: int, seeds: int
+    package: Any, subject: Subject, ball: Ball, *, steps: int, queries: int, number: int, seeds: int
 ) -> Iterator[dict[str, Any]]:
     """Yield a row for each stage: who stands, and how many verdicts differ."""
     theirs, begin = [], time.process_time()
     for seed in range(seeds):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            theirs.append(run_original(package, subject, ball, steps, queries, seed))
+            theirs.append(run_original(package, subject, ball, steps, queries, number, seed))
     middle = time.process_time()
-    ours = [run_ours(subject, ball, steps, queries, seed) for seed in range(seeds)]
+    ours = [run_ours(subject, ball, steps, queries, number, seed) for seed in range(seeds)]
     end = time.process_time()
-    for stage in STAGES:
-        first, own = theirs[0][stage], ours[0][stage]
+    for stage in STAGES[:number]:
+        original, own = ([one[stage] for one in runs] for runs in (theirs, ours))
+        first, second = original[0], own[0]
         yield {
             "subject": subject.name,
             "ball": str(ball),
             "stage": stage,
             "n": len(subject.images),
-            "original": [int(one[stage].sum()) for one in theirs],
-            "ours": [int(one[stage].sum()) for one in ours],
-            "only_original": int((first & ~own).sum()),
-            "only_ours": int((~first & own).sum()),
-            "original_with_itself": max(
-                (int((first != one[stage]).sum()) for one in theirs[1:]), default=None
-            ),
+            "original": [int(one.sum()) for one in original],
+            "ours": [int(one.sum()) for one in own],
+            "only_original": int((first & ~second).sum()),
+            "only_ours": int((~first & second).sum()),
+            "original_with_itself": most_apart(combinations(original, 2)),
+            "ours_with_itself": most_apart(combinations(own, 2)),
+            "with_each_other": most_apart(product(original, own)),
             "time": round((end - middle) / (middle - begin), 2) if stage == STAGES[-1] else None,
         }
+
+
+def most_apart(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> int | None:
+    """Return the largest number of verdicts in which two runs differ; None if there is one run."""
+    return max((int((one != other).sum()) for one, other in pairs), default=None)
 
 
 def _check(ball: Ball, images: torch.Tensor, images_adv: torch.Tensor) -> None:
@@ -119,6 +129,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkout", type=Path, help="a copy of the original's repository")
     parser.add_argument("subjects", nargs="*", choices=[*SUBJECTS, []], help="all by default")
+    parser.add_argument("--stages", type=int, default=len(STAGES), help="only the first so many")
+    parser.add_argument("--seeds", type=int, help="runs of both; by default what the subject says")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON files")
     arguments = parser.parse_args()
     sys.path.append(str(arguments.checkout))
@@ -127,6 +139,8 @@ def main() -> None:
     torch.set_num_threads(1)
     for name in arguments.subjects or SUBJECTS:
         subject, options = SUBJECTS[name]()
+        options |= {"number": arguments.stages}
+        options |= {"seeds": arguments.seeds} if arguments.seeds else {}
         rows = []
         for ball in subject.balls():
             print(f"{subject.name}, {ball}", file=sys.stderr, flush=True)

@@ -9,6 +9,11 @@ from click.testing import CliRunner
 from processes import environment
 
 from within_epsilon.commands import VERBS, main
+from within_epsilon.data import digits
+from within_epsilon.models import digits_classifier
+from within_epsilon.threat import Ball
+
+BALL = Ball("linf", 0.1)
 
 LOADED = """
 import sys
@@ -33,7 +38,7 @@ arrays.Arrays.__getitem__ = first
 words = ["--model", "mine:net", "--data", "test.npz", "--epsilon", "0.1"]
 from click.testing import CliRunner
 assert CliRunner().invoke(main, ["evaluate", *words]).exit_code == 2
-heavy = {"matplotlib", "IPython", "ipywidgets", "sklearn", "scipy", "torchvision", "skimage"}
+heavy = {"matplotlib", "IPython", "sklearn", "scipy", "torchvision", "skimage", "pooch"}
 assert "torch" in loaded
 print(sorted(heavy & set(loaded)))
 """
@@ -79,3 +84,13 @@ def test_a_mistake_in_the_options_is_a_sentence_and_status_2(call):
     status, said = call("attack", "x.png", "--model", "digits_cnn", "--epsilon", "1", "--set", "a")
     assert status == 2
     assert "NAME=VALUE" in said
+
+
+def test_help_names_exactly_the_attacks_that_are_taken():
+    from within_epsilon.commands.options import ATTACKS
+    from within_epsilon.commands.work.threats import FUNCTIONS, attack_of
+
+    assert set(ATTACKS) == set(FUNCTIONS)
+    images, labels = digits().test[:2]
+    noisy = attack_of("noise_control", None, {})(digits_classifier(), images, labels, BALL)
+    assert 0 < (noisy - images).abs().max() <= 0.1

@@ -19,7 +19,7 @@ QUICK = ("--attack", "pgd", "--steps", 5, "--set", "restarts=2", "--batch-size",
 
 @pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_as_many_as_there_are_find_what_one_finds(call, folder, arrays, processes):
-    """61 examples in 9 batches, of which the last has 5: nothing is padded or repeated."""
+    """61 examples in 9 batches of 6 or 7: nothing is padded or repeated."""
     words = (*WORDS, *QUICK, "--data", arrays(n=61), "--epsilon", "0.05")
     assert call(*words, "--out", "one")[0] == 0
     said = together(processes, *words, "--out", "many")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
+import re
+import sys
 import tarfile
 import zipfile
 
@@ -15,6 +18,7 @@ from torch import nn
 
 from within_epsilon.commands.inputs import matching
 from within_epsilon.commands.inputs.matching import better_names, labels_of
+from within_epsilon.commands.processes.files import write_whole
 from within_epsilon.data import digits
 from within_epsilon.models import digits_classifier
 
@@ -134,6 +138,10 @@ def test_labels_follow_names_and_numbers_not_the_alphabet():
     assert labels_of(("cat", "dog"), (), 2) is None
     with pytest.raises(ValueError, match="received 2"):
         labels_of(("cat", "dog"), (), 1000)
+    with pytest.raises(ValueError, match="expected names that the model has once, received 'dog'"):
+        labels_of(("cat", "dog"), ("dog", "dog", "cat"), 3)
+    with pytest.raises(ValueError, match="received cat, dog and so on; name them alike"):
+        labels_of(("cat", "dog"), ("Cat", "Dog"), 2, told=True)
     right = list(range(4)) * 20
     assert better_names(right, [(k + 1) % 4 for k in right], 4) == {0: 1, 1: 2, 2: 3, 3: 0}
     assert better_names(right, right, 4) is None
@@ -161,11 +169,53 @@ def test_models(refused, arrays, folder):
     assert "it has" in refused(data, model="mine:absent")
     assert "received a int" in refused(data, model="mine:number")
     assert "did you mean" in refused(data, model="resnet")
+    (folder / "few.txt").write_text("a\nb")
+    assert "10 outputs of digits_cnn, received 2" in refused(data, "--classes", "few.txt")
     for weights in ("whole.pt", "junk.pt", "junk.safetensors", "absent.pt"):
         said = refused(data, "--weights", weights, model="mine:net")
         assert weights in said
     assert "of another network" in refused(data, "--weights", "weights.pt", model="mine:net")
     assert "there is no cuda" in refused(data, "--device", "cuda:77")
+
+
+CODE = {
+    "def net(:": "odd fails with SyntaxError: invalid syntax (odd.py, line 1)",
+    "def net():\n    raise KeyError('k')": "odd:net fails with KeyError: 'k' (odd.py, line 2)",
+    "import absent_one\ndef net(): 3": "odd imports 'absent_one', which is not installed",
+    "def net(n): 3": "odd:net fails with TypeError: net() missing 1 required positional argument",
+    """
+from torch import nn
+class Bad(nn.Module):
+    def forward(self, images):
+        return {}["logits"]
+net = Bad
+""": "odd:net cannot take images of shape (1, 8, 8) (KeyError: 'logits')",
+}
+
+
+@pytest.mark.parametrize("code", CODE)
+def test_code_of_ones_own_that_fails(refused, arrays, folder, monkeypatch, code):
+    monkeypatch.delitem(sys.modules, "odd", raising=False)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # files of one second and one length
+    (folder / "odd.py").write_text(code)
+    assert CODE[code] in refused(arrays(n=4), model="odd:net")
+
+
+@pytest.mark.parametrize("where", ["./inner/own.py", "inner/own", "{}/inner/own.py", "inner.own"])
+def test_a_module_may_be_named_by_its_path(call, arrays, folder, monkeypatch, where):
+    monkeypatch.delitem(sys.modules, "own", raising=False)
+    monkeypatch.delitem(sys.modules, "inner.own", raising=False)
+    monkeypatch.delitem(sys.modules, "inner", raising=False)
+    (folder / "inner").mkdir()
+    (folder / "mine.py").rename(folder / "inner" / "own.py")
+    words = ("--model", f"{where.format(folder)}:net", "--data", arrays(n=4), *QUICK)
+    status, said = call("evaluate", *words)
+    assert status == 0, said
+
+
+def test_a_part_that_torchvision_does_not_have(refused, folder):
+    said = refused("MNIST", "--root", folder, "--part", "validation")
+    assert "torchvision's MNIST has no validation part" in said
 
 
 class Mischief:
@@ -223,7 +273,7 @@ def test_a_full_disk_ends_in_a_sentence_and_keeps_what_there_is(call, arrays, fo
     monkeypatch.setattr(Journal, "add", full)
     status, said = call("evaluate", *words)
     assert status == 2
-    assert "No space left on device" in said
+    assert "/dev/full: No space left on device; the batches before are safe" in said
     monkeypatch.undo()
     monkeypatch.chdir(folder)
     assert sum(len(entry.positions) for entry in Journal(folder / "out" / "parts").entries()) == 32
@@ -234,6 +284,39 @@ def test_a_full_disk_ends_in_a_sentence_and_keeps_what_there_is(call, arrays, fo
 def test_a_folder_that_cannot_be_written_fails_before_the_work(refused, arrays, folder):
     (folder / "out").mkdir(mode=0o500)
     assert "Permission denied" in refused(arrays())
+
+
+@pytest.mark.parametrize("verb", ["train", "attack", "grade"])
+def test_a_place_that_cannot_be_written_is_found_before_the_work(
+    call, folder, pictures, monkeypatch, verb
+):
+    def full(self, *_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
+
+    monkeypatch.setattr("pathlib.Path.touch", full)
+    monkeypatch.setattr("torch.nn.Module.__call__", lambda *_: pytest.fail("work was done"))
+    monkeypatch.setattr("within_epsilon.grading.grade", lambda *_, **__: pytest.fail("graded"))
+    picture = next(pictures(n=2).rglob("*.png"))
+    (folder / "one.ipynb").write_text("{}")
+    words = {
+        "train": ("--data", "digits", "--epsilon", 0.1, "--out", "n.safetensors"),
+        "attack": (picture, "--model", "digits_cnn", "--epsilon", 0.1),
+        "grade": ("one.ipynb", "--out", "grades"),
+    }
+    status, said = call(verb, *words[verb])
+    assert status == 2
+    assert re.search(r"(n\.safetensors\.checkpoint|grades\.csv|00\d\.json): Read-only file", said)
+
+
+def test_a_file_that_does_not_fit_is_named_and_the_old_one_stays(folder, monkeypatch):
+    path = folder / "weights"
+    write_whole(path, "old")
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+    with pytest.raises(OSError, match="full") as caught:
+        write_whole(path, "new")
+    assert caught.value.filename == str(path)
+    assert path.read_text() == "old"
+    assert {file.name for file in folder.iterdir()} == {"mine.py", "weights"}
 
 
 def test_a_place_that_is_no_folder(call, arrays, folder):

@@ -94,10 +94,14 @@ def test_completion_for_each_shell_names_the_command(shell):
     assert f"{shell}_source" in PAGE.read_text("utf-8")
 
 
-def test_completion_offers_verbs_and_options():
+def test_completion_offers_verbs_options_names_and_files():
     for words, offered in (
-        ("within-epsilon ", "evaluate"),
-        ("within-epsilon train --ep", "--epochs"),
+        ("within-epsilon ", "plain,evaluate"),
+        ("within-epsilon train --ep", "plain,--epochs"),
+        ("within-epsilon attack --model digits", "plain,digits_cnn_linf"),
+        ("within-epsilon evaluate --attack fa", "plain,fab"),
+        ("within-epsilon evaluate --data test", "file,test"),
+        ("within-epsilon train --data ", "file,"),
     ):
         done = subprocess.run(
             [sys.executable, "-m", "within_epsilon"],

@@ -89,9 +89,10 @@ def test_the_first_version_of_the_format_is_answered_too(folder):
     assert result.stdout == "sat\n(X_0 1.0)\n(X_1 1.0)\n(Y_0 2.0)\n(Y_1 0.0)\n"
 
 
-def test_time_that_is_over_is_said(folder):
+@pytest.mark.parametrize("timeout", ["1", "1.0"])  # the standard's way, and its test suite's
+def test_time_that_is_over_is_said(folder, timeout):
     # No float is above, but only by rounding: no bound is as fine.
-    assert verify(folder, "(assert (> B[0,0] 2.0))", "--timeout", 1).stdout == "timed-out\n"
+    assert verify(folder, "(assert (> B[0,0] 2.0))", "--timeout", timeout).stdout == "timed-out\n"
 
 
 @pytest.mark.parametrize(

@@ -180,6 +180,12 @@ def test_what_only_looks_robust_is_found_and_warned_of_once(what, batch_size):
     assert name in str(report)
 
 
+def slope_of_clamp_at_zero():
+    pixel = torch.zeros(1, requires_grad=True)
+    pixel.clamp(0, 1).backward()
+    return pixel.grad.item()
+
+
 @pytest.mark.parametrize("what", HARMLESS)
 def test_what_is_harmless_for_the_library_is_a_note_and_changes_nothing(what):
     def own(model, images, labels, ball):
@@ -189,9 +195,12 @@ def test_what_is_harmless_for_the_library_is_a_note_and_changes_nothing(what):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         report = robust_accuracy(model, EXAMPLES, pgd, BALL)
-    assert [(finding.name, finding.doubtful) for finding in report.findings] == [(name, False)]
+    # Before torch 2.14 clamp has a gradient at its bounds, and there is nothing to find.
+    nothing = what == "clamp" and slope_of_clamp_at_zero() == 1
+    expected = [] if nothing else [(name, False)]
+    assert [(finding.name, finding.doubtful) for finding in report.findings] == expected
     assert report.outcomes == robust_accuracy(digits_classifier(), EXAMPLES, pgd, BALL).outcomes
-    if what == "impossible":
+    if what == "impossible" or nothing:
         return
     with pytest.warns(DoubtfulEvaluationWarning, match=name):
         robust_accuracy(model, EXAMPLES, own, BALL)

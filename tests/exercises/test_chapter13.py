@@ -7,6 +7,7 @@ import re
 from functools import partial
 from statistics import NormalDist
 
+import numpy as np
 import pytest
 import torch
 
@@ -65,6 +66,15 @@ def _two(first, second, n, sigma, alpha, *, split=2, factor=0.5, clip=True):
     return max(0.0, found) if clip else found
 
 
+def _split(first, second, n, sigma, alpha, *, share=0.2):
+    if share == "best":
+        grid = [i / 200 for i in range(1, 200)]
+        return max(_split(first, second, n, sigma, alpha, share=one) for one in grid)
+    above = clopper_pearson_lower(first, n, share * alpha)
+    below = 1 - clopper_pearson_lower(n - second, n, (1 - share) * alpha)
+    return max(0.0, sigma / 2 * (Phi.inv_cdf(above) - Phi.inv_cdf(below)))
+
+
 def _winner_alone(first, second, n, sigma, alpha):
     bound = clopper_pearson_lower(first, n, alpha)
     return sigma * Phi.inv_cdf(bound) if bound > 0.5 else 0.0
@@ -78,6 +88,42 @@ def _needed(radius, sigma, alpha, *, sides=1, step=0):
     return math.ceil(math.log(alpha / sides) / math.log(Phi.cdf(radius / sigma))) + step
 
 
+def _schedule(
+    seen, warm_up, ramp, epsilon, clean, *, late=True, top=True, zero=True, share="clean", off=0
+):
+    if ramp == 0 and zero:
+        risen = float(seen >= warm_up)
+    else:
+        risen = (seen - (warm_up if late else 0) + off) / (ramp + off)
+        risen = max(0.0, min(1.0, risen) if top else risen)
+    shares = {
+        "clean": 1 - (1 - clean) * risen,
+        "bound": (1 - clean) * risen,
+        "gone": 1 - risen,
+        "fixed": clean,
+    }
+    return risen * epsilon, shares[share]
+
+
+def _repaired(
+    count, n_selection, n, sigma, alpha, *,
+    twice=False, again=False, normal=False, sides=1, abstain=True, all_n=False,
+):  # fmt: skip
+    few = count(n if all_n else n_selection)
+    many = few if twice else count(n)
+    winner = (many if again else few).argmax().item()
+    votes = many[winner].item()
+    n = many.sum().item()
+    bound = clopper_pearson_lower(votes, n, alpha / sides)
+    if normal:
+        share = votes / n
+        bound = share - Phi.inv_cdf(1 - alpha) * (share * (1 - share) / n) ** 0.5
+    if bound <= 0.5 and abstain:
+        return -1, 0.0
+    quantile = torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor(bound).double())
+    return winner, sigma * quantile.item()
+
+
 RIGHT = {
     "13.1": _margins,
     "13.2": _box,
@@ -85,6 +131,8 @@ RIGHT = {
     "13.4": _accuracy,
     "13.5": _two,
     "13.6": _needed,
+    "13.7": _schedule,
+    "13.8": _repaired,
 }
 
 
@@ -101,7 +149,14 @@ def test_right_answers_pass(number, attempt):
         ("13.3", lambda points: set(_front(points)) if len(set(points)) == len(points) else
                  tuple(_front(points))),
         ("13.4", lambda *given: _accuracy(*given).item()),
+        ("13.5", partial(_split, share=0.2)),
+        ("13.5", partial(_split, share=0.9)),
+        ("13.5", lambda *given: torch.tensor(_split(*given, share=0.01))),
         ("13.6", lambda *given: float(_needed(*given))),
+        ("13.7", lambda *given: torch.tensor(_schedule(*given))),
+        ("13.7", lambda *given: [np.float32(part) for part in _schedule(*given)]),
+        ("13.8", lambda *given: torch.tensor(_repaired(*given), dtype=torch.float64)),
+        ("13.8", lambda count, *rest: [*map(np.float64, _repaired(lambda n: count(n), *rest))]),
     ],
 )  # fmt: skip
 def test_the_same_in_another_form_passes(number, attempt):
@@ -147,10 +202,28 @@ def test_stubs_are_not_attempted(number, stub):
         ("13.5", partial(_two, factor=1.0), "σ/2"),
         ("13.5", partial(_two, clip=False), "nothing is certified"),
         ("13.5", _winner_alone, "alone"),
+        ("13.5", partial(_split, share="best"), "the same for all votes"),
+        ("13.5", lambda *given: 0.9 * _two(*given), "the same for all votes"),
+        ("13.5", lambda *given: 0.0, "it is"),
         ("13.5", _shares, "without bounds"),
         ("13.6", partial(_needed, step=-1), "round up"),
         ("13.6", partial(_needed, sides=2), "one-sided"),
         ("13.6", partial(_needed, step=5), "solve"),
+        ("13.7", partial(_schedule, late=False), "until the warm-up is over"),
+        ("13.7", partial(_schedule, top=False), "may not pass"),
+        ("13.7", partial(_schedule, zero=False), "ZeroDivisionError"),
+        ("13.7", partial(_schedule, share="bound"), "the clean loss has the rest"),
+        ("13.7", partial(_schedule, share="gone"), "falls to κ"),
+        ("13.7", partial(_schedule, share="fixed"), "falls to κ"),
+        ("13.7", partial(_schedule, off=1), "until the warm-up is over"),
+        ("13.7", lambda *given: 0.1, "two numbers"),
+        ("13.8", partial(_repaired, twice=True, all_n=True), "draws 10000 votes"),
+        ("13.8", partial(_repaired, again=True), "choose again"),
+        ("13.8", partial(_repaired, normal=True), "infinite|it is 1 with"),
+        ("13.8", partial(_repaired, sides=2), "one-sided"),
+        ("13.8", partial(_repaired, abstain=False), "not above one half"),
+        ("13.8", partial(_repaired, all_n=True), "to choose"),
+        ("13.8", lambda *given: 3, "a class and a radius"),
     ],
 )
 def test_wrong_answers_are_told_why(number, attempt, reason):

@@ -17,7 +17,7 @@ from within_epsilon.attacks import fgsm, pgd
 from within_epsilon.data import digits
 from within_epsilon.models import mlp
 from within_epsilon.threat import Ball
-from within_epsilon.training import Adversarial, Free, SingleStep, Trades, fit, standard
+from within_epsilon.training import Adversarial, Atta, Free, SingleStep, Trades, fit, standard
 
 BALL = Ball("linf", 0.1)
 TRAIN = digits().train.images[:150], digits().train.labels[:150]
@@ -40,6 +40,7 @@ RUNS = {
         OPTIMIZER: ADAM,
         "schedule": partial(CosineAnnealingLR, T_max=5),
     },
+    "ATTA": {"objective": Atta(BALL), **OWN},
     "best": {
         "objective": Adversarial(fgsm, BALL),
         **OWN,

@@ -15,6 +15,7 @@ from within_epsilon.threat import Ball
 from within_epsilon.training import (
     IBP,
     Adversarial,
+    Atta,
     CrownIBP,
     Free,
     MtlIBP,
@@ -28,6 +29,7 @@ BALL = Ball("linf", 0.1)
 TRAIN = digits().train
 IMAGES, LABELS = TRAIN.images[:40], TRAIN.labels[:40]
 PGD = partial(pgd, steps=3)
+ONE_STEP = {"steps": 1, "step_size": 0.04, "random_start": False}
 
 
 def network(*extra, seed=0):
@@ -42,6 +44,7 @@ OBJECTIVES = {
     "TRADES": lambda: Trades(PGD, BALL),
     "single step": lambda: SingleStep(BALL),
     "free": lambda: Free(BALL),
+    "ATTA": lambda: Atta(BALL),
     "IBP": lambda: IBP(BALL, 40),
     "CROWN-IBP": lambda: CrownIBP(BALL, 40),
     "MTL-IBP": lambda: MtlIBP(BALL, 40, attack=PGD, alpha=0.1),
@@ -199,6 +202,8 @@ def test_a_single_step_reaches_as_far_as_noise_and_step_together(noise):
         (lambda: Trades(PGD, BALL, beta=-1), "beta"),
         (lambda: Trades(PGD, BALL, beta=float("nan")), "beta"),
         (lambda: Free(BALL, replays=0), "replays"),
+        (lambda: Atta(BALL, steps=0), "steps"),
+        (lambda: Atta(BALL, step_size=0.0), "step_size"),
         (lambda: IBP(BALL, -1), "ramp"),
         (lambda: IBP(BALL, 1, warmup=-1), "warmup"),
         (lambda: IBP(BALL, 1, clean=1.5), "clean"),
@@ -214,7 +219,7 @@ def test_impossible_settings_are_refused(make, message):
 @pytest.mark.parametrize(
     "make",
     [
-        *(Free, SingleStep, partial(Adversarial, PGD), partial(Trades, PGD)),
+        *(Atta, Free, SingleStep, partial(Adversarial, PGD), partial(Trades, PGD)),
         *(partial(IBP, ramp=1), partial(MtlIBP, ramp=1, attack=PGD, alpha=0.5)),
     ],
 )
@@ -258,6 +263,47 @@ def test_free_training_replays_every_minibatch():
     assert spent.forwards == 2 * 5 * 40
 
 
+def test_atta_goes_on_from_where_an_example_was_left():
+    """Over three epochs it takes the steps that PGD takes against a network that changes."""
+    model, objective = network(), Atta(BALL, step_size=0.04)
+    expected = IMAGES.clone()
+    for order in (torch.arange(40), torch.randperm(40), torch.arange(39, -1, -1)):
+        with torch.no_grad():
+            model[1].weight.mul_(0.9)
+        for rows in order.split(16):
+            given = model, IMAGES[rows], LABELS[rows]
+            step = pgd(model, expected[rows], LABELS[rows], Ball("linf", 0.04), **ONE_STEP)
+            expected[rows] = BALL.within(IMAGES[rows]).clip(step)
+            found = objective(*given, indices=rows)
+            torch.testing.assert_close(found, cross_entropy(model(expected[rows]), LABELS[rows]))
+    delta = objective.state_dict()["delta"]
+    torch.testing.assert_close(IMAGES + delta, expected)
+    assert delta.abs().max().item() == pytest.approx(0.1)
+    with torch.no_grad():
+        objective(model, IMAGES, LABELS)
+    assert objective.state_dict()["delta"] is delta
+
+
+def test_fit_tells_an_objective_where_its_examples_stand():
+    seen = []
+
+    def noted(model, images, labels, *, indices):
+        assert images.equal(IMAGES[indices])
+        seen.append(indices)
+        return standard(model, images, labels)
+
+    pairs = list(zip(IMAGES, LABELS, strict=True))
+    for split in ((IMAGES, LABELS), pairs):
+        fit(network(), split, noted, epochs=2, batch_size=16, step_size=0.1)
+        orders = torch.cat(seen).view(2, 40)
+        assert [order.sort().values.tolist() for order in orders] == [list(range(40))] * 2
+        assert not orders[0].equal(orders[1])
+        seen.clear()
+    loader = torch.utils.data.DataLoader(pairs, batch_size=16)
+    with pytest.raises(ValueError, match="received a DataLoader"):
+        fit(network(), loader, Atta(BALL), epochs=1, batch_size=16, step_size=0.1)
+
+
 def test_objectives_say_what_they_are():
     words = [str(OBJECTIVES[name]()) for name in list(OBJECTIVES)[1:]]
     assert words == [
@@ -265,6 +311,7 @@ def test_objectives_say_what_they_are():
         "TRADES, β = 6, PGD, 3 steps, ℓ∞ ε = 0.1",
         "one step from noise of 2 ε, ℓ∞ ε = 0.1",
         "free, 4 replays, ℓ∞ ε = 0.1",
+        "ATTA, 1 step an epoch, ℓ∞ ε = 0.1",
         "IBP, κ = 0.5, ℓ∞ ε = 0.1",
         "CROWN-IBP, κ = 0.5, ℓ∞ ε = 0.1",
         "MTL-IBP, α = 0.1, PGD, 3 steps, ℓ∞ ε = 0.1",
@@ -274,7 +321,7 @@ def test_objectives_say_what_they_are():
 
 def test_adversarial_training_makes_robust():
     accuracies = {}
-    for name in ("standard", "adversarial", "TRADES", "single step", "free"):
+    for name in ("standard", "adversarial", "TRADES", "single step", "free", "ATTA"):
         model = network()
         history = fit(
             model,

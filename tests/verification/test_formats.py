@@ -108,6 +108,12 @@ def test_other_questions_are_refused(tmp_path, text, message):
         read_vnnlib(path)
 
 
+def test_a_question_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "some.vnnlib").write_bytes(b"PK\x03\x04\xc4\xff")
+    with pytest.raises(ValueError, match=r"some\.vnnlib: expected a VNN-LIB file, .* no text"):
+        read_vnnlib(tmp_path / "some.vnnlib")
+
+
 def test_answers_agree_with_a_grid(network, tmp_path):
     path, model = network
     steps = torch.linspace(-1, 1, 201)

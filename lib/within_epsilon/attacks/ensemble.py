@@ -129,9 +129,13 @@ def autoattack(
     -----
     "standard" differs from the authors' code in what leaves its strength as it is, or adds to
     it: examples leave a run once they are fooled; every example has random numbers of its own,
-    whatever the batch; a step passes over pixels that are stuck at 0 or 1; Square's squares
-    reach the last row and column. With two or three classes the ratio is not defined, and its
-    place is taken by the difference z_t - z_y, for every other class t.
+    whatever the batch; an l1 step passes over pixels that are stuck at 0 or 1; Square's squares
+    reach the last row and column, and its l1 search is that of `square`. APGD follows the
+    paper where the code departs from it: a step size is halved if fewer than 3 of 4 steps have
+    raised the loss, not if exactly as many have, and a run that went back counts its next rise
+    from there; l1 runs begin uniformly in the ball and move a fifth of the pixels at most. With
+    two or three classes the ratio is not defined, and its place is taken by the difference
+    z_t - z_y, for every other class t.
 
     References
     ----------

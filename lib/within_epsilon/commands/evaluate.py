@@ -7,6 +7,7 @@ import click
 from within_epsilon.commands.options import (
     Radius,
     attack_options,
+    completing,
     model_options,
     norm_option,
     picture_options,
@@ -36,11 +37,17 @@ A number to publish, on four GPUs of this machine:
     "--data",
     required=True,
     metavar="DATA",
+    shell_complete=completing("digits"),
     help="A folder with a folder of pictures for each class; a .tar file of that, or of name.png "
     "beside name.cls as WebDataset has them; an .npz file with images and labels; digits, which "
     "come along; or a data set of torchvision's that is on disk, such as CIFAR10.",
 )
-@click.option("--root", metavar="FOLDER", help="The folder that has torchvision's data set.")
+@click.option(
+    "--root",
+    metavar="FOLDER",
+    shell_complete=completing(),
+    help="The folder that has torchvision's data set.",
+)
 @click.option(
     "--part",
     type=click.Choice(["test", "train", "validation"]),

@@ -71,11 +71,13 @@ def grade(
     """
     _require()
     from within_epsilon import grading
+    from within_epsilon.commands.processes.files import require_writable, write_whole
     from within_epsilon.grading import results
 
     points = _points(asked, chapter, grading.exercises_of)
     limits = grading.Limits(time_limit, cell_limit, memory)
     names = _names(notebooks)
+    require_writable(out / "grades.csv")
 
     def one(path: Path) -> Grade:
         done = grading.grade(
@@ -83,14 +85,14 @@ def grade(
         )
         folder = out / names[path]
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "results.json").write_text(results.to_gradescope(done), encoding="utf-8")
+        write_whole(folder / "results.json", results.to_gradescope(done))
         click.echo(f"{names[path]}: {done.points:g} of {done.most:g}")
         return done
 
     with ThreadPoolExecutor(jobs) as pool:
         grades = list(pool.map(one, names))
-    (out / "grades.csv").write_text(results.to_csv(grades), encoding="utf-8-sig")
-    (out / "index.html").write_text(results.to_html(grades), encoding="utf-8")
+    write_whole(out / "grades.csv", results.to_csv(grades).encode("utf-8-sig"))
+    write_whole(out / "index.html", results.to_html(grades))
 
 
 def _require() -> None:

@@ -9,6 +9,26 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# What --attack takes, and names that --model and --data take beside files.
+ATTACKS = (
+    "fgsm", "pgd", "apgd", "multi_targeted", "square", "autoattack", "fmn", "fab", "deepfool",
+    "ddn", "carlini_wagner", "hop_skip_jump", "noise_control",
+)  # fmt: skip
+NETWORKS = ("digits_cnn", "digits_cnn_linf", "digits_cnn_l2", "squeezenet1_0", "resnet50")
+
+
+def completing(*names: str, files: bool = True) -> Callable[..., Any]:
+    """Return what offers names, and files where no name begins so, to a shell's completion."""
+
+    def offer(_: click.Context, __: click.Parameter, begun: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(name) for name in names if name.startswith(begun)]
+        # A shell takes names or files, not both: before anything is typed, files.
+        return [CompletionItem(begun, type="file")] if files and not (found and begun) else found
+
+    return offer
+
 
 class Radius(click.ParamType[float]):
     """A radius: a number, or a fraction such as 8/255."""
@@ -88,6 +108,7 @@ def model_options(function: F) -> F:
             "--model",
             required=True,
             metavar="MODEL",
+            shell_complete=completing(*NETWORKS),
             help="A network of torchvision (resnet50) or of the book (digits_cnn, digits_cnn_linf, "
             "digits_cnn_l2, squeezenet1_0); an ONNX, torch.export (.pt2) or TorchScript file; or "
             "MODULE:FUNCTION of your own, which is called and returns the network. Only the last "
@@ -96,6 +117,7 @@ def model_options(function: F) -> F:
         click.option(
             "--weights",
             metavar="WEIGHTS",
+            shell_complete=completing(),
             help="A file of weights (.safetensors, .pt, .pth) for a network of torchvision or your "
             "own, read without running any code in it; or the name of torchvision's weights.",
         ),
@@ -147,8 +169,8 @@ def attack_options(attack: str) -> Callable[[F], F]:
             default=attack,
             show_default=True,
             metavar="NAME",
-            help="fgsm, pgd, apgd, multi_targeted, square, autoattack, fmn, fab, deepfool, ddn, "
-            "carlini_wagner, noise_control.",
+            shell_complete=completing(*ATTACKS, files=False),
+            help=f"{', '.join(ATTACKS)}.",
         ),
         click.option("--steps", type=click.IntRange(1), metavar="N", help="Steps of the attack."),
         click.option(

@@ -4,7 +4,13 @@ from typing import Any
 
 import click
 
-from within_epsilon.commands.options import Numbers, Radius, norm_option, picture_options
+from within_epsilon.commands.options import (
+    Numbers,
+    Radius,
+    completing,
+    norm_option,
+    picture_options,
+)
 
 EXAMPLES = """\b
 The book's digits, against PGD, in half a minute:
@@ -26,23 +32,36 @@ The same on the four GPUs of this machine:
     default="small_cnn",
     show_default=True,
     metavar="MODEL",
+    shell_complete=completing("small_cnn"),
     help="small_cnn, for pictures of 8 x 8; a network of torchvision (resnet18); or "
     "MODULE:FUNCTION of your own, which is called and returns the network.",
 )
-@click.option("--weights", metavar="FILE", help="Weights to begin with, in place of random ones.")
+@click.option(
+    "--weights",
+    metavar="FILE",
+    shell_complete=completing(),
+    help="Weights to begin with, in place of random ones.",
+)
 @click.option("--mean", type=Numbers(), metavar="M,M,M", help="What is subtracted from pixels.")
 @click.option("--std", type=Numbers(), metavar="S,S,S", help="What they are divided by.")
 @click.option(
     "--data",
     required=True,
     metavar="DATA",
+    shell_complete=completing("digits"),
     help="Training examples: class folders, .tar, .npz, digits, or torchvision's; see "
     "`within-epsilon evaluate --help`.",
 )
-@click.option("--root", metavar="FOLDER", help="The folder that has torchvision's data set.")
+@click.option(
+    "--root",
+    metavar="FOLDER",
+    shell_complete=completing(),
+    help="The folder that has torchvision's data set.",
+)
 @click.option(
     "--validation",
     metavar="DATA",
+    shell_complete=completing("digits"),
     help="Examples to measure on after every epoch, never the test data. Of digits, their "
     "validation part; of others, none by default.",
 )

@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     help="The ONNX file of the network that the question calls NAME.",
 )  # fmt: skip
 @click.option(
-    "--timeout", type=click.IntRange(min=1), default=60, show_default=True, metavar="SECONDS",
+    # The standard has whole seconds here; its test suite sends "5.0".
+    "--timeout", type=click.FloatRange(min=1), default=60, show_default=True, metavar="SECONDS",
     help="When to stop, counted from the start.",
 )  # fmt: skip
 @click.option(
     "--serialise-assignments", "folder", type=click.Path(file_okay=False, path_type=Path),
     metavar="FOLDER", help="Write what satisfies the question into ONNX tensors there.",
 )  # fmt: skip
-def verify(query: Path, networks: tuple[str, ...], timeout: int, folder: Path | None) -> None:
+def verify(query: Path, networks: tuple[str, ...], timeout: float, folder: Path | None) -> None:
     """Answer whether an input exists that satisfies the VNN-LIB file QUERY, 1.0 or 2.0.
 
     The first line is sat, unsat, unknown or timed-out. After sat, an input and its outputs

@@ -50,19 +50,29 @@ class Examples:
                 "one split, or put what yields examples into a DataLoader"
             )
 
-    def batches(self, cut: Callable[[int], Iterable[Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield minibatches (images, labels): those that `cut` makes of n, or the loader's own.
+    @property
+    def numbered(self) -> bool:
+        """Whether an example has a number; a loader's come in an order of its own."""
+        return not isinstance(self._given, DataLoader)
+
+    def batches(
+        self, cut: Callable[[int], Iterable[Tensor]]
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """Yield minibatches (images, labels, indices): those `cut` makes of n, or the loader's own.
+
+        Indices say where in the split the examples stand, unless they are not `numbered`.
 
         Raises
         ------
         TypeError, ValueError
             If a minibatch is unusable, or there is none.
         """
+        found: Iterator[tuple[Tensor, Tensor, Tensor | None]]
         if isinstance(self._given, DataLoader):
-            found = map(self._pair, self._given)
+            found = ((*self._pair(batch), None) for batch in self._given)
         else:
             n = len(self._given if self._whole is None else self._whole[0])
-            found = map(self._read, cut(n) if n else ())
+            found = ((*self._read(indices), indices) for indices in (cut(n) if n else ()))
         batch = None
         for batch in found:
             yield batch

@@ -13,8 +13,6 @@ from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
-import pooch
-
 VARIABLE = "WITHIN_EPSILON_DATA"
 TIMEOUT = 10.0  # seconds of silence from a server before giving up
 OFFLINE = (
@@ -95,6 +93,8 @@ def cache_folder() -> Path:
     """
     setting = os.environ.get(VARIABLE, "")
     if not setting:
+        import pooch  # here, since most never download
+
         return Path(pooch.os_cache("within-epsilon"))
     folder = Path(setting).expanduser()
     if not folder.is_absolute():
@@ -196,6 +196,8 @@ def _problem(path: Path, file: RemoteFile) -> str:
 
 def _download(file: RemoteFile, target: Path) -> None:
     """Download to a scratch file; raise ValueError if it is not the right one."""
+    import pooch
+
     pooch.HTTPDownloader(timeout=TIMEOUT)(file.url, str(target), None)
     problem = _problem(target, file)
     if problem:

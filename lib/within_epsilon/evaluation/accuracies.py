@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -177,11 +178,9 @@ def robust_accuracy(
     changes inside a named function or class that leave those answers as they are, nor
     global variables that they read, hooks, or the contents of files.
     """
-    check_model(model)
-    begun, attacks = time.perf_counter(), attacks_of(attack, ball, seed)
-    run = Run(model, ball, stages_in(attacks, ball, seed), seed or 0)
-    asked = " + ".join(map(describe, attacks))
-    record = Record(_blank(run, asked, key, seed, strict=resume is not None), resume)
+    begun = time.perf_counter()
+    run, blank = _begin(model, attack, ball, key, seed, strict=resume is not None)
+    record = Record(blank, resume)
     examples = Examples(data, batch_size, indices, model_dtype(model))
     kept = keeper(keep, ball, record.readable)
     with untouched(model, run.seed):
@@ -228,33 +227,29 @@ def blank_report(
     TypeError, ValueError
         As `robust_accuracy`.
     """
+    return _begin(model, attack, ball, key, seed, strict=False)[1]
+
+
+def _begin(
+    model: nn.Module, attack: Any, ball: Ball, key: str | None, seed: int | None, *, strict: bool
+) -> tuple[Run, RobustReport]:
+    """Prepare an evaluation and describe it; if `strict`, only if another session would know it."""
     check_model(model)
     attacks = attacks_of(attack, ball, seed)
     run = Run(model, ball, stages_in(attacks, ball, seed), seed or 0)
-    return _blank(run, " + ".join(map(describe, attacks)), key, seed, strict=False)
-
-
-def _blank(
-    run: Run, asked: str, key: str | None, seed: int | None, *, strict: bool
-) -> RobustReport:
-    """Describe the experiment; if `strict`, only if another session would recognise it."""
     unnamed: list[str] = []
     described = tuple(identity.stage(stage.attack, unnamed) for stage in run.stages)
-    model = identity.model_hash(run.model, unnamed)
+    hashed = identity.model_hash(model, unnamed)
     if strict and unnamed and key is None:
         raise TypeError(
             "resume: expected functions that another session can recognise, received "
             f"{', '.join(sorted(set(unnamed)))}; give a key= that changes whenever these or what "
             "they use does, such as key='PGD, 40 steps, first try', or put them into a module"
         )
-    return RobustReport(
-        run.ball,
-        asked,
-        described,
-        model=model,
-        seed=seed,
-        key=key,
-        versions=identity.versions(),
+    asked = " + ".join(map(describe, attacks))
+    versions = identity.versions()
+    return run, RobustReport(
+        ball, asked, described, model=hashed, seed=seed, key=key, versions=versions
     )
 
 

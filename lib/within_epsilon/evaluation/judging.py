@@ -60,7 +60,7 @@ def judge(model: nn.Module, batch: Batch, ball: Ball, stages: Sequence[Attack]) 
     if not healthy.all():
         return _part_by_part(model, batch, ball, stages, healthy)
     check_images(images)
-    allowed = ball_at(ball, indices)
+    allowed = ball[indices]
     try:
         return Judged(*in_turn(model, images, labels, allowed, stages, indices=indices), {})
     except BadExampleError as error:
@@ -92,11 +92,6 @@ def _part_by_part(
 def _bad(batch: Batch, reason: str) -> Judged:
     n = len(batch.images)
     return Judged(batch.images, torch.full((n,), -2), dict.fromkeys(range(n), reason))
-
-
-def ball_at(ball: Ball, indices: Tensor) -> Ball:
-    """Return the ball of the examples at these positions; a mask of each image follows them."""
-    return ball[indices]
 
 
 def on_device(batch: Batch, model: nn.Module) -> Batch:

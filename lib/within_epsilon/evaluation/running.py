@@ -10,7 +10,7 @@ from within_epsilon.attacks import Loss, noise_control, settings
 from within_epsilon.attacks.core.registry import function_of
 from within_epsilon.evaluation.diagnosis import diagnose, training
 from within_epsilon.evaluation.examples import Batch, Examples
-from within_epsilon.evaluation.judging import Guarded, ball_at, judge, on_device
+from within_epsilon.evaluation.judging import Guarded, judge, on_device
 from within_epsilon.evaluation.record import Record
 from within_epsilon.evaluation.watching import Controls, check_stages
 from within_epsilon.losses import cross_entropy, margin_loss
@@ -57,7 +57,7 @@ class Run:
             finding = training(self.model)
             record.note([] if finding is None else [finding])
             return
-        ball = ball_at(self.ball, sample.indices)
+        ball = self.ball[sample.indices]
         losses = _losses(self.stages)
         record.note(diagnose(self.model, sample.images, sample.labels, ball, losses=losses))
         if len(sample.labels) >= _COMPARED:

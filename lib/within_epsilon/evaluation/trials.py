@@ -24,12 +24,14 @@ from within_epsilon.evaluation.examples import Data, Examples, Unreadable, model
 from within_epsilon.evaluation.watching import check_stages
 from within_epsilon.losses import margin_loss
 from within_epsilon.reports import Finding, RobustReport
+from within_epsilon.runtime import device_of, untouched
 from within_epsilon.threat import Ball
 
 Attack = Callable[..., Tensor]
 
-# So many examples any comparison leaves to chance.
-_FEW = 4
+# So many examples any comparison leaves to chance, and so many pictures of noise tell what a
+# model says where there is nothing to see.
+_FEW, _NOISE = 4, 100
 
 
 class Trials:
@@ -87,6 +89,8 @@ class Trials:
     @functools.cached_property
     def _attacks(self) -> dict[str, Attack]:
         climb = partial(pgd, steps=self._steps)
+        refusal = -1 if self.reject is None else self.reject
+        unnoticed_loss = partial(unnoticed_margin, reject=refusal)
         return {
             "noise": noise_control,
             "fgsm": fgsm,
@@ -94,9 +98,7 @@ class Trials:
             "PGD": climb,
             "restarts": partial(climb, restarts=5),
             "margin": partial(climb, loss=margin_loss),
-            "unnoticed": partial(
-                climb, loss=partial(unnoticed_margin, reject=_last(self.reject)), steps=100
-            ),
+            "unnoticed": partial(climb, loss=unnoticed_loss, steps=100),
             "averaged": _on(lambda: Averaged(self.model, self._samples), climb),
             "transfer": _on(lambda: self.substitute, climb),
         }
@@ -158,19 +160,31 @@ class Trials:
         balls = [replace(self.ball, epsilon=radius) for radius in radii]
         return {ball: self.n - self._climb(ball) for ball in balls}
 
-    def unbounded(self) -> int | None:
-        """Count the examples that stand when any image is allowed; None if a mask forbids."""
+    def unbounded(self) -> list[int] | None:
+        """Return the labels of those that stand when any image is allowed; None with a mask."""
         if self.ball.mask is not None:
             return None
         pixels = float(self._data[0][0].numel())
         reach = {"linf": 1.0, "l2": pixels**0.5, "l1": pixels}[self.ball.norm]
-        return self._climb(replace(self.ball, epsilon=reach))
+        outcomes = self._climbed(replace(self.ball, epsilon=reach)).outcomes
+        return [int(y) for y, letter in zip(self._data[1], outcomes, strict=True) if letter == "+"]
+
+    def said_of_noise(self) -> int | None:
+        """Return the class that the model finds in most pictures of noise, if there is one."""
+        shape = (_NOISE, *self._data[0].shape[1:])
+        noise = torch.rand(shape, generator=torch.Generator().manual_seed(self.seed))
+        with torch.no_grad(), untouched(self.model, self.seed):
+            said = self.model(noise.to(self._data[0].dtype).to(device_of(self.model))).argmax(1)
+        times, label = said.bincount().max(0)
+        return int(label) if 2 * int(times) > _NOISE else None
 
     def _climb(self, ball: Ball) -> int:
+        return self._climbed(ball).robust
+
+    def _climbed(self, ball: Ball) -> RobustReport:
         if not self.gradients:
-            return self._run(self._guarded(partial(square, queries=self._queries)), ball).robust
-        attacks = [self._guarded(self._attacks[name]) for name in self._white_box()]
-        return self._run(attacks, ball).robust
+            return self._run(self._guarded(partial(square, queries=self._queries)), ball)
+        return self._run([self._guarded(self._attacks[name]) for name in self._white_box()], ball)
 
     def _white_box(self) -> list[str]:
         if not self.gradients:
@@ -212,10 +226,6 @@ def _on(model: Callable[[], nn.Module | None], attack: Attack) -> Attack:
         return attack(model(), images, labels, ball, indices=indices, seed=seed)
 
     return elsewhere
-
-
-def _last(reject: int | None) -> int:
-    return -1 if reject is None else reject
 
 
 def _read(data: Data, model: nn.Module) -> tuple[Tensor, Tensor]:

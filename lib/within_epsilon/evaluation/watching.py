@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from within_epsilon.attacks import fgsm, noise_control
 from within_epsilon.attacks.core.registry import function_of
 from within_epsilon.evaluation.examples import Batch
-from within_epsilon.evaluation.judging import Guarded, Judged, ball_at
+from within_epsilon.evaluation.judging import Guarded, Judged
 from within_epsilon.reports import Finding, RobustReport
 from within_epsilon.threat import Ball
 
@@ -109,7 +109,7 @@ class Controls:
 @torch.no_grad()
 def _fooled(model: nn.Module, batch: Batch, ball: Ball, attack: Guarded) -> Tensor:
     """Tell which examples the model gets wrong after an attack of the library's."""
-    ball = ball_at(ball, batch.indices)
+    ball = ball[batch.indices]
     images_adv = attack(model, batch.images, batch.labels, ball, indices=batch.indices)
     wrong: Tensor = model(images_adv.clone()).argmax(dim=1) != batch.labels
     return wrong.cpu()

@@ -69,27 +69,27 @@ def margin_bounds(attempt: Callable[..., Any]) -> str | None:
     return None
 
 
-def _leaky(z: Tensor, a: float) -> Tensor:
-    return torch.where(z >= 0, z, a * z)
+def _leaky(z: Tensor, leak: float) -> Tensor:
+    return torch.where(z >= 0, z, leak * z)
 
 
 @exercise("12.2")
 def leaky_lines(attempt: Callable[..., Any]) -> str | None:
-    """`leaky_lines(lower, upper, a)`: slope and height above, slope below."""
+    """`leaky_lines(lower, upper, leak)`: slope and height above, slope below."""
     sides = [
         [-1.0, -2.0, 0.5, -3.0, 0.0, -1.0, -3.0, 0.0],
         [2.0, 1.0, 2.0, -1.0, 1.0, 0.0, 2.9, 0.0],
     ]
     lower, upper = (jittered(torch.tensor(side, dtype=torch.float64)) for side in sides)
-    for a in (0.1, 0.4):
+    for leak in (0.1, 0.4):
         names = ("the slope above", "the height above", "the slope below")
-        parts = _parts(attempt(lower, upper, a), names)
+        parts = _parts(attempt(lower, upper, leak), names)
         slope, height, below = (tensor_like(part, lower, "a tensor") for part in parts)
         if not torch.stack([slope, height, below]).isfinite().all():
             return "something is infinite or NaN: where both ends are 0 the chord divides 0 by 0"
         for i, (low, high) in enumerate(zip(lower.tolist(), upper.tolist(), strict=True)):
             z = torch.linspace(low, high, 101, dtype=torch.float64)
-            truth, where = _leaky(z, a), f"a = {a:g}, z from {low:g} to {high:g}"
+            truth, where = _leaky(z, leak), f"λ = {leak:g}, z from {low:g} to {high:g}"
             above = slope[i] * z + height[i]
             if (above < truth - 1e-5).any():
                 return f"{where}: the line above falls below the function"
@@ -102,7 +102,7 @@ def leaky_lines(attempt: Callable[..., Any]) -> str | None:
                 if ((truth - below[i] * z) > 1e-5).any():
                     return f"{where}: a stable neuron is a line, below too"
                 continue
-            wanted = 1.0 if high > -low else a
+            wanted = 1.0 if high > -low else leak
             if abs(below[i].item() - wanted) > 1e-5:
                 return (
                     f"{where}: the line below leaves a larger area with slope {below[i]:g} than "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import astuple
 from statistics import NormalDist
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from within_epsilon.exercises.answers import describe, number, plain, tensor, tensor_like, whole
 from within_epsilon.exercises.registry import Wrong, exercise
 from within_epsilon.exercises.variants import variant
+from within_epsilon.exercises.votes import Ballots, Pair
 from within_epsilon.verification import clopper_pearson_lower
 
 Phi = NormalDist()
@@ -153,35 +155,29 @@ def certified_accuracy(attempt: Callable[..., Any]) -> str | None:
 @exercise("13.5")
 def radius_from_two(attempt: Callable[..., Any]) -> str | None:
     """`radius_from_two(first, second, n, sigma, alpha)` bounds the runner-up from its own votes."""
-    for first, second, n, sigma, alpha in (
-        (700, 200, 1000, 0.5, 0.01),
-        (480, 150, 1000, 0.25, 0.01),
-        (400, 390, 1000, 0.25, 0.05),
-    ):
-
-        def both(risk: float, a: int = first, b: int = second, total: int = n) -> list[float]:
-            return [
-                clopper_pearson_lower(a, total, risk),
-                1 - clopper_pearson_lower(total - b, total, risk),
-            ]
-
-        def between(pair: list[float], noise: float = sigma) -> float:
-            above, below = (Phi.inv_cdf(p) for p in pair)
-            return max(0.0, noise / 2 * (above - below))
-
-        found = number(attempt(first, second, n, sigma, alpha), "a radius")
-        wanted = between(both(alpha / 2))
+    pairs = [
+        Pair(700, 200, 1000, 0.5, 0.01),
+        Pair(480, 4, 1000, 0.25, 0.01),
+        Pair(400, 390, 1000, 0.25, 0.05),
+    ]
+    radii = [number(attempt(*astuple(pair)), "a radius") for pair in pairs]
+    # α may be split in any way that does not depend on the votes.
+    for share in (0.5, *pairs[0].shares(radii[0])):
+        if all(abs(p.radius(share) - r) < 2e-5 for p, r in zip(pairs, radii, strict=True)):
+            return None
+    for pair, found in zip(pairs, radii, strict=True):
+        first, second, n, sigma, alpha = astuple(pair)
+        wanted, given = pair.radius(), f"for {first} and {second} of {n} votes"
         if abs(found - wanted) < 1e-5:
             continue
-        given = f"for {first} and {second} of {n} votes"
-        if abs(found - between(both(alpha))) < 1e-5:
+        if abs(found - pair.radius(risk=2)) < 1e-5:
             return (
                 f"{given} each bound may be wrong with probability α, so that one of the two is "
                 "with up to 2α: spend α/2 on each"
             )
-        if abs(found - between([first / n, second / n])) < 1e-5:
+        if abs(found - pair.between(first / n, second / n)) < 1e-5:
             return f"{given} it takes the shares of votes for the probabilities, without bounds"
-        single = both(alpha)[0]
+        single = clopper_pearson_lower(first, n, alpha)
         if single > 0.5 and abs(found - sigma * Phi.inv_cdf(single)) < 1e-5:
             return f"{given} it uses the winner's votes alone"
         if abs(found - 2 * wanted) < 1e-5:
@@ -190,7 +186,10 @@ def radius_from_two(attempt: Callable[..., Any]) -> str | None:
             return (
                 f"{given} it returns {found:.3f}; where the bounds cross, nothing is certified: 0"
             )
-        return f"{given}, σ = {sigma:g}, α = {alpha:g}, it is {wanted:.4f}, not {found:.4f}"
+        return (
+            f"{given}, σ = {sigma:g}, α = {alpha:g}, it is {wanted:.4f} with α/2 for each bound, "
+            f"not {found:.4f}; another split of α has to be the same for all votes"
+        )
     return None
 
 
@@ -209,4 +208,85 @@ def votes_needed(attempt: Callable[..., Any]) -> str | None:
         if found == math.ceil(math.log(alpha / 2) / math.log(probability)):
             return f"{given} it spends half of α above: the bound is one-sided"
         return f"{given} the least number is {wanted}, not {found}: solve α^(1/n) = Φ(radius / σ)"
+    return None
+
+
+def _two(found: Any, what: str) -> tuple[float, float]:
+    """Return an answer that consists of two numbers."""
+    pair = plain(found)
+    pair = pair.tolist() if isinstance(pair, Tensor) and pair.numel() == 2 else pair
+    if not isinstance(pair, list | tuple) or len(pair) != 2:
+        raise Wrong(f"it must return {what}, not {describe(pair)}")
+    return number(pair[0], what), number(pair[1], what)
+
+
+@exercise("13.7")
+def schedule(attempt: Callable[..., Any]) -> str | None:
+    """`schedule(seen, warm_up, ramp, epsilon, clean)` is the radius, and the clean loss's share."""
+    own = torch.Generator().manual_seed(variant(0))
+    drawn = torch.randint(20, 200, (2,), generator=own).tolist()
+    plans = ((0, 300, 0.1, 0.5), (100, 200, 0.3, 0.0), (50, 0, 0.2, 0.25), (*drawn, 0.15, 0.75))
+    for warm_up, ramp, epsilon, clean in plans:
+        for since in (-warm_up, -1, 0, 1, ramp // 3, ramp, 2 * ramp + 9):
+            if warm_up + since < 0:
+                continue
+            risen = float(since >= 0) if not ramp else min(1.0, max(0, since) / ramp)
+            right = risen * epsilon, 1 - (1 - clean) * risen
+            found = attempt(warm_up + since, warm_up, ramp, epsilon, clean)
+            radius, share = _two(found, "two numbers, radius and share")
+            given = f"after {warm_up + since} minibatches, warm_up = {warm_up}, ramp = {ramp}:"
+            if radius > epsilon + 1e-6:
+                return f"{given} the radius is {radius:g}, and may not pass ε = {epsilon:g}"
+            if since <= 0 < ramp and abs(radius) > 1e-6:
+                return f"{given} the radius is {radius:g}; until the warm-up is over it is 0"
+            if abs(radius - right[0]) > 1e-6:
+                return f"{given} the radius is {right[0]:g}, not {radius:g}"
+            if abs(share - right[1]) < 1e-6:
+                continue
+            if abs(share - (1 - right[1])) < 1e-6:
+                return f"{given} {share:g} is the bound's share; the clean loss has the rest"
+            return (
+                f"{given} the clean loss has the share {right[1]:g}, not {share:g}: from 1 it "
+                f"falls to κ = {clean:g} while the radius rises, and stays there"
+            )
+    return None
+
+
+@exercise("13.8")
+def repaired(attempt: Callable[..., Any]) -> str | None:
+    """`repaired(count, n_selection, n, sigma, alpha)` certifies from votes that `count` draws."""
+    more = variant(0) % 400
+    cases = [
+        ([10, 60, 30], [500, 8500 + more, 1000 - more], 0.25, 0.001),
+        ([0, 0, 100], [0, 0, 10_000], 0.5, 0.001),
+        ([45, 55, 0], [6_000, 4_000, 0], 0.25, 0.05),  # the choice was bad: no answer
+        ([30, 20, 50], [2_000, 2_910, 5_090], 0.25, 0.01),  # the bound is 0.497
+    ]
+    for chosen, judged, sigma, alpha in cases:
+        ballots, sizes = Ballots(chosen, judged), [sum(chosen), sum(judged)]
+        category, radius = _two(attempt(ballots, *sizes, sigma, alpha), "a class and a radius")
+        winner = chosen.index(max(chosen))
+        bound = clopper_pearson_lower(judged[winner], sizes[1], alpha)
+        right = (winner, sigma * Phi.inv_cdf(bound)) if bound > 0.5 else (-1, 0.0)
+        given = f"where {chosen} choose and {judged} judge, σ = {sigma:g}, α = {alpha:g},"
+        if ballots.asked != sizes:
+            asked = " and ".join(map(str, ballots.asked)) or "no"
+            return (
+                f"{given} it draws {asked} votes, not {sizes[0]} to choose and {sizes[1]} to judge"
+            )
+        if category == right[0] and abs(radius - right[1]) < 1e-5:
+            continue
+        if category == judged.index(max(judged)) != winner:
+            return f"{given} the votes that judge choose again: the choice was class {winner}"
+        if math.isinf(radius):
+            return f"{given} the radius is infinite, as if {sizes[1]} votes could show that p = 1"
+        if right[0] == -1:
+            return (
+                f"{given} the bound is {bound:.3f}, not above one half: the answer is −1 with "
+                f"radius 0, not {category:g} with {radius:.3f}"
+            )
+        two_sided = clopper_pearson_lower(judged[winner], sizes[1], alpha / 2)
+        if abs(radius - sigma * Phi.inv_cdf(two_sided)) < 1e-5:
+            return f"{given} it spends half of α above: the bound is one-sided"
+        return f"{given} it is {right[0]} with {right[1]:.4f}, not {category:g} with {radius:.4f}"
     return None

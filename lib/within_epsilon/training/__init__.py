@@ -7,7 +7,7 @@ from within_epsilon.training.certified import (
     bounded_margins,
     worst_cross_entropy,
 )
-from within_epsilon.training.cheap import Free, SingleStep
+from within_epsilon.training.cheap import Atta, Free, SingleStep
 from within_epsilon.training.history import History
 from within_epsilon.training.loop import fit
 from within_epsilon.training.objectives import Adversarial, Objective, Trades, standard
@@ -16,6 +16,7 @@ from within_epsilon.training.sgd import minibatches, sgd_step
 __all__ = [
     "IBP",
     "Adversarial",
+    "Atta",
     "CrownIBP",
     "Free",
     "History",

@@ -1,4 +1,7 @@
-"""Objectives that attack at the price of a gradient or less: one step from noise, and free."""
+"""Objectives that attack at the price of a gradient or less.
+
+One step from noise, one step from where the last epoch's ended, and free.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -129,3 +132,92 @@ class Free:
     def __str__(self) -> str:
         """Name the method and the threat model."""
         return f"free, {self.replays} replays, {self.ball}"
+
+
+@dataclass(eq=False)
+class Atta:
+    r"""The loss after a few steps from where the last epoch's ended: PGD spread over epochs, ATTA.
+
+    .. math:: x'_i \leftarrow \Pi\bigl(x'_i + \alpha\, d_i\bigr), \quad
+              d_i = \arg\max_{\|d\| \le 1} \langle \nabla_x \ell(h_\theta(x'_i), y_i), d \rangle
+
+    From one epoch to the next the network changes little, and what fooled it nearly fools it
+    still. So every example keeps its perturbation, which begins at 0 and goes on from epoch to
+    epoch: with one step, an epoch costs two gradients, and the attack has as many steps behind it
+    as there were epochs.
+
+    Parameters
+    ----------
+    ball : Ball
+        The threat model.
+    steps : int
+        Steps in each epoch, >= 1.
+    step_size : float, optional
+        Length of a step in the ball's norm; half of the radius by default.
+
+    References
+    ----------
+    Zheng, Zhang, Gu, Lee, Prakash, "Efficient Adversarial Training with Transferable Adversarial
+    Examples", CVPR 2020, arXiv 1912.11969. They move perturbations along with augmented images,
+    and begin anew every few epochs; here examples are expected to stay as they are, and nothing
+    begins anew.
+    """
+
+    ball: Ball
+    steps: int = 1
+    step_size: float | None = None
+    _delta: Tensor | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        check_ball(self.ball)
+        check_counts(steps=self.steps)
+        if self.step_size is not None and not self.step_size > 0:
+            raise ValueError(f"step_size: expected a length > 0, received {self.step_size}")
+
+    def __call__(
+        self, model: nn.Module, images: Tensor, labels: Tensor, indices: Tensor | None = None
+    ) -> Tensor:
+        """Go on from what is kept of these examples, and return the losses there, (N,).
+
+        `fit` says where in the split they stand; by default they are its first N.
+        """
+        length = self.ball.epsilon / 2 if self.step_size is None else self.step_size
+        rows = torch.arange(len(images)) if indices is None else indices
+        with torch.no_grad():
+            delta = self._kept(images, rows)
+            region, objective = self.ball.within(images), Objective(labels, cross_entropy)
+            points = region.perturb(delta[rows])
+            with under_attack(model):
+                for _ in range(self.steps):
+                    _, uphill = steepest_ascent(model, points, objective)
+                    points = region.step(points, uphill, length)
+        if torch.is_grad_enabled():  # looking at losses without gradients moves nothing
+            delta[rows] = points - images
+            self._delta = delta
+        return standard(model, points, labels)
+
+    def _kept(self, images: Tensor, rows: Tensor) -> Tensor:
+        """Return the perturbations of all examples so far, 0 for those that are new."""
+        delta = self._delta
+        if delta is None or delta.shape[1:] != images.shape[1:]:
+            delta = images.new_zeros(0, *images.shape[1:])
+        missing = int(rows.max()) + 1 - len(delta)
+        if missing <= 0:
+            return delta
+        return torch.cat((delta, delta.new_zeros(missing, *delta.shape[1:])))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what goes on to the next epoch."""
+        return {"delta": self._delta}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what another one has left."""
+        self._delta = state["delta"]
+
+    def reset(self) -> None:
+        """Begin anew, without perturbations."""
+        self._delta = None
+
+    def __str__(self) -> str:
+        """Name the method, its steps and the threat model."""
+        return f"ATTA, {self.steps} step{'s' * (self.steps > 1)} an epoch, {self.ball}"

@@ -59,7 +59,8 @@ def fit(
     objective : callable
         ``objective(model, images, labels)`` returns the losses (N,) whose mean is to fall, with
         a graph to the parameters: `standard`, the default, is the cross-entropy; `Adversarial`,
-        `Trades`, `SingleStep` and `Free` train against an adversary.
+        `Trades`, `SingleStep`, `Atta` and `Free` train against an adversary. One that takes
+        ``indices`` is told where in the split the examples stand, (N,).
     epochs : int
         Passes over the training examples.
     batch_size : int

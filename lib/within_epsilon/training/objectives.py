@@ -1,8 +1,9 @@
 """What training minimises: functions of a model and a minibatch that return one loss per image.
 
 An objective is called ``objective(model, images, labels)`` and returns losses (N,) with a graph to
-the model's parameters; `fit` minimises their mean. A function will do. Those that attack draw
-their random numbers from torch's global generator, which `fit` seeds and keeps in its checkpoints.
+the model's parameters; `fit` minimises their mean. A function will do. Where it takes ``indices``
+too, it is told where in the split the examples stand. Those that attack draw their random numbers
+from torch's global generator, which `fit` seeds and keeps in its checkpoints.
 """
 
 from collections.abc import Callable, Iterator

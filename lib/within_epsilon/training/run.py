@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -38,6 +39,11 @@ class Run:
     ----------
     history : History
         What the epochs so far found.
+
+    Raises
+    ------
+    ValueError
+        If the objective wants to know the examples again, and they have no numbers.
     """
 
     def __init__(
@@ -56,6 +62,13 @@ class Run:
         self._good: Weights = {}
         self._best: Weights | None = None
         self.history = History()
+        self._tells_indices = _takes_indices(objective)
+        if self._tells_indices and not examples.numbered:
+            raise ValueError(
+                f"split: expected examples that can be known again, for {objective}, received a "
+                "DataLoader, whose minibatches do not say which they hold; give its data set and a "
+                "batch_size"
+            )
         if hasattr(objective, "reset"):
             objective.reset()
 
@@ -152,9 +165,10 @@ class Run:
         """Use every example once, and return the mean loss."""
         self._model.train()
         total, n = 0.0, 0
-        for images, labels in self._examples.batches(self._cut):
+        for images, labels, indices in self._examples.batches(self._cut):
+            options = {"indices": indices} if self._tells_indices else {}
             for _ in range(getattr(self._objective, "replays", 1)):
-                loss = _mean_loss(self._objective, self._model, images, labels)
+                loss = _mean_loss(self._objective, self._model, images, labels, **options)
                 if not torch.isfinite(loss):
                     raise DivergedError(f"loss: expected a finite number, received {loss.item()}")
                 self._model.zero_grad()
@@ -170,9 +184,19 @@ class Run:
         return {name: value.detach().clone() for name, value in self._model.state_dict().items()}
 
 
-def _mean_loss(objective: Objective, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+def _takes_indices(objective: Objective) -> bool:
+    """Tell whether an objective asks for them by name: not every **options means that."""
     try:
-        losses = objective(model, images, labels)
+        return "indices" in signature(objective).parameters
+    except ValueError:  # compiled functions have no signature
+        return False
+
+
+def _mean_loss(
+    objective: Objective, model: nn.Module, images: Tensor, labels: Tensor, **options: Any
+) -> Tensor:
+    try:
+        losses = objective(model, images, labels, **options)
     except (ValueError, RuntimeError, torch.jit.Error) as error:
         if len(images) > 1 or "more than 1 value per channel" not in str(error):
             raise

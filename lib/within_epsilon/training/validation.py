@@ -69,7 +69,7 @@ class Validation:
         if self.examples is None:
             return
         clean, robust, n = 0, 0, 0
-        for images, labels in self.examples.batches(lambda n: torch.arange(n).split(_BATCH)):
+        for images, labels, _ in self.examples.batches(lambda n: torch.arange(n).split(_BATCH)):
             right = _right(model, images, labels)
             clean, n = clean + int(right.sum()), n + len(labels)
             if self.attack is not None:

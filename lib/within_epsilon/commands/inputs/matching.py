@@ -42,7 +42,10 @@ class Matched:
         self.source, self.network = source, network
         self.shape = tuple(self._first().shape)
         self.outputs = self._count()
-        self._labels = labels_of(source.classes, network.categories, self.outputs)
+        check_names(network, self.outputs)
+        self._labels = labels_of(
+            source.classes, network.categories, self.outputs, told=network.told
+        )
 
     def __len__(self) -> int:
         return len(self.source)
@@ -82,13 +85,8 @@ class Matched:
         check_images(image)
         try:
             return check_logits(answers(self.network.model, image), 1).shape[1]
-        except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
-            text = " ".join(str(error).split("\n")[-1].split())[:200]
-            raise ValueError(
-                f"--model: {self.network.name} cannot take images of shape {self.shape} "
-                f"({text}); give pictures of the size and channels that it was made for, with "
-                "--size and --channels"
-            ) from error
+        except Exception as error:  # whatever the network raises
+            raise cannot_take(self.network.name, self.shape, error) from error
 
     def check_order(self, positions: Sequence[int]) -> None:
         """Require that the labels are not those of the same classes in another order.
@@ -134,8 +132,44 @@ def spread(n: int, limit: int | None) -> range | list[int]:
     return [number * n // limit for number in range(limit)]
 
 
+def cannot_take(name: str, shape: Sequence[int], error: Exception) -> ValueError:
+    """Say that a network has failed on a picture.
+
+    Parameters
+    ----------
+    name : str
+        What the user calls the network.
+    shape : sequence of int
+        Of the picture, (C, H, W).
+    error : Exception
+        What the network raised.
+    """
+    text = " ".join(str(error).split("\n")[-1].split())[:200]
+    if not isinstance(error, RuntimeError | ValueError | TypeError | AssertionError):
+        text = f"{type(error).__name__}: {text}"
+    return ValueError(
+        f"--model: {name} cannot take images of shape {tuple(shape)} ({text}); give pictures of "
+        "the size and channels that it was made for, with --size and --channels"
+    )
+
+
+def check_names(network: Network, outputs: int) -> None:
+    """Require a name for each output, if the user has named them.
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer.
+    """
+    if network.told and len(network.categories) != outputs:
+        raise ValueError(
+            f"--classes: expected a name for each of the {outputs} outputs of {network.name}, "
+            f"received {len(network.categories)}; write a line for each, in their order"
+        )
+
+
 def labels_of(
-    classes: Sequence[str], categories: Sequence[str], outputs: int
+    classes: Sequence[str], categories: Sequence[str], outputs: int, *, told: bool = False
 ) -> tuple[int, ...] | None:
     """Return the model's output of each class, or None if labels are that already.
 
@@ -148,6 +182,8 @@ def labels_of(
         What the model calls its outputs; empty if it does not.
     outputs : int
         How many it has.
+    told : bool
+        Whether the model's names are those that the user gave, and so are meant.
 
     Raises
     ------
@@ -157,6 +193,12 @@ def labels_of(
     if not classes:
         return None
     known = [name for name in classes if name in categories]
+    for name in known:
+        if categories.count(name) > 1:
+            raise ValueError(
+                f"classes: expected names that the model has once, received {name!r}, which it has "
+                "for several outputs; tell them apart with --classes"
+            )
     if len(known) == len(classes):
         return tuple(list(categories).index(name) for name in classes)
     if known:
@@ -168,6 +210,12 @@ def labels_of(
         )
     if all(name.isdigit() for name in classes):
         return tuple(map(int, classes))
+    if told:
+        raise ValueError(
+            f"classes: expected the names that --classes has, {', '.join(categories[:3])} and so "
+            f"on, received {', '.join(classes[:3])} and so on; name them alike, or leave --classes "
+            "out if they are sorted as the outputs are"
+        )
     if len(classes) != outputs:
         raise ValueError(
             f"classes: expected as many as the model has outputs, {outputs}, received "

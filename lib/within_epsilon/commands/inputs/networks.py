@@ -1,8 +1,6 @@
 """The network that a user named: by a name, a file, or a function of the user's own."""
 
-import importlib
 import json
-import sys
 import warnings
 import zipfile
 from collections.abc import Sequence
@@ -15,6 +13,7 @@ import torch
 from torch import nn
 
 from within_epsilon.commands.inputs.exported import read_exported
+from within_epsilon.commands.inputs.functions import network_of
 from within_epsilon.commands.inputs.weights import fill, hash_of_file, weights_in
 from within_epsilon.models import Classifier, small_cnn
 
@@ -40,6 +39,8 @@ class Network:
         How torchvision's weights want pictures resized and cut.
     channels : int, optional
         How many it takes, if that is known.
+    told : bool
+        Whether the names are the user's.
     """
 
     model: nn.Module
@@ -48,6 +49,7 @@ class Network:
     categories: tuple[str, ...] = ()
     preset: Any = None
     channels: int | None = None
+    told: bool = False
 
 
 def load(
@@ -88,9 +90,7 @@ def load(
         model: nn.Module = body
     else:
         shift, scale = found.get("mean", 0.0), found.get("std", 1.0)
-        model = Classifier(
-            body, shift if mean is None else mean, scale if std is None else std, names
-        )
+        model = Classifier(body, shift if mean is None else mean, scale if std is None else std)
     model.eval()
     for parameter in model.parameters():
         parameter.requires_grad_(False)
@@ -102,6 +102,7 @@ def load(
         names or tuple(found.get("categories", ())),
         found.get("preset"),
         channels,
+        told=bool(names),
     )
 
 
@@ -115,7 +116,10 @@ def _body(name: str, weights: str | None) -> tuple[nn.Module, dict[str, Any]]:
             raise ValueError(f"--weights: expected none, for {name} holds its own; leave it out")
         return _of_file(path), {"key": hash_of_file(path)}
     if ":" in name:
-        return _of_function(name, weights)
+        body, key = network_of(name)
+        if weights is not None:
+            fill(body, weights_in(Path(weights)), weights)
+        return body, {"key": key}
     if name == "small_cnn" and weights is not None:
         return untrained(name, weights, 10, 0), {"channels": 1}
     return _of_torchvision(name, weights)
@@ -156,39 +160,6 @@ def _of_file(path: Path) -> nn.Module:
     )
 
 
-def _of_function(name: str, weights: str | None) -> tuple[nn.Module, dict[str, Any]]:
-    """Import a module of the user's, and call the function; the only code that is run."""
-    where, _, what = name.partition(":")
-    where = where.removesuffix(".py").replace("/", ".")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # what lies in the folder where the command is called
-    try:
-        module = importlib.import_module(where)
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"--model: expected MODULE:FUNCTION, there is no module {error.name!r} here; call the "
-            "command in the folder that has it, or install it"
-        ) from error
-    function = getattr(module, what, None)
-    if not callable(function):
-        raise ValueError(
-            f"--model: expected a function {what!r} in {where}, which has none; it has "
-            f"{', '.join(n for n, v in vars(module).items() if callable(v) and n[0] != '_')}"
-        )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # initial weights that are the same in every process
-        body = function()
-    if not isinstance(body, nn.Module):
-        raise TypeError(
-            f"--model: expected {name} to return a torch.nn.Module, received a "
-            f"{type(body).__name__}; return the network itself"
-        )
-    if weights is not None:
-        fill(body, weights_in(Path(weights)), weights)
-    source = getattr(module, "__file__", None)
-    return body, {"key": f"{name} {hash_of_file(Path(source)) if source else ''}"}
-
-
 def untrained(name: str, weights: str | None, classes: int, seed: int) -> nn.Module:
     """Build a network to train: random weights, or those of a file.
 
@@ -213,7 +184,7 @@ def untrained(name: str, weights: str | None, classes: int, seed: int) -> nn.Mod
         if name == "small_cnn":
             body: nn.Module = small_cnn()
         elif ":" in name:
-            body, _ = _of_function(name, None)
+            body, _ = network_of(name)
         else:
             from torchvision import models
 

@@ -7,6 +7,8 @@ import json
 import re
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
+from inspect import signature
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -155,11 +157,11 @@ class Torchvision:
         The folder that has it.
     prepare : Preparation
         How pictures become tensors.
-    train : bool
-        Its training part.
+    part : {"test", "train", "validation"}
+        Which; most have no validation part.
     """
 
-    def __init__(self, name: str, root: Path, prepare: Preparation, *, train: bool = False) -> None:
+    def __init__(self, name: str, root: Path, prepare: Preparation, part: str = "test") -> None:
         from torchvision import datasets
 
         self.name, self._prepare = name, prepare
@@ -169,11 +171,14 @@ class Torchvision:
                 f"--data: torchvision has no data set {name!r}; such as MNIST, CIFAR10, SVHN, "
                 "STL10, or a file or folder that exists"
             )
+        *others, last = _asked(kind, part)
         try:
-            try:
-                self._data: Any = kind(root, train=train, download=False)  # type: ignore[call-arg]
-            except TypeError:  # others call it a split
-                self._data = kind(root, split="train" if train else "test")  # type: ignore[call-arg]
+            for options in others:
+                with suppress(ValueError):
+                    self._data: Any = kind(root, **options)
+                    break
+            else:
+                self._data = kind(root, **last)
         except (RuntimeError, OSError, TypeError, ValueError) as error:
             raise ValueError(
                 f"--data: torchvision's {name} cannot be read in {root} ({error}); nothing is "
@@ -226,7 +231,7 @@ def open_source(
     root : str, optional
         The folder that has a data set of torchvision's.
     part : {"test", "train", "validation"}
-        Which part of "digits" or of torchvision's; the latter have no "validation".
+        Which part of "digits" or of torchvision's, of which few have a "validation".
 
     Raises
     ------
@@ -248,8 +253,21 @@ def open_source(
     if given == "digits":
         return Split(part)
     if re.fullmatch(r"[A-Z]\w+", given):
-        return Torchvision(given, Path(root or "."), prepare, train=part == "train")
+        return Torchvision(given, Path(root or "."), prepare, part)
     raise FileNotFoundError(f"--data: there is no file or folder {given}; look at its name")
+
+
+def _asked(kind: Any, part: str) -> list[dict[str, Any]]:
+    """Return how a data set of torchvision's may be asked for a part of it, one way or another."""
+    takes = signature(kind).parameters
+    if "train" in takes and part != "validation":
+        return [{"train": part == "train", "download": False}]
+    if "split" in takes:
+        return [{"split": name} for name in (("val", "valid") if part == "validation" else (part,))]
+    raise ValueError(
+        f"--data: torchvision's {kind.__name__} has no {part} part; save the examples that are "
+        "meant as class folders or .npz"
+    )
 
 
 def _in(folder: Path) -> Iterator[Path]:

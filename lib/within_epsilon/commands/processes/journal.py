@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -72,20 +73,31 @@ class Journal:
         self._file = (self._folder / name).open("x", encoding="utf-8")
 
     def add(self, entry: Entry) -> None:
-        """Write down a batch, and return when it is on disk."""
+        """Write down a batch, and return when it is on disk.
+
+        Raises
+        ------
+        OSError
+            If it cannot be, with the file's name; what was written before is safe.
+        """
         assert self._file is not None
         texts = [report.to_json() for report in entry.reports]
-        self._file.write(json.dumps({"reports": texts, "checksum": _checksum(texts)}) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.write(json.dumps({"reports": texts, "checksum": _checksum(texts)}) + "\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            why = f"{error.strerror}; the batches before are safe, and the same command goes on"
+            raise OSError(error.errno, why, self._file.name) from error
 
     def close(self) -> None:
         """Close the file, and remove it if nothing was written."""
         if self._file is None:
             return
         path = Path(self._file.name)
-        self._file.close()
-        if not path.stat().st_size:
+        with suppress(OSError):  # of a line that could not be written, which `add` has said
+            self._file.close()
+        if path.is_file() and not path.stat().st_size:
             path.unlink()
 
 

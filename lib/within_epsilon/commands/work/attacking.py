@@ -14,13 +14,13 @@ from torch import Tensor
 
 from within_epsilon import __version__
 from within_epsilon.attacks import describe, takes
-from within_epsilon.commands.inputs.matching import answers
+from within_epsilon.commands.inputs.matching import answers, cannot_take, check_names
 from within_epsilon.commands.inputs.networks import Network
 from within_epsilon.commands.inputs.pictures import prepared_for, read_picture
+from within_epsilon.commands.processes.files import require_writable, write_whole
 from within_epsilon.commands.processes.workers import workers
 from within_epsilon.commands.work.running import load_network
 from within_epsilon.commands.work.threats import attack_of, balls_of
-from within_epsilon.commands.work.writing import write_whole
 from within_epsilon.threat import Ball
 from within_epsilon.wording import percent, radius
 
@@ -41,7 +41,7 @@ def run_attack(**options: Any) -> None:
     paths = [Path(image).expanduser() for image in options["images"]]
     names = _names(paths)
     folder = Path(options["out"]).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
+    require_writable(folder / f"{names[0]}.json")
     with workers(options["device"], options["threads"]) as alone:
         if alone.size > 1:
             raise ValueError("attack: expected one process, received several; leave torchrun out")
@@ -87,6 +87,7 @@ def attack_one(
         What `_save` writes, with the adversarial picture and the rounded one under "images".
     """
     logits = _logits(network, image)
+    check_names(network, logits.shape[1])
     if label is None:
         label = int(logits.argmax())
     elif not 0 <= label < logits.shape[1]:
@@ -126,12 +127,8 @@ def attack_one(
 def _logits(network: Network, image: Tensor) -> Tensor:
     try:
         return answers(network.model, image)
-    except (RuntimeError, AssertionError, IndexError) as error:
-        text = " ".join(str(error).split("\n")[-1].split())[:200]
-        raise ValueError(
-            f"--model: {network.name} cannot take a picture of shape {tuple(image.shape[1:])} "
-            f"({text}); give --size and --channels as it was made for"
-        ) from error
+    except Exception as error:  # whatever the network raises
+        raise cannot_take(network.name, image.shape[1:], error) from error
 
 
 def _verdict(network: Network, image: Tensor, label: int) -> dict[str, Any]:

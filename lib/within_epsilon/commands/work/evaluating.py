@@ -161,6 +161,12 @@ def evaluate(experiment: Experiment, journal: Journal, workers: Workers) -> list
     done = {position for entry in begun for position in entry.positions}
     batches = list(_batches(experiment, done))
     progress = Progress(workers, sum(map(len, batches)), len(done))
+    if workers.first and 0 < len(batches) < workers.size:
+        print(
+            f"{len(batches)} batches are too few for {workers.size} processes: give a smaller "
+            "--batch-size, a quarter of each one's share or less",
+            file=sys.stderr,
+        )
     own: list[Entry] = []
     journal.open(workers.rank)
     try:
@@ -194,10 +200,12 @@ def _whole(parts: Sequence[RobustReport]) -> RobustReport:
 
 
 def _batches(experiment: Experiment, done: set[int]) -> Iterator[list[int]]:
-    """Yield the batches, without what is done."""
-    size, positions = experiment.size, experiment.positions
-    for start in range(0, len(positions), size):
-        left = [p for p in positions[start : start + size] if p not in done]
+    """Yield the batches, without what is done: all of a size, so that none is a small rest."""
+    positions = experiment.positions
+    count = -(-len(positions) // experiment.size)
+    for number in range(count):
+        start, end = (len(positions) * k // count for k in (number, number + 1))
+        left = [p for p in positions[start:end] if p not in done]
         if left:
             yield left
 

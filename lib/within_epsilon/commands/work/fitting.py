@@ -15,8 +15,10 @@ from torch.utils.data import Dataset
 
 from within_epsilon.attacks import pgd
 from within_epsilon.commands.inputs import networks
+from within_epsilon.commands.inputs.matching import cannot_take
 from within_epsilon.commands.inputs.pictures import Preparation
 from within_epsilon.commands.inputs.sources import Source, open_source
+from within_epsilon.commands.processes.files import require_writable, write_whole
 from within_epsilon.commands.processes.sharing import (
     SharedAttack,
     SharedObjective,
@@ -26,7 +28,6 @@ from within_epsilon.commands.processes.sharing import (
 from within_epsilon.commands.processes.workers import Workers, workers
 from within_epsilon.commands.work.evaluating import ending_clearly
 from within_epsilon.commands.work.threats import balls_of
-from within_epsilon.commands.work.writing import write_whole
 from within_epsilon.models import Classifier
 from within_epsilon.training import (
     Adversarial,
@@ -79,8 +80,8 @@ def run_train(**options: Any) -> None:
     checkpoint = Path(options["checkpoint"] or f"{out}.checkpoint").expanduser()
     if out.suffix != ".safetensors":
         raise ValueError(f"--out: expected a file ending in .safetensors, received {out}")
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    for path in (checkpoint, out):
+        require_writable(path)
 
     def work() -> None:
         with workers(options["device"], options["threads"]) as all_of_them:
@@ -108,7 +109,7 @@ def _train(options: Mapping[str, Any], out: Path, checkpoint: Path, workers: Wor
         options["model"], options["weights"], _classes(source), options["seed"]
     )
     model = Classifier(body, options["mean"] or 0.0, options["std"] or 1.0).to(workers.device)
-    _require_fit(model, source, workers.device)
+    _require_fit(model, options["model"], source, workers.device)
     alike(model, workers)
     objective = _objective(options)
     attack = None
@@ -183,7 +184,7 @@ def _optimizer(options: Mapping[str, Any]) -> Any:
     return partial(torch.optim.SGD, momentum=options["momentum"], **rule)
 
 
-def _require_fit(model: nn.Module, source: Source, device: torch.device) -> None:
+def _require_fit(model: nn.Module, name: str, source: Source, device: torch.device) -> None:
     """Require that the network can take the pictures, and has an output for each class."""
     image, _ = source[0]
     was = model.training
@@ -191,12 +192,8 @@ def _require_fit(model: nn.Module, source: Source, device: torch.device) -> None
     try:
         with torch.no_grad():
             outputs = model(image[None].to(device)).shape[1]
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        text = " ".join(str(error).split("\n")[-1].split())[:200]
-        raise ValueError(
-            f"--model: this network cannot take images of shape {tuple(image.shape)} ({text}); "
-            "name another one, or give --size and --channels"
-        ) from error
+    except Exception as error:  # whatever the network raises
+        raise cannot_take(name, image.shape, error) from error
     finally:
         model.train(was)
     if outputs < _classes(source):

@@ -14,11 +14,12 @@ from within_epsilon.commands.inputs import networks
 from within_epsilon.commands.inputs.matching import Matched, spread
 from within_epsilon.commands.inputs.pictures import DamagedError, prepared_for
 from within_epsilon.commands.inputs.sources import open_source
+from within_epsilon.commands.processes.files import write_whole
 from within_epsilon.commands.processes.journal import Journal
 from within_epsilon.commands.processes.workers import Workers, workers
 from within_epsilon.commands.work.evaluating import Experiment, ending_clearly, evaluate
 from within_epsilon.commands.work.threats import attack_of, balls_of
-from within_epsilon.commands.work.writing import write_reports, write_whole
+from within_epsilon.commands.work.writing import write_reports
 from within_epsilon.evaluation import sanity_report
 from within_epsilon.reports import RobustReport, SanityReport
 

@@ -7,10 +7,16 @@ from typing import Any
 
 from torch import Tensor
 
-from within_epsilon.attacks import REGISTRY, WithinBall, takes
+from within_epsilon.attacks import REGISTRY, WithinBall, noise_control, takes
 from within_epsilon.threat import Ball
 
 _KINDS = ("white box", "minimal norm", "black box", "ensemble")
+# What can be named: attacks on single images in a norm that --norm has, and noise beside them.
+FUNCTIONS: dict[str, Callable[..., Tensor]] = {
+    name: entry.function
+    for name, entry in REGISTRY.items()
+    if entry.kind in _KINDS and entry.norms != ("l0",)
+} | {"noise_control": noise_control}
 
 
 def attack_of(name: str, steps: int | None, settings: Mapping[str, Any]) -> Callable[..., Tensor]:
@@ -30,11 +36,10 @@ def attack_of(name: str, steps: int | None, settings: Mapping[str, Any]) -> Call
     ValueError
         If there is none of that name, or it takes no such setting.
     """
-    known = {key: entry for key, entry in REGISTRY.items() if entry.kind in _KINDS}
-    if name not in known:
-        close = get_close_matches(name, known) or list(known)
+    if name not in FUNCTIONS:
+        close = get_close_matches(name, FUNCTIONS) or list(FUNCTIONS)
         raise ValueError(f"--attack: there is no {name!r}; did you mean {', '.join(close)}?")
-    function = known[name].function
+    function = FUNCTIONS[name]
     given = dict(settings) | ({} if steps is None else {"steps": steps})
     for setting in given:
         if not takes(function, setting) or setting in ("targeted", "callback", "indices", "norm"):

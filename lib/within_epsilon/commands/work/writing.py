@@ -3,38 +3,18 @@
 import importlib.util
 import io
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from within_epsilon import __version__
+from within_epsilon.commands.processes.files import write_whole
 from within_epsilon.reports import RobustReport, SanityReport, wilson_interval
 from within_epsilon.wording import radius
 
 # What RobustBench calls the threat models, and the data sets that it has.
 _FOLDERS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 _SIGNS = {"linf": "ℓ∞", "l2": "ℓ2", "l1": "ℓ1"}
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written; what was there before is still there.
-    """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    data = content.encode() if isinstance(content, str) else content
-    try:
-        with scratch.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def write_reports(

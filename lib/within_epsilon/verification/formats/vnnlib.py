@@ -141,7 +141,11 @@ def read_vnnlib(path: str | Path) -> Query:
     try:
         declared = parse(Path(path).read_text(encoding="utf-8"))
         return Query(*declared, _parts(declared))
-    except (ValueError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: expected a VNN-LIB file, received one that is no text"
+        ) from error
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
