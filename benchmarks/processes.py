@@ -1,6 +1,6 @@
 """How much faster two processes evaluate than one, each with one thread.
 
-    PYTHONPATH=lib python benchmarks/processes.py digits [--examples 800] [--rounds 1]
+    PYTHONPATH=lib python benchmarks/processes.py digits [--examples 6400] [--rounds 1]
 
 PGD with 40 steps on digits of 28 x 28, or on photos with SqueezeNet. Times the whole command as
 torchrun starts it, and what of it is not spent on examples: the same on a single one. Labels are
@@ -31,8 +31,8 @@ def net():
 """
 # The command's words for each subject, how many examples, and how many make a batch.
 SUBJECTS = {
-    "digits": (("--model", "own:net", "--epsilon", "0.1"), 1600, 100),
-    "photos": (("--model", "squeezenet1_0", "--epsilon", "1/255"), 16, 1),
+    "digits": (("--model", "own:net", "--epsilon", "0.1"), 6400, 100),
+    "photos": (("--model", "squeezenet1_0", "--epsilon", "1/255"), 32, 1),
 }
 
 
@@ -106,6 +106,7 @@ def main() -> None:
                 for processes in (1, 2):
                     found = timed(given.subject, processes, examples, Path(name))
                     key = processes, examples
+                    print(f"{processes} process(es), {examples}: {found[0]:.1f} s", flush=True)
                     best[key] = tuple(map(min, found, best.get(key, found)))  # type: ignore[assignment]
     for processes in (1, 2):
         (wall, cpu), start = best[processes, n], best[processes, 1]

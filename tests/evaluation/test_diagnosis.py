@@ -161,8 +161,10 @@ def warnings_of(model, attack, examples=EXAMPLES, ball=BALL, **options):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         robust_accuracy(model, examples, attack, ball, **options)
-    assert all(warning.filename == __file__ for warning in caught)
-    return [str(warning.message) for warning in caught]
+    # On Python 3.13 torch's compiler warns of what it does itself.
+    said = [w for w in caught if "_dynamo" not in w.filename]
+    assert [w.filename for w in said] == [__file__] * len(said), list(map(str, said))
+    return [str(warning.message) for warning in said]
 
 
 @pytest.mark.parametrize("batch_size", [30, 256])
