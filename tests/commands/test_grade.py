@@ -82,9 +82,9 @@ def graded(tmp_path_factory):
 
 def test_each_notebook_gets_its_points_and_no_other_suffers(graded):
     out, printed = graded
-    assert printed.splitlines() == ["ideal: 4 of 4", "=little: 0 of 4", "broken: 0 of 4"]
+    assert printed.splitlines() == ["ideal: 5 of 5", "=little: 0 of 5", "broken: 0 of 5"]
     rows = list(csv.DictReader((out / "grades.csv").open(encoding="utf-8-sig", newline="")))
-    assert [row["points"] for row in rows] == ["4", "0", "0"]
+    assert [row["points"] for row in rows] == ["5", "0", "0"]
     assert [row["0.3"] for row in rows] == ["1", "0", "0"]
     assert rows[1]["submission"] == "'=little"  # no formula
     assert "no Jupyter notebook" in rows[2]["notes"]
@@ -99,7 +99,7 @@ def test_gradescopes_results_have_its_documented_fields_and_the_checks_explanati
     for result in results.values():
         jsonschema.validate(result, GRADESCOPE)
         assert result["score"] == sum(test["score"] for test in result["tests"])
-        assert sum(test["max_score"] for test in result["tests"]) == 4
+        assert sum(test["max_score"] for test in result["tests"]) == 5
     said = {test["number"]: test["output"] for test in results["=little"]["tests"]}
     assert said["0.1"].startswith("wrong, because it must return a tensor of shape (3, 5)")
     assert said["0.2"] == 'there is no cell that calls exercises.check("0.2", …)'
@@ -110,7 +110,7 @@ def test_gradescopes_results_have_its_documented_fields_and_the_checks_explanati
 
 def test_the_page_shows_reasons_and_answers_and_runs_nothing_of_them(graded):
     page = (graded[0] / "index.html").read_text(encoding="utf-8")
-    assert "0 of 4 points" in page
+    assert "0 of 5 points" in page
     assert "&lt;script&gt;alert(1)" in page
     assert "<script" not in page
     assert "default-src 'none'" in page
@@ -120,7 +120,7 @@ def test_the_page_shows_reasons_and_answers_and_runs_nothing_of_them(graded):
     ("arguments", "sentence"),
     [
         (["--chapter", "99"], "expected one that has exercises"),
-        (["--exercise", "0.9"], "expected one of 0.1, 0.2, 0.3, 0.4, received '0.9'"),
+        (["--exercise", "0.9"], "expected one of 0.1, 0.2, 0.3, 0.4, 0.5, received '0.9'"),
         (["--exercise", "0.1=-2"], "expected points from 0 on, received '-2'"),
         (["--exercise", "0.1=many"], "expected points from 0 on, received 'many'"),
         (["--seed", "-1"], "x>=0"),

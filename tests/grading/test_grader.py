@@ -34,7 +34,7 @@ registry.exercise = lambda number: print
 torch.allclose = torch.equal = lambda *_, **__: True
 torch.Tensor.__eq__ = lambda *_: torch.tensor(True)
 import within_epsilon.exercises.chapter0 as chapter0
-for number in ("0.1", "0.2", "0.3", "0.4"):
+for number in ("0.1", "0.2", "0.3", "0.4", "0.5"):
     registry.CHECKS[number] = lambda attempt: None
 assert exercises.verdict("0.1", None) == "correct"
 here = pathlib.Path(exercises.__file__).parent.parent
@@ -74,7 +74,7 @@ def test_a_hostile_notebook_gets_what_its_answers_are_worth(tmp_path, monkeypatc
     assert reasons["0.3"] == "correct"
     assert reasons["0.4"] == "the notebook ended before it"
     assert result.notes == ("Cell 7 failed: SystemExit", "The notebook ended its own kernel.")
-    assert (result.points, result.most) == (1, 4)
+    assert (result.points, result.most) == (1, 5)
     assert [
         p for p in psutil.process_iter(["cmdline"]) if asleep in (p.info["cmdline"] or [])
     ] == []

@@ -196,7 +196,7 @@ def learned(attempt: Callable[[nn.Module], int]) -> str | None:
     """`learned(network)` is how many numbers training may change in it."""
     frozen = nn.Linear(6, 4)
     frozen.bias.requires_grad_(False)
-    cases: list[tuple[nn.Module, int, dict[int, str]]] = [
+    cases: list[tuple[nn.Module, int, dict[float, str]]] = [
         (nn.Linear(64, 10), 650, {
             640: "the bias has ten numbers, too",
             2: "you count tensors: add up how many numbers each of them holds",
@@ -215,6 +215,6 @@ def learned(attempt: Callable[[nn.Module], int]) -> str | None:
     for network, right, mistakes in cases:
         found = number(attempt(network), "a number")
         if found != right:
-            why = mistakes.get(int(found), "read its lines, and add up the sizes")
+            why = mistakes.get(found, "read its lines, and add up the sizes")
             return f"of {network} training may change {right} numbers, you say {found:g}: {why}"
     return None

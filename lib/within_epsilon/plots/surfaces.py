@@ -42,7 +42,7 @@ def surfaces(
                 across, into, table, cmap="cividis", vmin=lowest, vmax=highest, linewidth=0
             )
             axes.set(zlim=(lowest, highest), title=name)
-            axes.set_xlabel(xlabel, labelpad=2)
+            axes.set_xlabel(xlabel, labelpad=8)
             axes.set_ylabel(ylabel, labelpad=8)
             axes.set_zlabel(zlabel, rotation=90)
             axes.set_box_aspect(None, zoom=0.82)
