@@ -292,6 +292,21 @@ def test_on_every_network_shipped_two_ensembles_leave_as_many():
     assert compared == 8
 
 
+def test_training_in_fewer_gradients_costs_no_robustness():
+    """ATTA against PGD: a fraction of the time, and no less accuracy than chance allows."""
+    rows = results("training")["rows"]
+    assert {(row["norm"], row["epsilon"]) for row in rows} == {("linf", 0.1), ("linf", 0.2)}
+    for epsilon in (0.1, 0.2):
+        found = {row["trained with"]: row for row in rows if row["epsilon"] == epsilon}
+        assert {row["seeds"] for row in found.values()} == {5}
+        atta, ten = found["ATTA, one step, fit"], found["PGD-10, fit"]
+        plain = found["PGD-7, torchattacks and torch.optim"]
+        assert atta["of PGD-10's time"] <= 0.25
+        assert atta["of torchattacks' time"] <= 0.6
+        for other in (ten, plain):
+            assert atta["robust"] >= other["robust"] - other["standard error"], (epsilon, other)
+
+
 def test_the_memory_of_an_evaluation_does_not_grow_with_the_data():
     for row in results("memory")["rows"]:
         assert row["images"][1] == 10 * row["images"][0]
