@@ -18,9 +18,9 @@ from within_epsilon.models import small_cnn
 from within_epsilon.threat import Ball
 from within_epsilon.training import Adversarial, Atta, SingleStep, fit
 
-# Adam's step size was chosen for PGD-10 at the larger radius, by PGD's accuracy on validation digits
-# over five seeds (0.607 at 0.004, 0.636 at 0.006; at 0.012 some seeds learn nothing). ATTA's share of
-# the epochs was chosen on validation digits, too.
+# Adam's step size was chosen for PGD-10 at the larger radius, by PGD's accuracy on validation
+# digits over five seeds (0.607 at 0.004, 0.636 at 0.006; at 0.012 some seeds learn nothing).
+# ATTA's share of the epochs was chosen on validation digits, too.
 BATCH, STEP, ATTA_EPOCHS = 64, 0.006, 5 / 6
 PLAIN, TEN = "PGD-7, torchattacks and torch.optim", "PGD-10, fit"
 Rows = Iterator[dict[str, Any]]
