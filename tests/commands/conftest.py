@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 import numpy as np
@@ -28,9 +29,12 @@ def folder(tmp_path, monkeypatch):
     """A folder to work in, with nothing of another test's in it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    importlib.invalidate_caches()
     (tmp_path / "mine.py").write_text(MINE)
-    return tmp_path
+    yield tmp_path
+    for name, module in list(sys.modules.items()):  # a later test's may have the same name
+        if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 @pytest.fixture

@@ -195,17 +195,13 @@ net = Bad
 
 @pytest.mark.parametrize("code", CODE)
 def test_code_of_ones_own_that_fails(refused, arrays, folder, monkeypatch, code):
-    monkeypatch.delitem(sys.modules, "odd", raising=False)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)  # files of one second and one length
     (folder / "odd.py").write_text(code)
     assert CODE[code] in refused(arrays(n=4), model="odd:net")
 
 
 @pytest.mark.parametrize("where", ["./inner/own.py", "inner/own", "{}/inner/own.py", "inner.own"])
-def test_a_module_may_be_named_by_its_path(call, arrays, folder, monkeypatch, where):
-    monkeypatch.delitem(sys.modules, "own", raising=False)
-    monkeypatch.delitem(sys.modules, "inner.own", raising=False)
-    monkeypatch.delitem(sys.modules, "inner", raising=False)
+def test_a_module_may_be_named_by_its_path(call, arrays, folder, where):
     (folder / "inner").mkdir()
     (folder / "mine.py").rename(folder / "inner" / "own.py")
     words = ("--model", f"{where.format(folder)}:net", "--data", arrays(n=4), *QUICK)
