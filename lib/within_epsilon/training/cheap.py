@@ -72,7 +72,26 @@ class SingleStep:
 
 
 @dataclass(eq=False)
-class Free:
+class _Carried:
+    """Perturbations that go on from one call to the next, and into a checkpoint."""
+
+    _delta: Tensor | None = field(default=None, init=False, repr=False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what goes on to the next call."""
+        return {"delta": self._delta}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what another one has left."""
+        self._delta = state["delta"]
+
+    def reset(self) -> None:
+        """Begin anew, without perturbations."""
+        self._delta = None
+
+
+@dataclass(eq=False)
+class Free(_Carried):
     r"""Adversarial training at the price of the standard one: every gradient is used twice.
 
     Each minibatch is replayed. One backward pass gives the gradient in the parameters, for the
@@ -95,7 +114,6 @@ class Free:
 
     ball: Ball
     replays: int = 4
-    _delta: Tensor | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_ball(self.ball)
@@ -117,25 +135,13 @@ class Free:
             points.register_hook(ascend)
         return standard(model, points, labels)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return what goes on to the next minibatch."""
-        return {"delta": self._delta}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what another one has left."""
-        self._delta = state["delta"]
-
-    def reset(self) -> None:
-        """Begin anew, without a perturbation."""
-        self._delta = None
-
     def __str__(self) -> str:
         """Name the method and the threat model."""
         return f"free, {self.replays} replays, {self.ball}"
 
 
 @dataclass(eq=False)
-class Atta:
+class Atta(_Carried):
     r"""The loss after a few steps from where the last epoch's ended: PGD spread over epochs, ATTA.
 
     .. math:: x'_i \leftarrow \Pi\bigl(x'_i + \alpha\, d_i\bigr), \quad
@@ -166,7 +172,6 @@ class Atta:
     ball: Ball
     steps: int = 1
     step_size: float | None = None
-    _delta: Tensor | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_ball(self.ball)
@@ -205,18 +210,6 @@ class Atta:
         if missing <= 0:
             return delta
         return torch.cat((delta, delta.new_zeros(missing, *delta.shape[1:])))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what goes on to the next epoch."""
-        return {"delta": self._delta}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what another one has left."""
-        self._delta = state["delta"]
-
-    def reset(self) -> None:
-        """Begin anew, without perturbations."""
-        self._delta = None
 
     def __str__(self) -> str:
         """Name the method, its steps and the threat model."""
