@@ -1,5 +1,8 @@
 """The registry: what reports, tables and pages take from it."""
 
+import os
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -73,3 +76,36 @@ def test_an_ensemble_tells_its_stages():
     assert stages_of(fgsm, Ball("l2", 1)) == (fgsm,)
     with pytest.raises(ValueError, match="version: expected 'fast' or 'standard'"):
         stages_of(partial(autoattack, version="slow"), Ball("l2", 1))
+
+
+FIRST_ATTACKS = """
+import inspect
+import sys
+import torch
+from within_epsilon.attacks import REGISTRY
+from within_epsilon.threat import Ball
+
+loaded = set(sys.modules)
+torch.manual_seed(0)
+model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(36, 3)).eval()
+data = {"images": torch.rand(4, 1, 6, 6), "labels": torch.tensor([0, 1, 2, 0])}
+few = {"ball": Ball("linf", 0.1), "steps": 3, "queries": 4, "epochs": 1, "size": 2}
+for entry in REGISTRY.values():
+    taken = set(inspect.signature(entry.function).parameters)
+    given = {key: value for key, value in few.items() if key in taken}
+    if "norm" in taken:
+        given["norm"] = entry.norms[0]
+    entry.function(model, **data, **given)
+late = set(sys.modules) - loaded
+print(sorted({name.split(".")[0] for name in late} & {"sympy", "scipy", "matplotlib"}))
+"""
+
+
+def test_a_first_attack_waits_for_no_library_that_it_does_not_need():
+    """Given weights for several outputs, torch.autograd.grad imports sympy, for two seconds."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "lib")}
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_ATTACKS], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"

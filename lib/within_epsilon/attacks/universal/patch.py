@@ -107,7 +107,7 @@ def adversarial_patch(
                 pasted = _paste(images[batch], leaf, generators, max_angle, scales)
             losses, gradient = input_gradient(model, pasted.detach(), labels[batch], loss)
             # Pasting is linear in the patch: its adjoint gathers what the pixels say.
-            (uphill,) = torch.autograd.grad(pasted, leaf, gradient)
+            (uphill,) = torch.autograd.grad((pasted * gradient).sum(), leaf)
             if callback is not None:
                 callback(step, patch.to(images), losses)
             length = step_size * (1 - 0.9 * step / total) * (-1 if targeted else 1)
