@@ -5,7 +5,7 @@
 set -eu
 . "$(dirname "$0")/environment.sh"
 
-python_with adversarial-robustness-toolbox==1.20.1 torch==2.13.0 numpy==2.4.6 <<'PY'
+python_with adversarial-robustness-toolbox==1.20.1 packaging==26.4 torch==2.13.0 numpy==2.4.6 <<'PY'
 import art
 import numpy
 import torch
