@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike
 
 from within_epsilon.plots.style import ADVERSARY, PALETTE, STYLE, TRUE, canvas, ink
 
+_CLOUD = 100  # single observations, more than which are small
+
 
 def probability_bars(
     panels: Mapping[str, Sequence[tuple[str, float]]], *, true: str | None = None
@@ -92,7 +94,11 @@ def lines(
             ends.append((name, horizontal[finite[-1]], vertical[finite[-1]], colour))
     if points is not None:
         across, up = (np.asarray(values, dtype=float) for values in points)
-        axes.scatter(across, up, s=14, color=TRUE, alpha=0.6, linewidths=0, zorder=3)
+        # A few would be lost on the curves; a cloud of large ones would bury the curves.
+        size, alpha, edge = (34, 0.8, 0.7) if across.size <= _CLOUD else (14, 0.6, 0)
+        axes.scatter(
+            across, up, size, TRUE, alpha=alpha, edgecolors="white", linewidths=edge, zorder=4
+        )
     _label_ends(figure, axes, ends)
     return figure
 
