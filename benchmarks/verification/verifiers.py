@@ -25,12 +25,14 @@ from typing import Any
 
 from tables import Row, text, versions, write
 
+from within_epsilon.data.files import cache_folder
+
 RESULTS = Path(__file__).resolve().parent / "results"
 LIBRARY = Path(__file__).resolve().parents[2] / "lib"
-NETWORKS = ("1_1", "1_3", "1_5", "1_7", "1_9", "2_2", "2_5", "2_8")
+NETWORKS = ("1_1", "1_5", "1_8", "2_2", "2_5", "1_3", "1_7", "2_8")
 OURS = "within-epsilon"
 # An answer that took as many seconds is not asked for again.
-LONG = 15
+LONG = 30
 DISTRIBUTIONS = {
     "nnenum": ("nnenum", "onnx", "onnxruntime", "swiglpk"),
     "vibecheck": ("vibecheck-nn", "onnx", "onnxruntime", "torch"),
@@ -157,23 +159,22 @@ def _environment(name: str) -> dict[str, str]:
 def took_part(peers: dict[str, list[str]]) -> dict[str, str]:
     """Return versions of all verifiers, and the commits of those that are read from a copy."""
     found = versions(())
-    for name, (python, *checkout) in peers.items():
-        if name == OURS:
+    program = (
+        "import sys; from importlib.metadata import version; print(*map(version, sys.argv[1:]))"
+    )
+    for name, distributions in DISTRIBUTIONS.items():
+        if name not in peers:
             continue
-        program = "import sys; from importlib.metadata import version as v; print(*map(v, sys.argv[1:]))"
-        words = [python, "-c", program, *DISTRIBUTIONS[name]]
-        said = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
-        pairs = zip(DISTRIBUTIONS[name], said, strict=True)
-        found[name] = ", ".join(map(" ".join, pairs))
+        python, *checkout = peers[name]
+        said = _said([python, "-c", program, *distributions]).split()
+        found[name] = ", ".join(map(" ".join, zip(distributions, said, strict=True)))
         if checkout:
-            commit = Path(checkout[0], "COMMIT")
-            words = ["git", "-C", checkout[0], "rev-parse", "HEAD"]
-            found[f"{name}'s commit"] = (
-                commit.read_text(encoding="utf-8").strip()
-                if commit.exists()
-                else subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
-            )
+            found[f"{name}'s commit"] = _said(["git", "-C", *checkout, "rev-parse", "HEAD"])
     return found
+
+
+def _said(words: list[str]) -> str:
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def summary(rows: list[Row]) -> list[Row]:
@@ -207,7 +208,8 @@ def questions(vnn: Path) -> list[tuple[str, str, str]]:
     """Return networks, properties and known answers."""
     with (vnn / "acasxu" / "expected.csv").open(encoding="utf-8") as lines:
         known = [(row["network"], row["property"], row["result"]) for row in csv.DictReader(lines)]
-    return [one for one in known if one[0][len("ACASXU_") : -len(".onnx")] in NETWORKS]
+    files = [f"ACASXU_{name}.onnx" for name in NETWORKS]
+    return sorted((one for one in known if one[0] in files), key=lambda one: files.index(one[0]))
 
 
 def _arguments() -> Any:
@@ -225,10 +227,7 @@ def _arguments() -> Any:
 def main() -> None:
     """Ask what has not been asked yet, and print how the times compare."""
     given = _arguments()
-    if given.vnn is None:
-        from within_epsilon.data.files import cache_folder
-
-        given.vnn = cache_folder() / "vnn"
+    given.vnn = given.vnn or cache_folder() / "vnn"
     peers = {OURS: [sys.executable]}
     peers |= {name: getattr(given, name) for name in DISTRIBUTIONS if getattr(given, name)}
     until, path = time.monotonic() + 60 * given.minutes, RESULTS / "verifiers.json"
@@ -249,7 +248,8 @@ def main() -> None:
         print(json.dumps(row), flush=True)
         write("verifiers", rows, programs, RESULTS)
     print(text(summary(rows)))
-    sys.exit(any(judge(row["result"], row[who]["answer"]) == "wrong" for row in rows for who in peers))
+    said = [(row["result"], row[who]["answer"]) for row in rows for who in peers]
+    sys.exit(any(judge(*pair) == "wrong" for pair in said))
 
 
 if __name__ == "__main__":
