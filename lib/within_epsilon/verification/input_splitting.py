@@ -117,6 +117,7 @@ class ByInput(Search):
             record = torch.where(better, value, record)
         return axes
 
+    @torch.enable_grad()
     def _descend(self, part: Domain) -> None:
         """Try what steps down the network's own slopes reach, from the middles of parts."""
         reach = self.reach(len(part))
