@@ -178,13 +178,16 @@ def _said(words: list[str]) -> str:
 
 
 def summary(rows: list[Row]) -> list[Row]:
-    """Return, for each peer, how our times compare where both have an answer, and overall."""
+    """Return, for each peer, how our times compare, question by question and in total."""
     found = []
-    for name in (name for name in PROGRAMS if name in rows[0] and name != OURS):
-        line: Row = {"beside": name, "questions": len(rows)}
-        line["theirs"] = _counted(rows, name)
+    for name in DISTRIBUTIONS:
+        common = [row for row in rows if name in row]
+        if not common:
+            continue
+        line: Row = {"beside": name, "questions": len(common)}
+        line |= {"ours": _counted(common, OURS), "theirs": _counted(common, name)}
         for kind in ("wall", "cpu", "alone_wall", "alone_cpu"):
-            ours, theirs = ([row[who][kind] for row in rows] for who in (OURS, name))
+            ours, theirs = ([row[who][kind] for row in common] for who in (OURS, name))
             ratios = [one / two for one, two in zip(ours, theirs, strict=True)]
             line[kind] = round(median(ratios), 3)
             line[f"total_{kind}"] = round(sum(ours) / sum(theirs), 3)
@@ -236,9 +239,12 @@ def main() -> None:
     peers |= {name: getattr(given, name) for name in DISTRIBUTIONS if getattr(given, name)}
     until, path = time.monotonic() + 60 * given.minutes, RESULTS / "verifiers.json"
     rows: list[Row] = []
+    programs = took_part(peers)
     if path.exists() and not given.again:
-        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-    asked, programs = {(row["network"], row["property"]) for row in rows}, took_part(peers)
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        # Not everybody has to take part in every run.
+        rows, programs = earlier["rows"], {**earlier["versions"], **programs}
+    asked = {(row["network"], row["property"]) for row in rows}
     for number, (network, name, known) in enumerate(questions(given.vnn)):
         if (network, name) in asked or time.monotonic() > until:
             continue
@@ -252,7 +258,7 @@ def main() -> None:
         print(json.dumps(row), flush=True)
         write("verifiers", rows, programs, RESULTS)
     print(text(summary(rows)))
-    said = [(row["result"], row[who]["answer"]) for row in rows for who in peers]
+    said = [(row["result"], row[who]["answer"]) for row in rows for who in PROGRAMS if who in row]
     sys.exit(any(judge(*pair) == "wrong" for pair in said))
 
 
