@@ -44,11 +44,6 @@ def _with_idle_parameter() -> _Network:
     return model
 
 
-def _gradient(model: nn.Module, images: Tensor, labels: Tensor) -> list[Tensor]:
-    loss = cross_entropy(model(images), labels).mean()
-    return list(torch.autograd.grad(loss, list(model.parameters())))
-
-
 def _close(ours: Gradients, theirs: Gradients, tolerance: float = 1e-5) -> bool:
     return all((a - b).abs().max() <= tolerance for a, b in zip(ours, theirs, strict=True))
 
@@ -136,6 +131,11 @@ def _compare_steps(before: Gradients, after: Gradients) -> str | None:
     return f"after three steps a parameter is {distance:.2g} away from where torch.optim.SGD has it"
 
 
+def _gradient(model: nn.Module, images: Tensor, labels: Tensor) -> list[Tensor]:
+    loss = cross_entropy(model(images), labels).mean()
+    return list(torch.autograd.grad(loss, list(model.parameters())))
+
+
 @exercise("5.2")
 def full_gradient(
     attempt: Callable[[nn.Module, Tensor, Tensor, int], Gradients],
@@ -203,7 +203,7 @@ def _misweighed(
     return f"with {n} images in batches of {batch_size} it is off by up to {furthest:.2g}"
 
 
-@exercise("5.3")
+@exercise("5.4")
 def epoch_to_keep(attempt: Callable[[list[float], int], int]) -> str | None:
     """`epoch_to_keep(validation_losses, patience)` never sees what comes after the stop."""
     nan = float("nan")
@@ -236,7 +236,7 @@ def epoch_to_keep(attempt: Callable[[list[float], int], int]) -> str | None:
     return None
 
 
-@exercise("5.4")
+@exercise("5.5")
 def largest_step(attempt: Callable[[list[float], float], float]) -> str | None:
     """`largest_step(curvatures, momentum)` lies between what converges and what does not."""
     for curvatures, momentum in [([2.0], 0.0), ([0.5, 4.0, 1.0], 0.0), ([4.0, 0.5], 0.9),
