@@ -50,32 +50,35 @@ class Pieces:
 
     def reason(self, found: float) -> str:
         """Say what is wrong with an answer that is not the least margin."""
-        margins = self.margins()
-        least, most = margins.min().item(), margins.max().item()
-        middle = (self.lower + self.upper) / 2
-        last = self._numbers()[3].item()
-        known = {
-            self.layers(middle).item(): "that is the margin at the centre of the box, one input of "
-            "many: each pattern needs an LP",
-            most: "that is the largest margin: an LP minimises, and so do you over patterns",
-            self._corners(): "that is the least margin of the box's "
-            "corners: between them the network has kinks, and may be lower there",
-            least - last: "the last layer's bias is missing",
-            self._free(): "each pattern's linear function is minimised over the whole box: it is the "
-            "network only where the pattern holds, and that is what the LP's constraints say",
-        } | dict.fromkeys(
-            (min(least, value) for value in self._impossible()),
-            "a pattern counts that no input of the box has: an LP without a solution has no "
-            "value, and is skipped",
-        )
+        least = self.margins().min().item()
         if not np.isfinite(found):
-            return f"it is {found:g}: where an LP has no solution there is no value; skip the pattern"
-        for value, reason in known.items():
-            if abs(found - value) < _SAME:
+            return f"it is {found:g}: an LP without a solution has no value; skip the pattern"
+        for reason, values in self._known(least).items():
+            if any(abs(found - value) < _SAME for value in values):
                 return f"{reason} (the least margin is {least:.4f}, not {found:.4f})"
         if found > least:
-            return f"an input of the box has the margin {least:.4f}, which is below your {found:.4f}"
+            return f"an input of the box has the margin {least:.4f}, below your {found:.4f}"
         return f"no input of the box has a margin below {least:.4f}, and you say {found:.4f}"
+
+    def _known(self, least: float) -> dict[str, list[float]]:
+        """Return the values that typical mistakes come to, under what is said of them."""
+        middle = (self.lower + self.upper) / 2
+        return {
+            "that is the margin at the centre of the box, one input of many: each pattern needs "
+            "an LP": [self.layers(middle).item()],
+            "that is the largest margin: an LP minimises, and so do you over patterns": [
+                self.margins().max().item()
+            ],
+            "that is the least margin of the box's corners: between them the network has kinks, "
+            "and may be lower there": [self._corners()],
+            "the last layer's bias is missing": [least - self._numbers()[3].item()],
+            "each pattern's linear function is minimised over the whole box: it is the network "
+            "only where the pattern holds, and that is what the LP's constraints say": [
+                self._free()
+            ],
+            "a pattern counts that no input of the box has: an LP without a solution has no "
+            "value, and is skipped": [min(least, value) for value in self._impossible()],
+        }
 
     def _numbers(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         first, _, last = self.layers
@@ -113,6 +116,10 @@ class Pieces:
                 values.append(float((out * on) @ bias + last))
         return [*values, min(values[1:], default=0.0)]
 
+    def lift(self, least: float) -> None:
+        """Move the last bias, so that the least margin becomes this one."""
+        self._numbers()[3].add_(least - self.margins().min())
+
     def tells_apart(self) -> bool:
         """Whether neither the box's corners nor free patterns come to the least margin."""
         least = self.margins().min().item()
@@ -126,7 +133,7 @@ def pieces() -> Iterator[Pieces]:
         drawn = _draw(generator, n, hidden)
         while not drawn.tells_apart():
             drawn = _draw(generator, n, hidden)
-        drawn.layers[2].bias.add_(least - drawn.margins().min())
+        drawn.lift(least)
         yield drawn
 
 

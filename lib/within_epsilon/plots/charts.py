@@ -129,7 +129,7 @@ def matrix(
 
 
 def _mark_axes(axes: Axes, xticks: Sequence[float] | None, *, whole: bool) -> None:
-    """Choose what stands beside the axes: 100 and 0.01 rather than powers of ten, no half digits."""
+    """Choose what stands beside the axes: 100 and not a power of ten, and no half digits."""
     for axis in (axes.xaxis, axes.yaxis):
         if axis.get_scale() == "log":
             axis.set_major_formatter(lambda value, _: f"{value:g}")
