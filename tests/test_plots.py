@@ -96,6 +96,20 @@ def test_a_logarithmic_axis_has_plain_numbers():
     assert {"1", "10", "100"} <= set(words)
 
 
+def test_an_axis_marks_what_was_asked_for_and_counts_in_whole_numbers():
+    x, counts = [1, 3, 10, 30], {"a": [92, 91, 90, 90]}
+    figure = plots.lines(
+        x, counts, xlabel="draws", ylabel="digits", xscale="log", xticks=x, whole=True
+    )
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "3", "10", "30"]
+    assert len(axes.xaxis.get_minorticklocs()) == 0
+    assert all(float(value).is_integer() for value in axes.get_yticks())
+    halves = plots.lines(x, counts, xlabel="draws", ylabel="digits").axes[0].get_yticks()
+    assert not all(float(value).is_integer() for value in halves)
+
+
 @pytest.mark.parametrize("bad", [np.zeros((8, 8)), np.zeros((2, 3, 8, 8)), np.zeros((4, 8, 8))])
 def test_something_that_is_no_picture_is_refused(bad):
     with pytest.raises(ValueError, match="expected a picture"):
@@ -185,11 +199,13 @@ def test_surfaces_share_one_vertical_scale():
     figure = plots.surfaces(
         x, y, {"hill": hill, "plain": hill / 10}, xlabel="x", ylabel="y", zlabel="z"
     )
-    left, right = figure.axes
-    assert left.get_zlim() == right.get_zlim() == (0, 10)
-    assert [axes.get_title() for axes in (left, right)] == ["hill", "plain"]
-    heights = [axes.collections[0].get_array().max() for axes in (left, right)]
-    assert heights[0] > 5 * heights[1]  # colours share the scale, too
+    upper, lower = figure.axes
+    assert upper.get_zlim() == lower.get_zlim() == (0, 10)
+    assert [axes.get_title() for axes in (upper, lower)] == ["hill", "plain"]
+    assert upper.get_position().y0 >= lower.get_position().y1  # a phone has no room beside
+    for axes in figure.axes:  # in grey: colours have their meanings
+        shades = axes.collections[0].get_facecolor()[:, :3]
+        assert np.ptp(shades, axis=1).max() < 1e-6 < np.ptp(shades[:, 0])
     with pytest.raises(ValueError, match="shape"):
         plots.surfaces(x, y, {"turned": hill.T}, xlabel="x", ylabel="y", zlabel="z")
 
