@@ -69,4 +69,4 @@ for functional in (False, True):
 assert seen["nn.ReLU"] == [0, 0]
 assert min(seen["F.relu"]) > 0
 PY
-python_with adversarial-robustness-toolbox==1.20.1 torch==2.15.0 torchvision==0.29.2 numpy==2.4.6 "setuptools<81" < "$program"
+python_with adversarial-robustness-toolbox==1.20.1 torch==2.15.0 torchvision==0.29.2 numpy==2.4.6 packaging==26.3 < "$program"
