@@ -1,8 +1,7 @@
 #!/bin/sh
-# "larger" in statsmodels' proportion_confint asks for the upper end of a proportion, (0, upper);
-# "greater" in SciPy's binomtest, and "larger" in statsmodels' own tests, are about the lower end. A
-# smoothed classifier whose votes are put through "larger" abstains always, or is told by the first
-# class's upper end that it is sure.
+# Asked for one side, "larger", statsmodels' proportion_confint gives the upper end, (0, upper). SciPy's
+# binomtest gives the lower one for "greater", and statsmodels' own test with "larger" is the one that
+# belongs to the lower end. A smoothed classifier that certifies by it abstains always.
 set -eu
 . "$(dirname "$0")/environment.sh"
 
