@@ -213,7 +213,8 @@ def differentiate(
         # One weighted sum has the same gradient, to the bit, as outputs with weights: given those,
         # torch imports a library of symbols first, two seconds of every program's first attack.
         # Asking for the input's gradient alone spares those of the parameters.
-        total = torch.dot(outputs.flatten(), weights.flatten())
+        with torch.enable_grad():
+            total = torch.dot(outputs.flatten(), weights.flatten())
         (gradient,) = torch.autograd.grad(total, pixels, retain_graph=again, allow_unused=True)
     if gradient is None:
         raise ValueError(
