@@ -280,3 +280,7 @@ class Strongest:
         self.images_adv[rows] = images_adv[better]
         self.achieved[rows] = achieved[better]
         self._values[rows] = values[better]
+
+    def kept(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what to offer to another one for examples `rows`: points, achieved, values."""
+        return self.images_adv[rows], self.achieved[rows], self._values[rows]
