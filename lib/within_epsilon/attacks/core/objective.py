@@ -275,7 +275,7 @@ class Strongest:
         """Take one candidate for each of the examples `rows`, where it is stronger."""
         values = values.to(self._values)
         level = achieved == self.achieved[rows]
-        better = torch.where(level, values > self._values[rows], achieved)
+        better = torch.where(level, values > self._values[rows], achieved).nonzero().squeeze(1)
         rows = rows[better]
         self.images_adv[rows] = images_adv[better]
         self.achieved[rows] = achieved[better]

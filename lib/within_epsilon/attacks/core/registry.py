@@ -86,6 +86,7 @@ def attack(
             with untouched(given["model"], given.get("seed", 0)):
                 return function(*call.args, **call.kwargs)
 
+        guarded.__signature__ = signature  # type: ignore[attr-defined] # asked for often
         key = function.__name__
         REGISTRY[key] = Entry(name, kind, norms, guarded, stages)
         return guarded
