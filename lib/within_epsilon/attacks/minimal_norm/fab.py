@@ -139,12 +139,7 @@ def fab(
     Robustness with an Ensemble of Diverse Parameter-free Attacks", ICML 2020, section 5.
     """
     check_counts(steps=steps, restarts=restarts, targets=targets)
-    radius = _RADII[norm] if epsilon is None else epsilon
-    if radius <= 0 or near_enough < 0:
-        raise ValueError(
-            "epsilon, near_enough: expected distances > 0 and >= 0, received "
-            f"{epsilon} and {near_enough}"
-        )
+    radius = _radius(norm, epsilon, near_enough)
     positions = torch.as_tensor(check_indices(indices, len(images)))
     objective = Objective(labels, margin_loss, targeted, mask=mask)
     closest, rows = begin(model, images, objective, norm)
@@ -182,6 +177,16 @@ def fab(
             closest.offer(some[part], kept.images_adv[part], kept.found[part])
     _final_search(model, objective, closest)
     return closest.result(model, objective)
+
+
+def _radius(norm: Norm, epsilon: float | None, near_enough: float) -> float:
+    radius = _RADII[norm] if epsilon is None else epsilon
+    if radius <= 0 or near_enough < 0:
+        raise ValueError(
+            "epsilon, near_enough: expected distances > 0 and >= 0, received "
+            f"{epsilon} and {near_enough}"
+        )
+    return radius
 
 
 def _borders(
