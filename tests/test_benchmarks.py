@@ -400,6 +400,27 @@ def test_crown_is_faster_than_auto_lirpa_at_the_same_bounds():
     assert pooled["tightness"] > 1
 
 
+def test_no_other_verifier_knows_more_of_acas_xu(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER.parent)
+    monkeypatch.syspath_prepend(FOLDER.parent / "verification")
+    import verifiers
+
+    found = verification_results("verifiers")
+    rows, peers = found["rows"], list(verifiers.DISTRIBUTIONS)
+    assert {"torch", OURS, *peers, "nnenum's commit", "abcrown's commit"} <= set(found["versions"])
+    assert len({(row["network"], row["property"]) for row in rows}) == len(rows) > 0
+    for row in rows:
+        assert verifiers.judge(row["result"], row[OURS]["answer"]) == "right", row
+        for name in {*peers} & {*row}:
+            assert verifiers.judge(row["result"], row[name]["answer"]) != "wrong", row
+    lines = {line["beside"]: line for line in verifiers.summary(rows)}
+    assert set(lines) == set(peers)
+    assert lines["abcrown"]["total_cpu"] <= 0.3
+    # What starts torch takes as long as nnenum's start; what is not the start is compared below.
+    assert lines["nnenum"]["total_alone_cpu"] <= 1
+    sys.modules.pop("verifiers")
+
+
 def test_cases_settle_digits_faster_than_mixed_integer_programs():
     rows = verification_results("verdicts")["rows"]
     assert [row["epsilon"] for row in rows] == [0.02, 0.04, 0.06, 0.08, 0.1]

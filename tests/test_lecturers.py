@@ -35,7 +35,7 @@ def _cells(path, kind):
 def _without_a_seed(chapter):
     """Return the exercises of a chapter whose checks nowhere ask for the class's seed."""
     functions = {}
-    for file in (f"chapter{chapter}", "hills", "watch"):
+    for file in (f"chapter{chapter}", "hills", "patterns", "watch"):
         for node in ast.parse((CHECKS / f"{file}.py").read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 functions[node.name] = node

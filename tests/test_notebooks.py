@@ -48,6 +48,26 @@ def test_ran_top_to_bottom_without_a_complaint(path):
             assert "application/vnd.jupyter.widget-view+json" not in output.get("data", {})
 
 
+def _old_spellings(cell) -> list[str]:
+    """Return outputs that write the norm with a plain l, in words or in an explorer's data."""
+    said = json.dumps(cell.get("outputs", []), ensure_ascii=False)
+    # Data within HTML is escaped once more than the notebook around it.
+    return re.findall(r".{0,40}l(?:∞|\\+u221e).{0,40}", said, re.IGNORECASE)
+
+
+def test_an_old_spelling_is_seen():
+    for said in ("FGSM, l∞ ε = 0.1", json.dumps("FGSM, l∞ ε = 0.1"), json.dumps(json.dumps("l∞"))):
+        assert _old_spellings({"outputs": [{"data": {"text/html": said}}]})
+    for said in ("ℓ∞ ε = 0.1", json.dumps("ℓ∞ ε = 0.1"), json.dumps("label ∞")):
+        assert not _old_spellings({"outputs": [{"data": {"text/html": said}}]})
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_output_has_the_norm_s_old_spelling(path):
+    """The book writes ℓ∞; comparing outputs afresh leaves out what explorers say."""
+    assert [old for cell in _cells(path, "code") for old in _old_spellings(cell)] == []
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_cells_are_short_and_pictures_are_described(path):
     run = 0

@@ -81,6 +81,12 @@ def test_single_observations_stand_where_they_were_made():
     figure = plots.lines([0, 4], {"a": [0, 30]}, points=points, xlabel="x", ylabel="y")
     (dots,) = figure.axes[0].collections
     assert np.array_equal(dots.get_offsets(), np.transpose(points))
+    (curve,) = figure.axes[0].lines
+    assert dots.get_zorder() > curve.get_zorder()
+    assert np.sqrt(dots.get_sizes()).min() > 2 * curve.get_linewidth()
+    cloud = np.linspace(0, 4, 400)
+    figure = plots.lines([0, 4], {"a": [0, 30]}, points=(cloud, cloud), xlabel="x", ylabel="y")
+    assert figure.axes[0].collections[0].get_sizes() < dots.get_sizes()
 
 
 def test_a_logarithmic_axis_has_plain_numbers():
@@ -88,6 +94,20 @@ def test_a_logarithmic_axis_has_plain_numbers():
     figure.draw_without_rendering()
     words = [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
     assert {"1", "10", "100"} <= set(words)
+
+
+def test_an_axis_marks_what_was_asked_for_and_counts_in_whole_numbers():
+    x, counts = [1, 3, 10, 30], {"a": [92, 91, 90, 90]}
+    figure = plots.lines(
+        x, counts, xlabel="draws", ylabel="digits", xscale="log", xticks=x, whole=True
+    )
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "3", "10", "30"]
+    assert len(axes.xaxis.get_minorticklocs()) == 0
+    assert all(float(value).is_integer() for value in axes.get_yticks())
+    halves = plots.lines(x, counts, xlabel="draws", ylabel="digits").axes[0].get_yticks()
+    assert not all(float(value).is_integer() for value in halves)
 
 
 @pytest.mark.parametrize("bad", [np.zeros((8, 8)), np.zeros((2, 3, 8, 8)), np.zeros((4, 8, 8))])
@@ -134,11 +154,43 @@ def test_captions_are_wrapped_rather_than_shrunk(columns, fontsize, on_a_phone):
     # Of 390 pixels a page's margins leave 358, of which the notebook's take 40 in 1440.
     shrunk = 358 / (figure.get_figwidth() * figure.dpi + 40)
     assert on_a_phone - 0.1 <= fontsize / 72 * figure.dpi * shrunk < on_a_phone + 1
+    words = [text.get_text() for text in reversed(figure.texts)]  # lines, from the last
+    assert " ".join(words).split() == columns * caption.split()
+    assert {text.get_fontsize() for text in figure.texts} == {fontsize}
     boxes = [text.get_window_extent() for text in figure.texts]
-    for text, box, after in zip(figure.texts, boxes, [*boxes[1:], None], strict=True):
-        assert text.get_fontsize() == fontsize
-        assert text.get_text().split() == caption.split()
-        assert after is None or box.x1 <= after.x0
+    starts = sorted({box.x0 // 20 for box in boxes})
+    assert len(starts) == columns
+    for box in boxes:
+        assert all(20 * start >= box.x1 - 20 for start in starts if start > box.x0 // 20)
+
+
+def test_captions_stand_on_one_baseline_whatever_their_letters():
+    captions = ["clean", "(perturbing)", "ace\nace", "|gpy|\nℓ∞, jq"]
+    figure = plots.pictures([np.zeros((1, 8, 8))] * 4, captions, columns=4)
+    page = _rendered(figure)
+    side = (page.shape[1] - 3 * 20) // 4
+    heights = {}
+    for text in figure.texts:
+        x, y = text.get_transform().transform(text.get_position())
+        assert text.get_va() == "baseline"
+        heights.setdefault(round(x) // (side + 20), []).append(round(y, 6))
+    first, second, third, fourth = heights.values()
+    assert first == second == third[:1] == fourth[:1]
+    assert third == fourth
+    # No letter is under the picture's edge: the lowest, the bar's foot, leaves some white.
+    foot = page[-side - 10 : -side]
+    assert (foot == 255).all()
+
+
+@pytest.mark.parametrize("columns", range(1, 6))
+def test_no_line_of_a_caption_ends_beside_an_equals_sign(columns):
+    for lead in itertools.accumulate("a word or two more", initial=""):
+        caption = f"{lead} ℓ∞ ε = 0.25/255, PGD"
+        figure = plots.pictures([np.zeros((1, 8, 8))] * columns, [caption] * columns,
+                                columns=columns)  # fmt: skip
+        lines = [text.get_text() for text in figure.texts]
+        assert all("=" not in line or "ε = 0.25/255," in line for line in lines), lines
+        assert sum("=" in line for line in lines) == columns
 
 
 def test_surfaces_share_one_vertical_scale():
@@ -147,11 +199,13 @@ def test_surfaces_share_one_vertical_scale():
     figure = plots.surfaces(
         x, y, {"hill": hill, "plain": hill / 10}, xlabel="x", ylabel="y", zlabel="z"
     )
-    left, right = figure.axes
-    assert left.get_zlim() == right.get_zlim() == (0, 10)
-    assert [axes.get_title() for axes in (left, right)] == ["hill", "plain"]
-    heights = [axes.collections[0].get_array().max() for axes in (left, right)]
-    assert heights[0] > 5 * heights[1]  # colours share the scale, too
+    upper, lower = figure.axes
+    assert upper.get_zlim() == lower.get_zlim() == (0, 10)
+    assert [axes.get_title() for axes in (upper, lower)] == ["hill", "plain"]
+    assert upper.get_position().y0 >= lower.get_position().y1  # a phone has no room beside
+    for axes in figure.axes:  # in grey: colours have their meanings
+        shades = axes.collections[0].get_facecolor()[:, :3]
+        assert np.ptp(shades, axis=1).max() < 1e-6 < np.ptp(shades[:, 0])
     with pytest.raises(ValueError, match="shape"):
         plots.surfaces(x, y, {"turned": hill.T}, xlabel="x", ylabel="y", zlabel="z")
 

@@ -1,8 +1,12 @@
 """Numbers as sentences say them."""
 
-import pytest
+import re
 
-from within_epsilon.wording import percent, radius
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from within_epsilon.wording import percent, radius, with_share
 
 
 @pytest.mark.parametrize(
@@ -27,6 +31,19 @@ from within_epsilon.wording import percent, radius
 )
 def test_percent(share, words):
     assert percent(share) == words
+
+
+def test_a_class_stands_before_its_probability():
+    assert with_share("Egyptian cat", 0.857) == "Egyptian cat 86%"
+    assert with_share("type 2", 0.9994) == "type 2 99.9%"
+    assert with_share("9", 0.9994) == "9 (99.9%)"
+
+
+@given(st.integers(min_value=0), st.floats(0, 1))
+def test_a_numbered_class_is_never_side_by_side_with_another_number(index, share):
+    said = with_share(str(index), share)
+    assert not re.search(r"\d\s+[\d.]", said)
+    assert re.findall(r"[\d.]+%?", said) == [str(index), percent(share)]
 
 
 @pytest.mark.parametrize(

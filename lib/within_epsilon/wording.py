@@ -27,6 +27,25 @@ def percent(share: float) -> str:
     return text.removesuffix(".0") + "%"
 
 
+def with_share(name: str, share: float) -> str:
+    """Write a class and its probability, brackets keeping a class that is a number apart.
+
+    Parameters
+    ----------
+    name : str
+        What the class is called.
+    share : float
+        Between 0 and 1.
+
+    Returns
+    -------
+    str
+        "Egyptian cat 86%", but "9 (99.9%)", since "9 99.9%" reads as one number.
+    """
+    said = percent(share)
+    return f"{name} ({said})" if name.isascii() and name.isdigit() else f"{name} {said}"
+
+
 def radius(epsilon: float) -> str:
     """Write a radius in units of pixels, in 255ths where a decimal would be longer.
 

@@ -95,7 +95,8 @@ for entry in REGISTRY.values():
     given = {key: value for key, value in few.items() if key in taken}
     if "norm" in taken:
         given["norm"] = entry.norms[0]
-    entry.function(model, **data, **given)
+    with torch.no_grad():  # as many call them; an attack looks for its own gradients
+        entry.function(model, **data, **given)
 late = set(sys.modules) - loaded
 print(sorted({name.split(".")[0] for name in late} & {"sympy", "scipy", "matplotlib"}))
 """

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from within_epsilon.attacks import fgsm, fmn, input_gradient, pgd, random_noise, starting_points
 from within_epsilon.attacks.core.objective import Objective, Strongest, logits_of
@@ -258,6 +259,23 @@ def test_attacks_work_where_gradients_are_switched_off():
         weight.requires_grad_(False)
     with torch.no_grad():
         assert torch.equal(pgd(model, images, labels, Ball("l2", 0.3), steps=3), expected)
+
+
+def test_autocast_keeps_no_picture_of_earlier_steps():
+    shown = []
+
+    class Watched(nn.Conv2d):
+        def forward(self, images):
+            shown.append(StorageWeakRef(images.untyped_storage()))
+            return super().forward(images)
+
+    model = nn.Sequential(Watched(1, 2, 3), nn.Flatten(), nn.Linear(72, 3)).eval()
+    images = torch.rand(4, 1, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        pgd(model, images, torch.tensor([0, 1, 2, 0]), BALL, steps=10)
+        kept = sum(not picture.expired() for picture in shown)
+    assert len(shown) >= 10
+    assert kept == 0
 
 
 def test_inference_mode_is_named_where_it_hides_the_gradient():

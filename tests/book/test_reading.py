@@ -25,6 +25,9 @@ def test_a_choice_unfolds_its_answer_and_says_why_it_was_tempting(visit):
     page = visit.open(CHAPTER)
     box, answer = page.locator(".predict").first, page.locator(".answer").first
     assert not answer.is_visible()
+    way = box.get_by_text("The text goes on once you have answered, or")
+    assert way.is_visible()
+    assert "answered, or just show me" in box.inner_text()
     box.get_by_role("button", name="about 4/255").press("Enter")
     assert answer.is_visible()
     said = "You said: about 4/255. It is: less than 1/255."
@@ -32,8 +35,10 @@ def test_a_choice_unfolds_its_answer_and_says_why_it_was_tempting(visit):
     assert answer.locator(".said").inner_text() == said
     assert answer.locator("li.yours").inner_text().startswith("about 4/255")
     assert page.evaluate("document.activeElement.textContent") == "Guess again"
+    assert not way.is_visible()
     page.keyboard.press("Enter")
     assert not answer.is_visible()
+    assert way.is_visible()
     box.get_by_role("button", name="less than 1/255").click()
     assert "So it is" in box.get_by_role("status").inner_text()
     assert answer.locator("li.yours").count() == 0
@@ -145,10 +150,12 @@ def test_without_javascript_and_on_paper_everything_is_open(chromium, book, name
         for part in visit.page.locator(".predict, .answer, .predict ~ .cell").all():
             assert part.is_visible()
         assert visit.page.locator(".folded, .question").count() == 0
+        assert visit.page.get_by_text("The text goes on").count() == 0
     with Visit(chromium, book) as visit:
         page = visit.open(name)
         page.emulate_media(media="print")
         page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert page.get_by_text("The text goes on").locator("visible=true").count() == 0
         shut = page.evaluate(
             """async () => {
               // What the style says of content-visibility, a browser does with the next picture.

@@ -466,7 +466,7 @@ def test_a_verdict_is_a_sentence():
     assert verdict(model, image, image_adv, ball) == said  # no attack that nobody named
     assert verdict(model, image, image_adv, ball, pgd) == f"{said}, PGD, 40 steps"
     plain = verdict(model.body, image, image_adv, ball, "by hand")
-    assert plain == "0 86% → 1 100%, ℓ∞ ε = 2/255, by hand"
+    assert plain == "0 (86%) → 1 (100%), ℓ∞ ε = 2/255, by hand"
     assert verdict(model, image, image, ball, fgsm) == (
         "Egyptian cat 86% → Egyptian cat 86%, ℓ∞ ε = 2/255, FGSM"
     )

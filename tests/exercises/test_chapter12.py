@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import product
+
+import numpy as np
 import pytest
 import torch
+from scipy.optimize import linprog
+from torch import nn
 
 from within_epsilon.exercises import verdict
-from within_epsilon.verification import crown, ibp
+from within_epsilon.exercises.patterns import pieces
+from within_epsilon.exercises.variants import VARIABLE
+from within_epsilon.verification import Box, branch_and_bound, crown, ibp
 
 UNIT = 2.0**-24
 
@@ -63,6 +70,32 @@ def _counts(model, images, labels, ball, *, of="answers", bound=crown):
     if of == "all":
         return stays.sum().item(), 0, len(labels) - stays.sum().item()
     return (stays & right).sum(), (stays & ~right).sum(), (~stays).sum()
+
+
+def _least(layers, lower, upper, *, held=True, bias=True, sign=1, skip=None):
+    first, _, last = layers
+    weight, shift, out = first.weight.numpy(), first.bias.numpy(), last.weight[0].numpy()
+    best, ends = np.inf, np.stack([lower, upper], axis=1)
+    for on in map(np.array, product((0.0, 1.0), repeat=len(shift))):
+        side = 1 - 2 * on
+        limits = (side[:, None] * weight, -side * shift) if held else ()
+        found = linprog(sign * (out * on) @ weight, *limits, bounds=ends)
+        constant = (out * on) @ shift + last.bias.item() * bias
+        if found.status == 0:
+            best = min(best, found.fun + sign * constant)
+        elif skip == "zero":
+            best = min(best, 0.0)
+        elif skip == "constant":
+            best = min(best, constant)
+        elif skip == "none":
+            best = best + found.fun
+        elif skip == "nan":
+            return float("nan")
+    return sign * best
+
+
+def _corners(layers, lower, upper):
+    return layers(torch.cartesian_prod(*torch.stack([lower, upper], dim=1))).min()
 
 
 CASES = {
@@ -138,6 +171,22 @@ CASES = {
         "are wrong, provably": lambda *a: _counts(*a, of="all"),
         "in all, of 10 pictures": lambda *a: (1, 1, 1),
     },
+    "12.7": {
+        "correct": _least,
+        "not attempted": lambda *_: ...,
+        "only where the pattern holds": lambda *a: _least(*a, held=False),
+        "a pattern counts that no input": lambda *a: _least(*a, skip="zero"),
+        "an LP without a solution has no value": lambda *a: _least(*a, skip="constant"),
+        "skip the pattern": lambda *a: _least(*a, skip="nan"),
+        "TypeError": lambda *a: _least(*a, skip="none"),
+        "the centre of the box": lambda layers, low, high: layers((low + high) / 2),
+        "the largest margin": lambda *a: _least(*a, sign=-1),
+        "the box's corners": _corners,
+        "the last layer's bias": lambda *a: _least(*a, bias=False),
+        "an input of the box has": lambda *a: _least(*a) + 0.1,
+        "no input of the box has": lambda *a: _least(*a) - 0.1,
+        "the least margin, got": lambda layers, low, high: low,
+    },
 }
 
 
@@ -164,3 +213,32 @@ def test_other_right_answers_are_right():
     assert verdict("12.2", arrays) == "correct"
     assert verdict("12.5", lambda *a: _allowance(*a, times=2)) == "correct"
     assert verdict("12.6", lambda *a: _counts(*a, bound=ibp)) == "correct"
+    assert verdict("12.7", lambda *a: torch.tensor([_least(*a)])) == "correct"
+
+
+def _by_search(layers, lower, upper):
+    """Let branch and bound find the margin over a second class, whose logit is 0."""
+    first, relu, last = layers
+    two = nn.Linear(last.in_features, 2).double().requires_grad_(False)
+    two.weight[:], two.bias[:] = torch.zeros_like(two.weight), torch.zeros(2)
+    two.weight[0], two.bias[0] = last.weight[0], last.bias[0]
+    box = Box(lower.unsqueeze(0), upper.unsqueeze(0))
+    network = nn.Sequential(first, relu, two)
+    (found,) = branch_and_bound(network, box, torch.tensor([0]), gap=0.02, arithmetic="real")
+    assert found.upper - found.lower < 0.03
+    return found.lower, found.upper
+
+
+@pytest.mark.parametrize("seed", ["0", "7"])
+def test_the_least_margin_is_what_a_grid_and_a_search_find(monkeypatch, seed):
+    monkeypatch.setenv(VARIABLE, seed)
+    for case in pieces():
+        least = case.margins().min().item()
+        shares = torch.linspace(0, 1, 61).double().unsqueeze(0)
+        ticks = case.lower.unsqueeze(1) + (case.upper - case.lower).unsqueeze(1) * shares
+        grid = case.layers(torch.cartesian_prod(*ticks)).min().item()
+        assert least - 1e-9 <= grid < least + 0.2
+        below, above = _by_search(case.layers, case.lower, case.upper)
+        assert below - 1e-6 <= least <= above + 1e-6
+    assert verdict("12.7", _least) == "correct"
+    assert "pattern holds" in verdict("12.7", lambda *a: _least(*a, held=False))

@@ -18,17 +18,10 @@ from within_epsilon.verification import clopper_pearson_lower
 Phi = NormalDist()
 
 
-def _margins(lower, upper, weight, bias, label, *, merged=True, sign=-1, bias_too=True, zero=True):
-    centre, radius = (upper + lower) / 2, (upper - lower) / 2
-    rows = weight[label] - weight
-    spread = rows.abs() @ radius
-    if not merged:
-        spread = weight.abs() @ radius
-        spread = spread + spread[label]
-    if not zero:
-        spread[label] = 1.0
-    found = rows @ centre + sign * spread
-    return found + (bias[label] - bias) if bias_too else found
+def _mixing(low, worst, high, *, top="worst", base="low", ties=0.0):
+    ends = {"low": low, "worst": worst, "high": high}
+    found = (ends[top] - low) / (high - (low if base == "low" else 0))
+    return torch.where(high == low, ties, found)
 
 
 def _box(images, images_adv, epsilon, share, *, project=True, clip=True, width=1.0, at="adv"):
@@ -57,6 +50,10 @@ def _accuracy(categories, radii, labels, radius, *, drop=False, right=True, far=
     good &= radii >= radius if far else True
     good = good[categories >= 0] if drop else good
     return good.double().mean() if mean else good.sum()
+
+
+def _chance(p, sigma, length, *, by=None, sign=-1):
+    return Phi.cdf(Phi.inv_cdf(p) + sign * (length / sigma if by is None else length * by))
 
 
 def _two(first, second, n, sigma, alpha, *, split=2, factor=0.5, clip=True):
@@ -125,14 +122,15 @@ def _repaired(
 
 
 RIGHT = {
-    "13.1": _margins,
+    "13.1": _mixing,
     "13.2": _box,
-    "13.3": _front,
-    "13.4": _accuracy,
-    "13.5": _two,
-    "13.6": _needed,
-    "13.7": _schedule,
-    "13.8": _repaired,
+    "13.3": _schedule,
+    "13.4": _front,
+    "13.5": _accuracy,
+    "13.6": _chance,
+    "13.7": _two,
+    "13.8": _needed,
+    "13.9": _repaired,
 }
 
 
@@ -144,19 +142,22 @@ def test_right_answers_pass(number, attempt):
 @pytest.mark.parametrize(
     ("number", "attempt"),
     [
-        ("13.1", lambda *given: _margins(*given).tolist()),
+        ("13.1", lambda *given: _mixing(*given).tolist()),
+        ("13.1", lambda low, worst, high: (worst - low) / (high - low).clamp(min=1e-12)),
+        ("13.6", lambda *given: torch.tensor(_chance(*given)).double()),
+        ("13.6", lambda p, sigma, length: np.float64(1 - Phi.cdf(length / sigma - Phi.inv_cdf(p)))),
         ("13.2", lambda *given: [end.float().numpy() for end in _box(*given)]),
-        ("13.3", lambda points: set(_front(points)) if len(set(points)) == len(points) else
+        ("13.4", lambda points: set(_front(points)) if len(set(points)) == len(points) else
                  tuple(_front(points))),
-        ("13.4", lambda *given: _accuracy(*given).item()),
-        ("13.5", partial(_split, share=0.2)),
-        ("13.5", partial(_split, share=0.9)),
-        ("13.5", lambda *given: torch.tensor(_split(*given, share=0.01))),
-        ("13.6", lambda *given: float(_needed(*given))),
-        ("13.7", lambda *given: torch.tensor(_schedule(*given))),
-        ("13.7", lambda *given: [np.float32(part) for part in _schedule(*given)]),
-        ("13.8", lambda *given: torch.tensor(_repaired(*given), dtype=torch.float64)),
-        ("13.8", lambda count, *rest: [*map(np.float64, _repaired(lambda n: count(n), *rest))]),
+        ("13.5", lambda *given: _accuracy(*given).item()),
+        ("13.7", partial(_split, share=0.2)),
+        ("13.7", partial(_split, share=0.9)),
+        ("13.7", lambda *given: torch.tensor(_split(*given, share=0.01))),
+        ("13.8", lambda *given: float(_needed(*given))),
+        ("13.3", lambda *given: torch.tensor(_schedule(*given))),
+        ("13.3", lambda *given: [np.float32(part) for part in _schedule(*given)]),
+        ("13.9", lambda *given: torch.tensor(_repaired(*given), dtype=torch.float64)),
+        ("13.9", lambda count, *rest: [*map(np.float64, _repaired(lambda n: count(n), *rest))]),
     ],
 )  # fmt: skip
 def test_the_same_in_another_form_passes(number, attempt):
@@ -177,53 +178,61 @@ def test_stubs_are_not_attempted(number, stub):
 @pytest.mark.parametrize(
     ("number", "attempt", "reason"),
     [
-        ("13.1", partial(_margins, merged=False), "different corners"),
-        ("13.1", partial(_margins, sign=1), "upper bounds"),
-        ("13.1", partial(_margins, sign=0), "a corner of the box"),
-        ("13.1", partial(_margins, sign=-2), "not as tightly"),
-        ("13.1", partial(_margins, bias_too=False), "biases"),
-        ("13.1", partial(_margins, zero=False), "over itself is 0"),
-        ("13.1", lambda *given: torch.zeros(3), "4 bounds"),
+        ("13.1", partial(_mixing, ties=torch.nan), "divides by 0"),
+        ("13.1", partial(_mixing, ties=1.0), "0 is asked for"),
+        ("13.1", lambda low, worst, high: (high - worst) / (high - low).clamp(min=1e-12), "1 − α"),
+        ("13.1", partial(_mixing, base="high"), "the mixture is"),
+        ("13.1", lambda *given: _mixing(*given).mean().expand(9), "one weight for all"),
+        ("13.1", lambda *given: _mixing(*given).mean(), "one weight for each digit"),
         ("13.2", partial(_box, project=False), "leaves the ball"),
         ("13.2", partial(_box, clip=False), "outside"),
         ("13.2", partial(_box, width=1.5), "leaves the ball|wider"),
         ("13.2", partial(_box, width=0.0), "one point"),
         ("13.2", partial(_box, at="clean"), "around the attacked"),
         ("13.2", lambda images, *rest: images, "two tensors"),
-        ("13.3", partial(_front, strict=True), "is beaten"),
-        ("13.3", partial(_front, once=True), "both stay"),
-        ("13.3", lambda points: points, "worse than the second"),
-        ("13.3", lambda points: 3, "a list of points"),
-        ("13.4", partial(_accuracy, drop=True), "left out of the count"),
-        ("13.4", partial(_accuracy, right=False), "right or wrong"),
-        ("13.4", partial(_accuracy, far=False), "whatever their radius"),
-        ("13.4", partial(_accuracy, mean=False), "a share of all"),
-        ("13.5", partial(_two, split=1), "α/2 on each"),
-        ("13.5", partial(_two, factor=1.0), "σ/2"),
-        ("13.5", partial(_two, clip=False), "nothing is certified"),
-        ("13.5", _winner_alone, "alone"),
-        ("13.5", partial(_split, share="best"), "the same for all votes"),
-        ("13.5", lambda *given: 0.9 * _two(*given), "the same for all votes"),
-        ("13.5", lambda *given: 0.0, "it is"),
-        ("13.5", _shares, "without bounds"),
-        ("13.6", partial(_needed, step=-1), "round up"),
-        ("13.6", partial(_needed, sides=2), "one-sided"),
-        ("13.6", partial(_needed, step=5), "solve"),
-        ("13.7", partial(_schedule, late=False), "until the warm-up is over"),
-        ("13.7", partial(_schedule, top=False), "may not pass"),
-        ("13.7", partial(_schedule, zero=False), "ZeroDivisionError"),
-        ("13.7", partial(_schedule, share="bound"), "the clean loss has the rest"),
-        ("13.7", partial(_schedule, share="gone"), "falls to κ"),
-        ("13.7", partial(_schedule, share="fixed"), "falls to κ"),
-        ("13.7", partial(_schedule, off=1), "until the warm-up is over"),
-        ("13.7", lambda *given: 0.1, "two numbers"),
-        ("13.8", partial(_repaired, twice=True, all_n=True), "draws 10000 votes"),
-        ("13.8", partial(_repaired, again=True), "choose again"),
-        ("13.8", partial(_repaired, normal=True), "infinite|it is 1 with"),
-        ("13.8", partial(_repaired, sides=2), "one-sided"),
-        ("13.8", partial(_repaired, abstain=False), "not above one half"),
-        ("13.8", partial(_repaired, all_n=True), "to choose"),
-        ("13.8", lambda *given: 3, "a class and a radius"),
+        ("13.4", partial(_front, strict=True), "is beaten"),
+        ("13.4", partial(_front, once=True), "both stay"),
+        ("13.4", lambda points: points, "worse than the second"),
+        ("13.4", lambda points: 3, "a list of points"),
+        ("13.5", partial(_accuracy, drop=True), "left out of the count"),
+        ("13.5", partial(_accuracy, right=False), "right or wrong"),
+        ("13.5", partial(_accuracy, far=False), "whatever their radius"),
+        ("13.5", partial(_accuracy, mean=False), "a share of all"),
+        ("13.5", lambda c, r, y, at: ((c == y) & (r > at)).double().mean(), "includes equal"),
+        ("13.6", partial(_chance, by=1), "divide it by σ"),
+        ("13.6", lambda p, sigma, length: _chance(p, sigma, length, by=sigma), "not multiply"),
+        ("13.6", partial(_chance, sign=1), "subtract"),
+        ("13.6", lambda *given: 1 - _chance(*given), "all other classes"),
+        ("13.6", lambda p, sigma, length: p - length / sigma, "not from p itself"),
+        ("13.6", lambda p, sigma, length: sigma * Phi.inv_cdf(p), "the radius"),
+        ("13.6", lambda p, sigma, length: sigma * Phi.inv_cdf(p) - length, "radius is left"),
+        ("13.6", lambda p, sigma, length: max(0.5, _chance(p, sigma, length)), "100,000 draws"),
+        ("13.7", partial(_two, split=1), "α/2 on each"),
+        ("13.7", partial(_two, factor=1.0), "σ/2"),
+        ("13.7", partial(_two, clip=False), "nothing is certified"),
+        ("13.7", _winner_alone, "alone"),
+        ("13.7", partial(_split, share="best"), "the same for all votes"),
+        ("13.7", lambda *given: 0.9 * _two(*given), "the same for all votes"),
+        ("13.7", lambda *given: 0.0, "it is"),
+        ("13.7", _shares, "without bounds"),
+        ("13.8", partial(_needed, step=-1), "round up"),
+        ("13.8", partial(_needed, sides=2), "one-sided"),
+        ("13.8", partial(_needed, step=5), "solve"),
+        ("13.3", partial(_schedule, late=False), "until the warm-up is over"),
+        ("13.3", partial(_schedule, top=False), "may not pass"),
+        ("13.3", partial(_schedule, zero=False), "ZeroDivisionError"),
+        ("13.3", partial(_schedule, share="bound"), "the clean loss has the rest"),
+        ("13.3", partial(_schedule, share="gone"), "falls to κ"),
+        ("13.3", partial(_schedule, share="fixed"), "falls to κ"),
+        ("13.3", partial(_schedule, off=1), "until the warm-up is over"),
+        ("13.3", lambda *given: 0.1, "two numbers"),
+        ("13.9", partial(_repaired, twice=True, all_n=True), "draws 10000 votes"),
+        ("13.9", partial(_repaired, again=True), "choose again"),
+        ("13.9", partial(_repaired, normal=True), "infinite|it is 1 with"),
+        ("13.9", partial(_repaired, sides=2), "one-sided"),
+        ("13.9", partial(_repaired, abstain=False), "not above one half"),
+        ("13.9", partial(_repaired, all_n=True), "to choose"),
+        ("13.9", lambda *given: 3, "a class and a radius"),
     ],
 )
 def test_wrong_answers_are_told_why(number, attempt, reason):

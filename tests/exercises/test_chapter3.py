@@ -118,53 +118,53 @@ WRONG = [
     ("3.1", lambda z, t, d: torch.softmax(z / t, dim=d), "forbidden"),
     ("3.1", lambda z, t, d: nn.LogSoftmax(d)(z / t).exp(), "forbidden"),
     ("3.1", lambda z, t, d: _naive(z - z.amax(dim=d), t, d), "rows of ordinary logits"),
-    ("3.2", lambda p, g: -_formula(p, g), "sign"),
-    ("3.2", _by_autograd, "uses autograd"),
-    ("3.2", lambda p, g: torch.func.vjp(lambda z: z.softmax(1), p.log())[1](g)[0], "uses autograd"),
-    ("3.2", _with_matrices, "matrix of k × k = 7 × 7"),
+    ("3.2", lambda p, t: t * p.log(), "mean is off zero"),
+    ("3.2", lambda p, t: _inverse(p, 1.0), "temperature 1"),
+    ("3.2", lambda p, t: _inverse(p, 1 / t), "its inverse multiplies"),
+    ("3.2", lambda p, t: _inverse(p, t, by=-1.0), "the softmax of your logits is"),
+    ("3.2", lambda p, t: _inverse(p, t) if p.ndim == 1 else t * (p.log() - p.log().mean()), "mean"),
+    ("3.3", lambda p, g: -_formula(p, g), "sign"),
+    ("3.3", _by_autograd, "uses autograd"),
+    ("3.3", lambda p, g: torch.func.vjp(lambda z: z.softmax(1), p.log())[1](g)[0], "uses autograd"),
+    ("3.3", _with_matrices, "matrix of k × k = 7 × 7"),
     (
-        "3.2",
+        "3.3",
         lambda p, g: torch.stack(
             [(torch.diag(a) - torch.outer(a, a)) @ b for a, b in zip(p, g, strict=True)]
         ),
         "matrix of k × k",
     ),
-    ("3.2", lambda p, g: p * g, "lowers the other"),
-    ("3.2", lambda p, g: p * (1 - p) * g, "only the diagonal"),
-    ("3.2", lambda p, g: p * (g - (g * p).sum()), "whole batch"),
-    ("3.2", lambda p, g: p * (g - g.sum(dim=1, keepdim=True)), "must sum to 0"),
-    ("3.2", lambda p, g: g - g.mean(dim=1, keepdim=True), "other numbers"),
-    ("3.3", lambda z, c: 1 / _bisect(z, c), "1/T"),
-    ("3.3", lambda z, c: -1.0, "positive"),
-    ("3.3", _grid, "largest probability is"),
-    ("3.3", lambda z, c: "hot", "must return a number"),
-    ("3.4", _step(cross_entropy), "did not move at all"),
-    ("3.4", _step(margin_loss, sign=-1.0), "up the loss"),
-    ("3.4", _on_the_books_network, "up the loss of *this* model"),
-    ("3.4", lambda m, x, y, e: x - 2 * e, "[0, 1]"),
-    ("3.4", lambda m, x, y, e: (x + 2 * e).clamp(0, 1), "more than ε"),
+    ("3.3", lambda p, g: p * g, "lowers the other"),
+    ("3.3", lambda p, g: p * (1 - p) * g, "only the diagonal"),
+    ("3.3", lambda p, g: p * (g - (g * p).sum()), "whole batch"),
+    ("3.3", lambda p, g: p * (g - g.sum(dim=1, keepdim=True)), "must sum to 0"),
+    ("3.3", lambda p, g: g - g.mean(dim=1, keepdim=True), "other numbers"),
+    ("3.4", lambda z, t: t * _jacobian(z, t), "inner derivative is missing"),
+    ("3.4", lambda z, t: t * t * _jacobian(z, t), "is 1/T, not T"),
+    ("3.4", lambda z, t: -_jacobian(z, t), "sign"),
+    ("3.4", lambda z, t: torch.diag(_jacobian(z, t).diagonal()), "off the diagonal"),
     (
         "3.4",
-        lambda m, x, y, e: pgd(m, x, y, Ball("linf", e), steps=10, loss=margin_loss),
-        "one step has one gradient",
-    ),
-    ("3.4", lambda m, x, y, e: fgsm(m, x, y, Ball("l2", e), loss=margin_loss), "*sign* step"),
-    ("3.4", lambda m, x, y, e: x + 0, "did not move at all"),
-    ("3.5", lambda p, t: t * p.log(), "mean is off zero"),
-    ("3.5", lambda p, t: _inverse(p, 1.0), "temperature 1"),
-    ("3.5", lambda p, t: _inverse(p, 1 / t), "its inverse multiplies"),
-    ("3.5", lambda p, t: _inverse(p, t, by=-1.0), "the softmax of your logits is"),
-    ("3.5", lambda p, t: _inverse(p, t) if p.ndim == 1 else t * (p.log() - p.log().mean()), "mean"),
-    ("3.6", lambda z, t: t * _jacobian(z, t), "inner derivative is missing"),
-    ("3.6", lambda z, t: t * t * _jacobian(z, t), "is 1/T, not T"),
-    ("3.6", lambda z, t: -_jacobian(z, t), "sign"),
-    ("3.6", lambda z, t: torch.diag(_jacobian(z, t).diagonal()), "off the diagonal"),
-    (
-        "3.6",
         lambda z, t: torch.autograd.functional.jacobian(lambda v: (v / t).softmax(0), z),
         "uses autograd",
     ),
-    ("3.6", lambda z, t: torch.func.jacrev(lambda v: (v / t).softmax(0))(z), "uses autograd"),
+    ("3.4", lambda z, t: torch.func.jacrev(lambda v: (v / t).softmax(0))(z), "uses autograd"),
+    ("3.5", lambda z, c: 1 / _bisect(z, c), "1/T"),
+    ("3.5", lambda z, c: -1.0, "positive"),
+    ("3.5", _grid, "largest probability is"),
+    ("3.5", lambda z, c: "hot", "must return a number"),
+    ("3.6", _step(cross_entropy), "did not move at all"),
+    ("3.6", _step(margin_loss, sign=-1.0), "up the loss"),
+    ("3.6", _on_the_books_network, "up the loss of *this* model"),
+    ("3.6", lambda m, x, y, e: x - 2 * e, "[0, 1]"),
+    ("3.6", lambda m, x, y, e: (x + 2 * e).clamp(0, 1), "more than ε"),
+    (
+        "3.6",
+        lambda m, x, y, e: pgd(m, x, y, Ball("linf", e), steps=10, loss=margin_loss),
+        "one step has one gradient",
+    ),
+    ("3.6", lambda m, x, y, e: fgsm(m, x, y, Ball("l2", e), loss=margin_loss), "*sign* step"),
+    ("3.6", lambda m, x, y, e: x + 0, "did not move at all"),
 ]
 
 
@@ -186,7 +186,7 @@ def test_an_attack_that_a_high_temperature_stops_is_told_so():
 
         return fgsm(model, images, labels, Ball("linf", epsilon), loss=loss)
 
-    assert "with logits × 0.001" in verdict("3.4", attack)
+    assert "with logits × 0.001" in verdict("3.6", attack)
 
 
 RIGHT = [
@@ -194,23 +194,23 @@ RIGHT = [
     ("3.1", _through_log),
     ("3.1", _by_numpy),
     ("3.1", lambda z, t, d: _naive(z.double() - z.amax(dim=d, keepdim=True), t, d).tolist()),
-    ("3.2", _formula),
-    ("3.2", lambda p, g: _formula(p.float(), g.float()).numpy()),
-    ("3.2", lambda p, g: torch.stack([a * (b - a @ b) for a, b in zip(p, g, strict=True)])),
-    ("3.3", lambda z, c: np.float32(_bisect(z, c))),
-    ("3.3", lambda z, c: [_bisect(z, c)][0].view(1)),
-    ("3.3", _bisect),
-    ("3.4", _step(_common_size)),
-    ("3.4", _step(_flat)),
-    ("3.4", _step(dlr)),
-    ("3.4", _step(lambda z, y: -z.gather(1, y[:, None])[:, 0])),
-    ("3.4", lambda m, x, y, e: fgsm(m, x, y, Ball("linf", e), loss=margin_loss).double().numpy()),
-    ("3.5", _inverse),
-    ("3.5", lambda p, t: _inverse(p.double(), t).numpy()),
-    ("3.5", lambda p, t: t * (p / p.log().mean(-1, keepdim=True).exp()).log()),
-    ("3.6", _jacobian),
-    ("3.6", lambda z, t: _jacobian(z, t).float().numpy()),
-    ("3.6", lambda z, t: _jacobian(z, t).tolist()),
+    ("3.2", _inverse),
+    ("3.2", lambda p, t: _inverse(p.double(), t).numpy()),
+    ("3.2", lambda p, t: t * (p / p.log().mean(-1, keepdim=True).exp()).log()),
+    ("3.3", _formula),
+    ("3.3", lambda p, g: _formula(p.float(), g.float()).numpy()),
+    ("3.3", lambda p, g: torch.stack([a * (b - a @ b) for a, b in zip(p, g, strict=True)])),
+    ("3.4", _jacobian),
+    ("3.4", lambda z, t: _jacobian(z, t).float().numpy()),
+    ("3.4", lambda z, t: _jacobian(z, t).tolist()),
+    ("3.5", lambda z, c: np.float32(_bisect(z, c))),
+    ("3.5", lambda z, c: [_bisect(z, c)][0].view(1)),
+    ("3.5", _bisect),
+    ("3.6", _step(_common_size)),
+    ("3.6", _step(_flat)),
+    ("3.6", _step(dlr)),
+    ("3.6", _step(lambda z, y: -z.gather(1, y[:, None])[:, 0])),
+    ("3.6", lambda m, x, y, e: fgsm(m, x, y, Ball("linf", e), loss=margin_loss).double().numpy()),
 ]
 
 
@@ -219,7 +219,7 @@ def test_another_right_answer_is_correct(number, attempt):
     assert verdict(number, attempt) == "correct"
 
 
-def test_noise_and_the_margin_do_what_exercise_3_4_says():
+def test_noise_and_the_margin_do_what_exercise_3_6_says():
     shares = []
 
     def attempt(model, images, labels, epsilon):
@@ -231,6 +231,6 @@ def test_noise_and_the_margin_do_what_exercise_3_4_says():
             shares.append(right.double().mean().item())
         return up_the_margin
 
-    verdict("3.4", attempt)
+    verdict("3.6", attempt)
     assert shares[0] == pytest.approx(0.95, abs=0.005)
     assert shares[1] < 0.6

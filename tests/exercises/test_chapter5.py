@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from within_epsilon.exercises import verdict
+from within_epsilon.exercises.variants import VARIABLE
 from within_epsilon.losses import cross_entropy
 
 
@@ -114,6 +115,34 @@ def _stale(losses, patience):
     return len(losses) - 1 - np.nanargmin(losses) >= patience
 
 
+def _choose(errors, step_sizes):
+    means = errors.mean(dim=1)
+    return step_sizes[means.where(means.isfinite(), torch.inf).argmin()]
+
+
+def _choose_by_numpy(errors, step_sizes):
+    return np.array(step_sizes)[np.nanargmin(np.mean(errors.numpy(), axis=1))]
+
+
+def _choose_by_hand(errors, step_sizes):
+    sums = {a: sum(row) for a, row in zip(step_sizes, errors.tolist(), strict=True)}
+    return torch.tensor(min((a for a in sums if sums[a] == sums[a]), key=sums.__getitem__))
+
+
+def _choose_by(rule, *, diverged=torch.nan):
+    """Fill in what diverged, judge each row by a rule, and take the lowest row but for NaN."""
+
+    def choose(errors, step_sizes):
+        values = rule(errors.where(~errors.isnan(), diverged)).nan_to_num(torch.inf)
+        return step_sizes[values.argmin()]
+
+    return choose
+
+
+def _mean(errors):
+    return errors.mean(dim=1)
+
+
 def _by_experiment(curvatures, momentum):
     def diverges(step_size):
         for curvature in curvatures:
@@ -160,20 +189,37 @@ WRONG = [
     ("5.2", lambda *a: _by_backward(*a, clear=False), "lay in .grad"),
     ("5.2", _at_once, "only 8 fit"),
     ("5.2", lambda *a: _by_backward(*a)[:-1], "one tensor per parameter"),
-    ("5.3", lambda losses, patience: min(range(len(losses)), key=losses.__getitem__), "computed"),
-    ("5.3", lambda losses, patience: _keep(losses, patience, strict=False), "equals"),
-    ("5.3", _keep, "NaN"),  # nan is never undercut
-    ("5.3", _consecutive_rises, "new *lowest*"),
-    ("5.3", lambda losses, patience: _keep(losses, patience) + 1, "counted from 0"),
-    ("5.4", lambda curvatures, momentum: 2 / max(curvatures), "limit without momentum"),
-    ("5.4", lambda curvatures, momentum: 2 * (1 - momentum) / max(curvatures), "to and fro"),
-    ("5.4", lambda curvatures, momentum: 2 * (1 + momentum) / min(curvatures), "the flattest of"),
-    ("5.4", lambda curvatures, momentum: 2 / sum(curvatures), "the sum of the curvatures"),
-    ("5.4", lambda curvatures, momentum: 3 / max(curvatures), "does not converge: try it"),
-    ("5.4", lambda curvatures, momentum: "2/L", "must return a number"),
-    ("5.3", lambda losses, patience: 0.5, "the number of an epoch, got 0.5"),
     ("5.2", lambda *a: torch.cat([g.flatten() for g in _by_backward(*a)]), "one tensor per"),
-    ("5.4", lambda curvatures, momentum: -1.0, "positive"),
+    ("5.3", lambda e, a: a[e.mean(dim=1).argmin()], "`argmin` takes NaN for the lowest"),
+    ("5.3", lambda e, a: a[np.argmin(e.numpy().mean(axis=1))], "`argmin` takes NaN"),
+    ("5.3", _choose_by(lambda e: e.nanmean(dim=1)), "the next run may diverge"),
+    ("5.3", _choose_by(_mean, diverged=0.0), "all 4 runs diverged"),
+    (
+        "5.3",
+        _choose_by(_mean, diverged=100.0),
+        "where 1 of 4 runs diverged; the mean of the others",
+    ),
+    ("5.3", _choose_by(lambda e: e.amin(dim=1)), "for its best run"),
+    ("5.3", _choose_by(lambda e: e.amax(dim=1)), "for its worst run"),
+    ("5.3", _choose_by(lambda e: e.median(dim=1).values), "for its median run"),
+    ("5.3", lambda e, a: a.index(_choose(e, a)), "it returns the row, 2"),
+    ("5.3", lambda e, a: e[a.index(_choose(e, a))].mean(), "the lowest mean error; return its"),
+    ("5.3", lambda e, a: min(a), "0.01, where the mean error is 21.0%; right is 0.1"),
+    ("5.3", lambda e, a: a[_mean(e).isfinite().nonzero().max()], "it chooses 2.7"),
+    ("5.3", lambda e, a: 0.2, "none of the step sizes 0.01, 0.03"),
+    ("5.4", lambda losses, patience: min(range(len(losses)), key=losses.__getitem__), "computed"),
+    ("5.4", lambda losses, patience: _keep(losses, patience, strict=False), "equals"),
+    ("5.4", _keep, "NaN"),  # nan is never undercut
+    ("5.4", _consecutive_rises, "new *lowest*"),
+    ("5.4", lambda losses, patience: _keep(losses, patience) + 1, "counted from 0"),
+    ("5.4", lambda losses, patience: 0.5, "the number of an epoch, got 0.5"),
+    ("5.5", lambda curvatures, momentum: 2 / max(curvatures), "limit without momentum"),
+    ("5.5", lambda curvatures, momentum: 2 * (1 - momentum) / max(curvatures), "to and fro"),
+    ("5.5", lambda curvatures, momentum: 2 * (1 + momentum) / min(curvatures), "the flattest of"),
+    ("5.5", lambda curvatures, momentum: 2 / sum(curvatures), "the sum of the curvatures"),
+    ("5.5", lambda curvatures, momentum: 3 / max(curvatures), "does not converge: try it"),
+    ("5.5", lambda curvatures, momentum: "2/L", "must return a number"),
+    ("5.5", lambda curvatures, momentum: -1.0, "positive"),
 ]
 
 
@@ -191,17 +237,32 @@ RIGHT = [
     ("5.1", lambda *a: [_step()(*a).item()][0]),
     ("5.2", lambda m, *a: dict(zip(dict(m.named_parameters()), _by_backward(m, *a), strict=True))),
     ("5.2", lambda *a: [g.double().numpy() for g in _by_backward(*a)]),
-    ("5.3", _keep_lowest),
-    ("5.3", lambda losses, patience: np.int64(_keep_lowest(losses, patience))),
-    ("5.3", lambda losses, patience: torch.tensor(float(_keep_lowest(losses, patience)))),
-    ("5.4", lambda curvatures, momentum: np.max(curvatures) ** -1.0 * 2 * (1 + momentum)),
-    ("5.4", _by_experiment),
     ("5.2", _by_backward),
     ("5.2", _pieces(weigh=lambda size, count, n: size / n)),
-    ("5.4", lambda curvatures, momentum: 1.999 * (1 + momentum) / max(curvatures)),
+    ("5.3", _choose),
+    ("5.3", _choose_by_numpy),
+    ("5.3", _choose_by_hand),
+    ("5.3", lambda e, a: np.float32(_choose(e, a))),
+    ("5.4", _keep_lowest),
+    ("5.4", lambda losses, patience: np.int64(_keep_lowest(losses, patience))),
+    ("5.4", lambda losses, patience: torch.tensor(float(_keep_lowest(losses, patience)))),
+    ("5.5", lambda curvatures, momentum: np.max(curvatures) ** -1.0 * 2 * (1 + momentum)),
+    ("5.5", _by_experiment),
+    ("5.5", lambda curvatures, momentum: 1.999 * (1 + momentum) / max(curvatures)),
 ]
 
 
 @pytest.mark.parametrize(("number", "attempt"), RIGHT)
 def test_another_right_answer_is_correct(number, attempt):
     assert verdict(number, attempt) == "correct"
+
+
+@pytest.mark.parametrize("seed", ["1", "2", "2026"])
+def test_a_class_of_its_own_has_other_runs_to_choose_from_and_the_same_traps(seed, monkeypatch):
+    monkeypatch.setenv(VARIABLE, seed)
+    for number, attempt, _ in WRONG:
+        if number == "5.3":
+            assert verdict(number, attempt).startswith("wrong, because "), attempt
+    assert verdict("5.3", _choose) == verdict("5.3", _choose_by_numpy) == "correct"
+    book = iter([0.1, 0.2, 0.1])
+    assert "none of the step sizes" in verdict("5.3", lambda errors, step_sizes: next(book))

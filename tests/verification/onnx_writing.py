@@ -19,8 +19,8 @@ def field(number, content):
 
 
 def tensor(name, values):
-    """Write an initializer: float32, float64 or int64."""
-    code = {torch.float32: 1, torch.float64: 11, torch.int64: 7}[values.dtype]
+    """Write an initializer: float32, float64, int64 or bool."""
+    code = {torch.float32: 1, torch.float64: 11, torch.int64: 7, torch.bool: 9}[values.dtype]
     shape = b"".join(field(1, size) for size in values.shape)
     raw = values.contiguous().numpy().tobytes()
     return field(5, shape + field(2, code) + field(8, name.encode()) + field(9, raw))

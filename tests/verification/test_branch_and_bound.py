@@ -14,8 +14,12 @@ from within_epsilon.data import digits
 from within_epsilon.models import digits_classifier
 from within_epsilon.threat import Ball
 from within_epsilon.verification import Box, branch_and_bound, crown, exact
+from within_epsilon.verification.domain import Domain, domain_of
+from within_epsilon.verification.falsify import reach_of
+from within_epsilon.verification.input_splitting import ByInput
 from within_epsilon.verification.leaves import bound
 from within_epsilon.verification.network import read_network
+from within_epsilon.verification.passes import Bounds
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -147,3 +151,50 @@ def test_the_shipped_networks_hardest_digits_are_settled(digit):
     assert found.status == "proved"
     # By many cases and by good choices: with poor ones there are ten times as many.
     assert 100 < seen[-1].closed < 2000
+
+
+def halving(model, box, rows):
+    """Return a search that halves a box, whose whole is bounded."""
+    whole = Bounds(
+        read_network(model, box.lower.shape[1:]), domain_of(box, None, exactly=True), None
+    )
+
+    def reach(copies):
+        return reach_of(box, None, torch.float32, torch.zeros(copies, dtype=torch.int64))
+
+    return ByInput(model, whole, reach, rows, float("inf"), None)
+
+
+@pytest.mark.parametrize(("halves", "cut"), [([-1.0, -0.99], 1), ([-0.5, -1.0], 0)])
+def test_where_no_cut_gains_by_itself_the_widest_input_is_cut(monkeypatch, halves, cut):
+    """Else parts are cut along one input for ever, where it takes cuts of two to gain."""
+    box = Box(torch.zeros(1, 2), torch.tensor([[1.0, 4.0]]))
+    search = halving(nn.Sequential(nn.Linear(2, 1)), box, torch.ones(1, 1, 1).double())
+    lower, upper = torch.zeros(1, 2).double(), torch.tensor([[0.25, 2.0]]).double()
+    bounds = search._bounds(lower, upper)
+    bounded = iter(halves)
+
+    def linear(parts):
+        return torch.full((len(parts.domain),), next(bounded)).double(), None
+
+    monkeypatch.setattr(search, "_linear", linear)
+    # The first input has the larger slope, so it is tried first.
+    steepest = torch.tensor([[100.0, 1.0]]).double()
+    least, left = torch.tensor([-1.0]).double(), torch.tensor([0])
+    assert search._by_trial(bounds, least, steepest, left).tolist() == [cut]
+
+
+def test_steps_are_taken_down_from_the_middle_of_every_part():
+    """A dip between corners and middles is found in the part where it is."""
+    first, last = nn.Linear(1, 2), nn.Linear(2, 1)
+    for parameter, value in zip(
+        [*first.parameters(), *last.parameters()],
+        [[[1.0], [-1.0]], [-0.65, 0.65], [[1.0, 1.0]], [-0.1]],
+        strict=True,
+    ):
+        parameter.data = torch.tensor(value)
+    model, box = nn.Sequential(first, nn.ReLU(), last), Box(torch.zeros(1, 1), torch.ones(1, 1))
+    search = halving(model, box, torch.ones(1, 1, 1).double())
+    search._descend(Domain(torch.tensor([[0.0], [0.5]]), torch.tensor([[0.5], [1.0]])))
+    assert search.upper == pytest.approx(abs(search.worst.points.item() - 0.65) - 0.1, abs=1e-6)
+    assert search.upper < 0

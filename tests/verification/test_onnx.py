@@ -160,3 +160,18 @@ def test_a_sum_is_not_seen_by_another_name_of_what_it_is_added_to(tmp_path):
         tensor("w", w), tensor("b", b), takes=(1, 3),
     )  # fmt: skip
     check(path, lambda x: (x @ w + b).relu() + x @ w, (3,))
+
+
+def test_dropout_is_read_unless_it_drops(tmp_path):
+    """With `training_mode` an operator is random, and no verdict about the identity is its own."""
+    share = tensor("share", torch.tensor(0.5))
+    for training in (False, True):
+        path = write(
+            tmp_path / "net.onnx", node("Dropout", ["x", "share", "training"], "a"),
+            node("Relu", ["a"], "y"), share, tensor("training", torch.tensor(training)),
+        )  # fmt: skip
+        if training:
+            with pytest.raises(ValueError, match="Dropout that does nothing"):
+                read_onnx(path)
+        else:
+            check(path, lambda x: x.relu(), (2,))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import pytest
@@ -49,3 +49,16 @@ def test_the_page_shows_the_same_entries(open_page: Callable[..., Any], other: s
         mark = "error" if entries is None else "wrong" if other == "(N,)" else "as meant"
         assert said.startswith(mark)
         assert shown.count("?") == (n * k if entries is None else 0)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [320, 390, 600, 1280])
+def test_heads_do_not_run_together(open_page: Callable[..., Any], width: int) -> None:
+    page = open_page(BroadcastExplorer(2, 5, "(k,)"), width=width)
+    words = page.locator(".plot text").all_text_contents()
+    heads = [word for word in words if not word.startswith(("b", "−", "image"))]
+    tight = ["class", *"01234"]
+    assert heads == (tight if width < 500 else [f"class {i}" for i in range(5)])
+    boxes = [page.locator(".plot text").nth(i).bounding_box() for i in range(len(heads))]
+    for left, right in pairwise(boxes):
+        assert left["x"] + left["width"] + 4 <= right["x"]

@@ -120,7 +120,7 @@ def test_runs_on_every_rung(open_page: Callable[..., Any], site: Path, rung: str
     # A drawing is read as it is before it is attacked, and nothing leads a seven to a seven.
     labs.wait_for_sentence(page, "ℓ∞ ε = 0, PGD, 20 steps")
     # The network, and not a record, has answered: nobody recorded this drawing.
-    assert re.match(r"7 \d+% → 7 \d+%", labs.sentence(page))
+    assert re.match(r"7 \(\d+%\) → 7 \(\d+%\)", labs.sentence(page))
     page.get_by_role("button", name="Clear").click()
     labs.wait_for_sentence(page, "Draw a digit, or take one")
     assert page.locator(".bars li").count() == 0
@@ -188,7 +188,7 @@ def test_attacks_agree_with_the_library(open_page: Callable[..., Any]) -> None:
         own.label, own.epsilon = digit, 0.12
         for own.attack, name in (("fgsm", "FGSM"), ("pgd", "PGD")):
             page.get_by_role("radio", name=name).check()
-            pattern = rf"{digit} [\d.]+% → \d [\d.]+%, ℓ∞ ε = 0.12, {own.words()}$"
+            pattern = rf"{digit} \([\d.]+%\) → \d \([\d.]+%\), ℓ∞ ε = 0.12, {own.words()}$"
             labs.wait_for_sentence(page, re.compile(pattern))
             shown, expected = labs.sentence(page), own.verdict()
             after = [re.search(r"→ (\d) ", verdict)[1] for verdict in (shown, expected)]

@@ -36,6 +36,7 @@ from within_epsilon.widgets import (
     TriangleExplorer,
 )
 from within_epsilon.widgets.base import _IMPORT, FRONTEND, bundle
+from within_epsilon.wording import with_share
 
 
 def epsilon() -> EpsilonExplorer:
@@ -235,3 +236,20 @@ def test_still_stands_where_no_script_runs(open_page: Callable[..., Any], kind: 
     for still in stills.all():
         assert still.is_visible()
         assert still.get_attribute("alt") or still.inner_text()
+
+
+@pytest.mark.browser
+def test_pages_write_a_class_and_its_probability_as_python_does(
+    open_page: Callable[..., Any],
+) -> None:
+    names = ("Egyptian cat", "9", "10", "type 2", "²", "٣", "9 of clubs", "")
+    shares = (0, 0.0004, 0.004, 0.125, 0.857, 0.9949, 0.9994, 1)
+    pairs = [[name, share] for name in names for share in shares]
+    said = open_page().evaluate(
+        """async (pairs) => {
+          const { withShare } = await import("./explorer.js");
+          return pairs.map(([name, share]) => withShare(name, share));
+        }""",
+        pairs,
+    )
+    assert said == [with_share(name, share) for name, share in pairs]

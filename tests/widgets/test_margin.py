@@ -122,3 +122,32 @@ def test_the_loss_alone_unfolds_into_gradient_and_float32(open_page: Callable[..
     assert page.locator(".line").count() == 2
     page.get_by_role("button", name="Reset").click()
     assert not table.is_visible()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("view", ["near", "far"])
+def test_no_curve_runs_through_a_tick_of_its_axis(
+    open_page: Callable[..., Any], view: str, width: int
+) -> None:
+    page = open_page(MarginExplorer(3.0, 10, view), width=width)
+    for classes in ("2", "10", "1000"):
+        page.get_by_role("radio", name=classes, exact=True).check()
+        assert page.locator(".plot").evaluate(CROSSINGS) == []
+
+
+# The labels of the axes that a curve's points lie in.
+CROSSINGS = """
+(plot) => [...plot.querySelectorAll("text:not(.named)")].filter((text) => {
+  const box = text.getBBox();
+  return [...plot.querySelectorAll(".line")].some((line) => {
+    const length = line.getTotalLength();
+    for (let s = 0; s <= length; s += 1) {
+      const { x, y } = line.getPointAtLength(s);
+      const [right, down] = [x - box.x, y - box.y];
+      if (right > -1 && right < box.width + 1 && down > 0 && down < box.height) return true;
+    }
+    return false;
+  });
+}).map((text) => text.textContent)
+"""

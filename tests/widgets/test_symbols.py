@@ -41,7 +41,7 @@ def test_each_symbol_shows_its_row(open_widget: Callable[..., Any]) -> None:
         assert page.evaluate("model.get('symbol')") == row.symbol
         assert row.meaning in page.locator(".verdict").inner_text()
         facts = page.locator("dl dd").all_inner_texts()
-        assert facts == [row.name, row.code, row.shape, row.values]
+        assert facts == [row.name, row.code, "Show its shape", row.values]
         assert page.locator(".here").count() == 1
         assert PARTS[row.part][1] in page.locator(".here").inner_text()
         assert page.locator("mark").first.inner_text() in row.code
@@ -49,3 +49,25 @@ def test_each_symbol_shows_its_row(open_widget: Callable[..., Any]) -> None:
     assert page.evaluate("model.get('symbol')") == SYMBOLS[0].symbol
     page.get_by_role("button", name="loss").click()
     assert page.get_by_role("radio", name=re.compile("^ℓ")).is_checked()
+
+
+@pytest.mark.browser
+def test_a_shape_waits_until_it_is_asked_for(open_widget: Callable[..., Any]) -> None:
+    page = open_widget(SymbolExplorer(symbol="x"))
+    shape, ask = page.locator("dl dd").nth(2), page.get_by_role("button", name="Show its shape")
+    tiles = page.get_by_role("radio")
+    ask.press("Enter")
+    assert shape.inner_text() == "(C, H, W)"
+    focused = "document.querySelector('#cell > div').shadowRoot.activeElement.textContent"
+    assert page.evaluate(focused) == "(C, H, W)"  # read out, and the next Tab goes on from here
+    tiles.nth(1).check()
+    assert ask.is_visible()
+    tiles.first.check()
+    assert not ask.is_visible()
+    page.get_by_role("button", name="Reset").click()
+    assert ask.is_visible()
+
+
+def test_the_still_table_has_all_shapes() -> None:
+    still = SymbolExplorer().still()
+    assert all(f"<td>{row.shape}</td>" in still for row in SYMBOLS)

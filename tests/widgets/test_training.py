@@ -118,8 +118,14 @@ def test_trains_in_the_page(open_page: Callable[..., Any], script: str) -> None:
     page = open_page(short(), script=script)
     untrained = "Not trained yet: ℓ∞ ε = 0.1, to be trained against FGSM."
     assert page.locator(".verdict").inner_text() == untrained
+    lessons = page.locator(".accuracies image")
+    assert lessons.count() == 48
+    assert page.get_by_text("48 of the 1,197 digits to learn from").count() == 1
+    assert "about one digit in ten" in page.locator(".compared").inner_text()
     press(page, "Train")
     found = re.search(VERDICT + ", trained against FGSM", ended(page))
+    assert lessons.count() == 0
+    assert not page.locator(".compared").inner_text().strip()
     assert found
     clean, fgsm, pgd = map(int, found.groups())
     assert clean > 60  # two epochs are enough for that
@@ -184,7 +190,9 @@ def test_what_was_trained_is_attacked_in_the_digit_lab(open_page: Callable[..., 
     lab = page.get_by_role("group", name="Digit lab")
     lab.get_by_role("slider", name="Size of the perturbation").press("End")
     verdict = lab.locator(".verdict")
-    verdict.filter(has_text=re.compile(r"0 \d+% → \d \d+%, ℓ∞ ε = 0.5, PGD, 20 steps")).wait_for()
+    verdict.filter(
+        has_text=re.compile(r"0 \(\d+%\) → \d \(\d+%\), ℓ∞ ε = 0.5, PGD, 20 steps")
+    ).wait_for()
     assert lab.locator(".tables ul").count() == 2
     assert lab.get_by_role("radio", name="before: FGSM, ε = 0.1").count() == 1
 

@@ -9,7 +9,7 @@ from within_epsilon.attacks import check_admitted, describe
 from within_epsilon.checks import check_images, check_logits, check_model
 from within_epsilon.runtime import untouched
 from within_epsilon.threat import Ball
-from within_epsilon.wording import percent
+from within_epsilon.wording import with_share
 
 
 def verdict(
@@ -36,8 +36,8 @@ def verdict(
     Returns
     -------
     str
-        Such as "Egyptian cat 86% → airliner 100%, ℓ∞ ε = 2/255, PGD, 40 steps";
-        percentages as in `wording.percent`.
+        Such as "Egyptian cat 86% → airliner 100%, ℓ∞ ε = 2/255, PGD, 40 steps", or
+        "9 (100%) → 3 (99.9%), …" of digits; see `wording.with_share`.
 
     Raises
     ------
@@ -68,4 +68,4 @@ def _answer(model: nn.Module, image: Tensor) -> str:
     probability, index = logits.cpu().double().softmax(dim=1)[0].max(dim=0)
     categories = getattr(model, "categories", ()) or ()
     name = categories[int(index)] if len(categories) else str(int(index))
-    return f"{name} {percent(probability.item())}"
+    return with_share(name, probability.item())

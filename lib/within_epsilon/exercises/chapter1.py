@@ -51,123 +51,6 @@ def inside(attempt: Callable[[Tensor, Tensor, float], object]) -> str | None:
 
 
 @exercise("1.2")
-def coin_noise(attempt: Callable[[Tensor, float, int], Tensor]) -> str | None:
-    """`coin_noise(images, epsilon, seed)` tosses a coin for every pixel of every image."""
-    images, labels = drawn(digits().validation, 200)
-    epsilon = 0.1
-    noisy = pictures(attempt(images, epsilon, 0), images, epsilon)
-    # Clipping may hide one side of the coin: near white that is up, elsewhere down.
-    up = torch.where(images > 0.5, noisy >= images, noisy > images)
-    asked = torch.where(up, images + epsilon, images - epsilon).clamp(0, 1)
-    if not torch.allclose(noisy, asked, atol=1e-5):
-        return "every pixel must move by exactly ε, but for those that clipping holds back"
-    share = up.float().mean().item()
-    unfair = f"a fair coin moves half of the pixels up, yours moves {share:.0%}"
-    if not 0.3 < share < 0.7:
-        return unfair
-    if complaint := _shared_coins(up):
-        return complaint
-    if not 0.45 < share < 0.55:
-        return unfair
-    if not torch.equal(pictures(attempt(images, epsilon, 0), images), noisy):
-        return "the same seed must give the same noise: use a generator of your own"
-    if torch.equal(pictures(attempt(images, epsilon, 1), images), noisy):
-        return "another seed must give other noise"
-    with torch.no_grad():
-        fooled = (digits_classifier()(noisy).argmax(1) != labels).float().mean().item()
-    return None if fooled < 0.2 else f"your noise fools a network on {fooled:.0%}: it is no coin"
-
-
-def _shared_coins(up: Tensor) -> str | None:
-    """Say whether neighbours, in one image or one place, have tossed the same coin."""
-    neighbours = [
-        (up[..., 1:, :] == up[..., :-1, :], "all pixels of a column"),
-        (up[..., 1:] == up[..., :-1], "all pixels of a row"),
-        (up[1:] == up[:-1], "all images"),
-    ]
-    alike = [agree.float().mean().item() for agree, _ in neighbours]
-    if min(alike[:2]) > 0.6:
-        return "all pixels of an image share one coin, which only makes it brighter or darker"
-    for share, (_, who) in zip(alike, neighbours, strict=True):
-        if abs(share - 0.5) > 0.1:
-            return f"{who} share their coins: every pixel of every image needs one of its own"
-    return None
-
-
-@exercise("1.3")
-def fgsm_targeted(
-    attempt: Callable[[nn.Module, Tensor, Tensor, float], Tensor],
-) -> str | None:
-    """`fgsm_targeted(model, images, targets, epsilon)` steps down the loss of the targets."""
-    model, epsilon = Watched(digits_classifier()), 0.1
-    images, labels = drawn(digits().validation, 100)
-    targets = (labels + 1) % 10
-    changed = pictures(attempt(model, images, targets, epsilon), images, epsilon)
-    before, after = (_loss(model, x, targets) for x in (images, changed))
-    if after >= before:
-        return (
-            f"the loss of the target rose from {before:.2f} to {after:.2f}: "
-            "towards a class means down its loss"
-        )
-    if complaint := one_gradient(model, images):
-        return complaint
-    asked = fgsm(model, images, targets, Ball("linf", epsilon), targeted=True)
-    reachable = _loss(model, asked, targets)
-    # A slope that rounding makes positive here and negative there may be anybody's.
-    if ((changed - asked).abs() > 1e-4).float().mean() > 0.01:
-        return (
-            f"the loss of the target came to {after:.2f}, one full sign step reaches "
-            f"{reachable:.2f}: is it the *target's* gradient, and its sign, times ε, for every "
-            "pixel?"
-        )
-    return None
-
-
-@torch.no_grad()
-def _loss(model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    return nn.functional.cross_entropy(model(images), labels).item()
-
-
-class _Threshold(nn.Module):
-    """Two classes; the second wins where the mean brightness lies in a given interval."""
-
-    def __init__(self, low: float, high: float) -> None:
-        super().__init__()
-        self.low, self.high = low, high
-
-    def forward(self, images: Tensor) -> Tensor:
-        brightness = images.flatten(1).mean(dim=1)
-        inside = (brightness - self.low) * (self.high - brightness)
-        return torch.stack([torch.zeros_like(inside), 1e4 * inside], dim=1)
-
-
-@exercise("1.4")
-def smallest_epsilon(attempt: Callable[[nn.Module, Tensor, Tensor], float]) -> str | None:
-    """`smallest_epsilon(model, image, label)` finds where the answer first changes."""
-    image, label = torch.full((1, 1, 4, 4), 0.5), torch.tensor([0])
-    cases = [
-        (3.3, 40.0, "on a model that gives way at ε = {:.2f}/255 you found {:.2f}/255"),
-        (1.5, 2.5, "on a model that is fooled only between {:.2f} and 2.50/255 you found {:.2f}/255"
-         ": search from below, bisection can miss it"),
-        (12.4, 40.0, "on a model that gives way at ε = {:.2f}/255 you found {:.2f}/255"),
-        (0.26, 40.0, "on a model that gives way at ε = {:.2f}/255 you found {:.2f}/255"),
-    ]  # fmt: skip
-    for low, high, complaint in cases:
-        # From mid-grey the loss rises towards the interval, so FGSM makes everything brighter.
-        model = Watched(_Threshold(0.5 + low / 255, 0.5 + high / 255))
-        found = number(attempt(model, image, label))
-        if one_gradient(model, image):
-            return (
-                "FGSM takes one gradient, at the clean image; yours takes more of them on the way"
-            )
-        if not abs(found * 255 - low) <= 0.021:
-            if abs(found - low) < 0.03:
-                return "it must return ε in pixel units: divide by 255"
-            return complaint.format(low, found * 255)
-    return None
-
-
-@exercise("1.5")
 def logits_of_file(
     attempt: Callable[[Tensor, nn.Module, Tensor, Tensor], Tensor],
 ) -> str | None:
@@ -212,6 +95,84 @@ def logits_of_file(
     )
 
 
+@exercise("1.3")
+def coin_noise(attempt: Callable[[Tensor, float, int], Tensor]) -> str | None:
+    """`coin_noise(images, epsilon, seed)` tosses a coin for every pixel of every image."""
+    images, labels = drawn(digits().validation, 200)
+    epsilon = 0.1
+    noisy = pictures(attempt(images, epsilon, 0), images, epsilon)
+    # Clipping may hide one side of the coin: near white that is up, elsewhere down.
+    up = torch.where(images > 0.5, noisy >= images, noisy > images)
+    asked = torch.where(up, images + epsilon, images - epsilon).clamp(0, 1)
+    if not torch.allclose(noisy, asked, atol=1e-5):
+        return "every pixel must move by exactly ε, but for those that clipping holds back"
+    share = up.float().mean().item()
+    unfair = f"a fair coin moves half of the pixels up, yours moves {share:.0%}"
+    if not 0.3 < share < 0.7:
+        return unfair
+    if complaint := _shared_coins(up):
+        return complaint
+    if not 0.45 < share < 0.55:
+        return unfair
+    if not torch.equal(pictures(attempt(images, epsilon, 0), images), noisy):
+        return "the same seed must give the same noise: use a generator of your own"
+    if torch.equal(pictures(attempt(images, epsilon, 1), images), noisy):
+        return "another seed must give other noise"
+    with torch.no_grad():
+        fooled = (digits_classifier()(noisy).argmax(1) != labels).float().mean().item()
+    return None if fooled < 0.2 else f"your noise fools a network on {fooled:.0%}: it is no coin"
+
+
+def _shared_coins(up: Tensor) -> str | None:
+    """Say whether neighbours, in one image or one place, have tossed the same coin."""
+    neighbours = [
+        (up[..., 1:, :] == up[..., :-1, :], "all pixels of a column"),
+        (up[..., 1:] == up[..., :-1], "all pixels of a row"),
+        (up[1:] == up[:-1], "all images"),
+    ]
+    alike = [agree.float().mean().item() for agree, _ in neighbours]
+    if min(alike[:2]) > 0.6:
+        return "all pixels of an image share one coin, which only makes it brighter or darker"
+    for share, (_, who) in zip(alike, neighbours, strict=True):
+        if abs(share - 0.5) > 0.1:
+            return f"{who} share their coins: every pixel of every image needs one of its own"
+    return None
+
+
+@exercise("1.4")
+def fgsm_targeted(
+    attempt: Callable[[nn.Module, Tensor, Tensor, float], Tensor],
+) -> str | None:
+    """`fgsm_targeted(model, images, targets, epsilon)` steps down the loss of the targets."""
+    model, epsilon = Watched(digits_classifier()), 0.1
+    images, labels = drawn(digits().validation, 100)
+    targets = (labels + 1) % 10
+    changed = pictures(attempt(model, images, targets, epsilon), images, epsilon)
+    before, after = (_loss(model, x, targets) for x in (images, changed))
+    if after >= before:
+        return (
+            f"the loss of the target rose from {before:.2f} to {after:.2f}: "
+            "towards a class means down its loss"
+        )
+    if complaint := one_gradient(model, images):
+        return complaint
+    asked = fgsm(model, images, targets, Ball("linf", epsilon), targeted=True)
+    reachable = _loss(model, asked, targets)
+    # A slope that rounding makes positive here and negative there may be anybody's.
+    if ((changed - asked).abs() > 1e-4).float().mean() > 0.01:
+        return (
+            f"the loss of the target came to {after:.2f}, one full sign step reaches "
+            f"{reachable:.2f}: is it the *target's* gradient, and its sign, times ε, for every "
+            "pixel?"
+        )
+    return None
+
+
+@torch.no_grad()
+def _loss(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    return nn.functional.cross_entropy(model(images), labels).item()
+
+
 class _Brightness(nn.Module):
     """Class 1 where the mean is above one half, else class 0."""
 
@@ -220,7 +181,7 @@ class _Brightness(nn.Module):
         return torch.stack([0.5 - brightness, brightness - 0.5], dim=1)
 
 
-@exercise("1.6")
+@exercise("1.5")
 def is_adversarial(
     attempt: Callable[[nn.Module, Tensor, Tensor, Tensor, float], object],
 ) -> str | None:
@@ -252,4 +213,43 @@ def is_adversarial(
         answer = attempt(model, clean, changed, torch.tensor([label]), 0.1)
         if truth(answer) is not expected:
             return f"it calls {what}"
+    return None
+
+
+class _Threshold(nn.Module):
+    """Two classes; the second wins where the mean brightness lies in a given interval."""
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        self.low, self.high = low, high
+
+    def forward(self, images: Tensor) -> Tensor:
+        brightness = images.flatten(1).mean(dim=1)
+        inside = (brightness - self.low) * (self.high - brightness)
+        return torch.stack([torch.zeros_like(inside), 1e4 * inside], dim=1)
+
+
+@exercise("1.6")
+def smallest_epsilon(attempt: Callable[[nn.Module, Tensor, Tensor], float]) -> str | None:
+    """`smallest_epsilon(model, image, label)` finds where the answer first changes."""
+    image, label = torch.full((1, 1, 4, 4), 0.5), torch.tensor([0])
+    cases = [
+        (3.3, 40.0, "on a model that gives way at ε = {:.2f}/255 you found {:.2f}/255"),
+        (1.5, 2.5, "on a model that is fooled only between {:.2f} and 2.50/255 you found {:.2f}/255"
+         ": search from below, bisection can miss it"),
+        (12.4, 40.0, "on a model that gives way at ε = {:.2f}/255 you found {:.2f}/255"),
+        (0.26, 40.0, "on a model that gives way at ε = {:.2f}/255 you found {:.2f}/255"),
+    ]  # fmt: skip
+    for low, high, complaint in cases:
+        # From mid-grey the loss rises towards the interval, so FGSM makes everything brighter.
+        model = Watched(_Threshold(0.5 + low / 255, 0.5 + high / 255))
+        found = number(attempt(model, image, label))
+        if one_gradient(model, image):
+            return (
+                "FGSM takes one gradient, at the clean image; yours takes more of them on the way"
+            )
+        if not abs(found * 255 - low) <= 0.021:
+            if abs(found - low) < 0.03:
+                return "it must return ε in pixel units: divide by 255"
+            return complaint.format(low, found * 255)
     return None

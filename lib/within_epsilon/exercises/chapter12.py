@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.exercises.answers import plain, tensor, tensor_like
+from within_epsilon.exercises.answers import number, plain, tensor, tensor_like
+from within_epsilon.exercises.patterns import pieces
 from within_epsilon.exercises.registry import Wrong, exercise
 from within_epsilon.exercises.variants import jittered, variant
 from within_epsilon.models import mlp
@@ -280,4 +281,14 @@ def certified_counts(attempt: Callable[..., Any]) -> str | None:
         if sum(found) != len(labels):
             return f"{said}, which are {sum(found):g} in all, of {len(labels)} pictures"
         return f"{said}; expected {right[0]}, {right[1]} and {right[2]}"
+    return None
+
+
+@exercise("12.7")
+def least_margin(attempt: Callable[..., Any]) -> str | None:
+    """`least_margin(layers, lower, upper)` is exact, by an LP for each pattern of ReLUs."""
+    for case in pieces():
+        found = number(attempt(case.layers, case.lower, case.upper), "the least margin")
+        if not abs(found - case.margins().min().item()) < 1e-6:
+            return case.reason(found)
     return None

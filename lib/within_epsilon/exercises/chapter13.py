@@ -11,56 +11,40 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from within_epsilon.exercises.answers import describe, number, plain, tensor, tensor_like, whole
+from within_epsilon.exercises.answers import describe, number, plain, tensor_like, whole
 from within_epsilon.exercises.registry import Wrong, exercise
 from within_epsilon.exercises.variants import variant
-from within_epsilon.exercises.votes import Ballots, Pair
+from within_epsilon.exercises.votes import Ballots, HalfSpace, Pair
 from within_epsilon.verification import clopper_pearson_lower
 
 Phi = NormalDist()
 
 
-def _merged(lower: Tensor, upper: Tensor, weight: Tensor, bias: Tensor, label: int) -> Tensor:
-    rows = weight[label] - weight
-    centre, radius = (upper + lower) / 2, (upper - lower) / 2
-    return rows @ centre - rows.abs() @ radius + bias[label] - bias
-
-
 @exercise("13.1")
-def margins_below(attempt: Callable[..., Any]) -> str | None:
-    """`margins_below(lower, upper, weight, bias, label)` bounds z_y - z_j over a box, (k,)."""
+def mixing_weight(attempt: Callable[..., Any]) -> str | None:
+    """`mixing_weight(low, worst, high)` is MTL-IBP's α for every digit, (N,)."""
     generator = torch.Generator().manual_seed(variant(0))
-    for label in (0, 2):
-        weight, bias = (torch.randn(*s, generator=generator).double() for s in ((4, 6), (4,)))
-        lower = torch.rand(6, generator=generator).double()
-        upper = lower + torch.rand(6, generator=generator).double()
-        given = lower, upper, weight, bias
-        wanted = _merged(*given, label)
-        found = tensor(attempt(*given, label), (4,), "4 bounds, one for each class").double()
-        if torch.allclose(found, wanted, atol=1e-6):
-            continue
-        centre, radius = (upper + lower) / 2, (upper - lower) / 2
-        z, r = weight @ centre + bias, weight.abs() @ radius
-        others = torch.arange(4) != label
-        if torch.allclose(found[others], (z[label] - r[label] - z - r)[others], atol=1e-6):
-            return (
-                "that is the lowest z_y minus the highest z_j: a bound, but the two are attained "
-                "at different corners; take the row w_y - w_j first, and then its interval"
-            )
-        if torch.allclose(found, -_merged(lower, upper, -weight, -bias, label), atol=1e-6):
-            return "those are upper bounds: the radius is subtracted for a lower one"
-        if torch.allclose(found, _merged(*given[:3], torch.zeros(4).double(), label), atol=1e-6):
-            return "the biases are missing: b_y - b_j belongs to the margin"
-        corners = torch.stack([torch.where(torch.rand(6, generator=generator) < 0.5, lower, upper)
-                               for _ in range(200)])  # fmt: skip
-        logits = corners @ weight.T + bias
-        least = (logits[:, [label]] - logits).amin(dim=0)
-        if (found > least + 1e-6).any():
-            return f"for label {label} a corner of the box has a smaller margin than your bound"
-        if abs(found[label]) > 1e-6:
-            return "the margin of the label over itself is 0, exactly"
-        return "it bounds the margins from below, but not as tightly as the box allows"
-    return None
+    low, wide, share = torch.rand(3, 9, generator=generator).double()
+    wide[:2], share[:3], share[3] = 0.0, 0.0, 1.0
+    worst, high = low + share * wide, low + wide
+    found = tensor_like(attempt(low, worst, high), low, "one weight for each digit")
+    ends = wide == 0
+    if not found.isfinite().all():
+        return "a weight is NaN or infinite: where low and high agree, it divides by 0; 0 is asked"
+    if torch.allclose(found, share, atol=1e-6):
+        return None
+    if torch.allclose(found[~ends], share[~ends], atol=1e-6):
+        return "where the ends agree any weight would do, and 0 is asked for"
+    if torch.allclose(found[~ends], (1 - share)[~ends], atol=1e-6):
+        return "that is 1 − α, the weight of the attacked loss: α is that of the bound"
+    if torch.allclose(found, found[0].expand(9), atol=1e-6):
+        return "it is one weight for all digits: each digit has its own"
+    mixed = (1 - found) * low + found * high
+    i = int((mixed - worst).abs().argmax())
+    return (
+        f"digit {i} loses {low[i]:.3f} under attack, at most {high[i]:.3f} by the bound, and "
+        f"{worst[i]:.3f} in the worst case: with α = {found[i]:.3f} the mixture is {mixed[i]:.3f}"
+    )
 
 
 @exercise("13.2")
@@ -97,7 +81,48 @@ def small_box(attempt: Callable[..., Any]) -> str | None:
     return None
 
 
+def _two(found: Any, what: str) -> tuple[float, float]:
+    """Return an answer that consists of two numbers."""
+    pair = plain(found)
+    pair = pair.tolist() if isinstance(pair, Tensor) and pair.numel() == 2 else pair
+    if not isinstance(pair, list | tuple) or len(pair) != 2:
+        raise Wrong(f"it must return {what}, not {describe(pair)}")
+    return number(pair[0], what), number(pair[1], what)
+
+
 @exercise("13.3")
+def schedule(attempt: Callable[..., Any]) -> str | None:
+    """`schedule(seen, warm_up, ramp, epsilon, clean)` is the radius, and the clean loss's share."""
+    own = torch.Generator().manual_seed(variant(0))
+    drawn = torch.randint(20, 200, (2,), generator=own).tolist()
+    plans = ((0, 300, 0.1, 0.5), (100, 200, 0.3, 0.0), (50, 0, 0.2, 0.25), (*drawn, 0.15, 0.75))
+    for warm_up, ramp, epsilon, clean in plans:
+        for since in (-warm_up, -1, 0, 1, ramp // 3, ramp, 2 * ramp + 9):
+            if warm_up + since < 0:
+                continue
+            risen = float(since >= 0) if not ramp else min(1.0, max(0, since) / ramp)
+            right = risen * epsilon, 1 - (1 - clean) * risen
+            found = attempt(warm_up + since, warm_up, ramp, epsilon, clean)
+            radius, share = _two(found, "two numbers, radius and share")
+            given = f"after {warm_up + since} minibatches, warm_up = {warm_up}, ramp = {ramp}:"
+            if radius > epsilon + 1e-6:
+                return f"{given} the radius is {radius:g}, and may not pass ε = {epsilon:g}"
+            if since <= 0 < ramp and abs(radius) > 1e-6:
+                return f"{given} the radius is {radius:g}; until the warm-up is over it is 0"
+            if abs(radius - right[0]) > 1e-6:
+                return f"{given} the radius is {right[0]:g}, not {radius:g}"
+            if abs(share - right[1]) < 1e-6:
+                continue
+            if abs(share - (1 - right[1])) < 1e-6:
+                return f"{given} {share:g} is the bound's share; the clean loss has the rest"
+            return (
+                f"{given} the clean loss has the share {right[1]:g}, not {share:g}: from 1 it "
+                f"falls to κ = {clean:g} while the radius rises, and stays there"
+            )
+    return None
+
+
+@exercise("13.4")
 def front(attempt: Callable[..., Any]) -> str | None:
     """`front(points)` keeps the (clean, certified) pairs that no other pair beats."""
     cases: list[tuple[list[tuple[float, float]], list[int], str]] = [
@@ -123,18 +148,20 @@ def front(attempt: Callable[..., Any]) -> str | None:
     return None
 
 
-@exercise("13.4")
+@exercise("13.5")
 def certified_accuracy(attempt: Callable[..., Any]) -> str | None:
     """`certified_accuracy(categories, radii, labels, radius)` counts abstentions as wrong."""
     categories = torch.tensor([3, 3, -1, 5, -1, 0, 7, 1, 2])
     labels = torch.tensor([3, 3, 2, 4, 1, 0, 7, 1, 2])
-    radii = torch.tensor([0.6, 0.2, 0.0, 0.7, 0.0, 0.4, 0.1, 0.3, 0.8]).double()
+    radii = torch.tensor([0.6, 0.2, 0.0, 0.7, 0.0, 0.25, 0.1, 0.3, 0.8]).double()
     right = categories == labels
     for radius in (0.25, 0.0, 0.5):
         wanted = (right & (radii >= radius)).double().mean().item()
         found = number(attempt(categories.clone(), radii.clone(), labels.clone(), radius))
         if abs(found - wanted) < 1e-6:
             continue
+        if abs(found - (right & (radii > radius)).double().mean().item()) < 1e-6:
+            return f"a radius of {radius:g} is left out at {radius:g}: at least includes equal"
         answered = categories >= 0
         dropped = (right & (radii >= radius))[answered].double().mean().item()
         if abs(found - dropped) < 1e-6:
@@ -152,7 +179,20 @@ def certified_accuracy(attempt: Callable[..., Any]) -> str | None:
     return None
 
 
-@exercise("13.5")
+@exercise("13.6")
+def chance_after(attempt: Callable[..., Any]) -> str | None:
+    """`chance_after(p, sigma, length)` is what a class keeps at least after a change."""
+    generator = torch.Generator().manual_seed(variant(0))
+    own = 0.55 + 0.4 * torch.rand(1, generator=generator).item()
+    for p, sigma, length in ((own, 0.25, 0.2), (0.99, 0.5, 1.5), (0.4, 1.0, 0.3), (0.9, 0.25, 0.0)):
+        found = number(attempt(p, sigma, length), "a probability")
+        space = HalfSpace(p, sigma, length)
+        if abs(found - space.chance()) > 1e-6:
+            return space.reason(found, generator)
+    return None
+
+
+@exercise("13.7")
 def radius_from_two(attempt: Callable[..., Any]) -> str | None:
     """`radius_from_two(first, second, n, sigma, alpha)` bounds the runner-up from its own votes."""
     pairs = [
@@ -193,7 +233,7 @@ def radius_from_two(attempt: Callable[..., Any]) -> str | None:
     return None
 
 
-@exercise("13.6")
+@exercise("13.8")
 def votes_needed(attempt: Callable[..., Any]) -> str | None:
     """`votes_needed(radius, sigma, alpha)` is the least n that can certify a radius."""
     for radius, sigma, alpha in ((0.25, 0.25, 0.001), (0.5, 0.25, 0.001), (1.0, 0.25, 0.05)):
@@ -211,48 +251,7 @@ def votes_needed(attempt: Callable[..., Any]) -> str | None:
     return None
 
 
-def _two(found: Any, what: str) -> tuple[float, float]:
-    """Return an answer that consists of two numbers."""
-    pair = plain(found)
-    pair = pair.tolist() if isinstance(pair, Tensor) and pair.numel() == 2 else pair
-    if not isinstance(pair, list | tuple) or len(pair) != 2:
-        raise Wrong(f"it must return {what}, not {describe(pair)}")
-    return number(pair[0], what), number(pair[1], what)
-
-
-@exercise("13.7")
-def schedule(attempt: Callable[..., Any]) -> str | None:
-    """`schedule(seen, warm_up, ramp, epsilon, clean)` is the radius, and the clean loss's share."""
-    own = torch.Generator().manual_seed(variant(0))
-    drawn = torch.randint(20, 200, (2,), generator=own).tolist()
-    plans = ((0, 300, 0.1, 0.5), (100, 200, 0.3, 0.0), (50, 0, 0.2, 0.25), (*drawn, 0.15, 0.75))
-    for warm_up, ramp, epsilon, clean in plans:
-        for since in (-warm_up, -1, 0, 1, ramp // 3, ramp, 2 * ramp + 9):
-            if warm_up + since < 0:
-                continue
-            risen = float(since >= 0) if not ramp else min(1.0, max(0, since) / ramp)
-            right = risen * epsilon, 1 - (1 - clean) * risen
-            found = attempt(warm_up + since, warm_up, ramp, epsilon, clean)
-            radius, share = _two(found, "two numbers, radius and share")
-            given = f"after {warm_up + since} minibatches, warm_up = {warm_up}, ramp = {ramp}:"
-            if radius > epsilon + 1e-6:
-                return f"{given} the radius is {radius:g}, and may not pass ε = {epsilon:g}"
-            if since <= 0 < ramp and abs(radius) > 1e-6:
-                return f"{given} the radius is {radius:g}; until the warm-up is over it is 0"
-            if abs(radius - right[0]) > 1e-6:
-                return f"{given} the radius is {right[0]:g}, not {radius:g}"
-            if abs(share - right[1]) < 1e-6:
-                continue
-            if abs(share - (1 - right[1])) < 1e-6:
-                return f"{given} {share:g} is the bound's share; the clean loss has the rest"
-            return (
-                f"{given} the clean loss has the share {right[1]:g}, not {share:g}: from 1 it "
-                f"falls to κ = {clean:g} while the radius rises, and stays there"
-            )
-    return None
-
-
-@exercise("13.8")
+@exercise("13.9")
 def repaired(attempt: Callable[..., Any]) -> str | None:
     """`repaired(count, n_selection, n, sigma, alpha)` certifies from votes that `count` draws."""
     more = variant(0) % 400

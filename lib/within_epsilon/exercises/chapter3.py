@@ -45,6 +45,44 @@ def softmax_at(attempt: Callable[[Tensor, float, int], Tensor]) -> str | None:
 
 
 @exercise("3.2")
+def logits_of(attempt: Callable[[Tensor, float], Tensor]) -> str | None:
+    """`logits_of(p, temperature)` inverts the softmax, with logits of mean zero."""
+    cases = [
+        (torch.tensor([0.7, 0.2, 0.1]), 1.0),
+        (torch.tensor([0.05, 0.9, 0.03, 0.02]), 4.0),
+        (torch.tensor([[0.25, 0.75], [0.5, 0.5], [0.9, 0.1]]), 0.5),
+        (torch.tensor([1e-12, 1.0 - 1e-12], dtype=torch.float64), 1.0),
+    ]
+    for given, temperature in cases:
+        p = jittered(given)
+        p = p / p.sum(dim=-1, keepdim=True) if p is not given else p
+        logs = p.double().log()
+        right = temperature * (logs - logs.mean(dim=-1, keepdim=True))
+        found = tensor_like(attempt(p, temperature), right, "logits")
+        if torch.allclose(found, right, rtol=1e-4, atol=1e-4):
+            continue
+        where = f"for p = {p.tolist()} at T = {temperature:g}"
+        if not found.isfinite().all():
+            return f"{where} your logits are not finite"
+        back = (found / temperature).softmax(dim=-1)
+        if torch.allclose(back, p.double(), atol=1e-5):
+            means = found.mean(dim=-1).abs().max().item()
+            return (
+                f"{where} the softmax of your logits is p, but their mean is off zero by "
+                f"{means:.3g}: of all that differ by a constant, return those of mean 0"
+            )
+        if torch.allclose(found.softmax(dim=-1), p.double(), atol=1e-5):
+            return f"{where} you return the logits of temperature 1: p_i / p_j = exp((z_i - z_j)/T)"
+        if torch.allclose((found * temperature).softmax(dim=-1), p.double(), atol=1e-5):
+            return f"{where} you divide by T: the softmax divides, so its inverse multiplies"
+        return (
+            f"{where} the softmax of your logits is "
+            f"{[round(value, 4) for value in back.flatten().tolist()]}"
+        )
+    return None
+
+
+@exercise("3.3")
 def softmax_backward(attempt: Callable[[Tensor, Tensor], Tensor]) -> str | None:
     """`softmax_backward(p, g)` is the Jacobian's transpose times g, row by row."""
     generator = torch.Generator().manual_seed(variant(3))
@@ -77,7 +115,40 @@ def softmax_backward(attempt: Callable[[Tensor, Tensor], Tensor]) -> str | None:
     return "rows sum to 0, as they must, but autograd finds other numbers"
 
 
-@exercise("3.3")
+@exercise("3.4")
+def jacobian(attempt: Callable[[Tensor, float], Tensor]) -> str | None:
+    """`jacobian(logits, temperature)` is that of softmax(z / T), by the formula."""
+    for values, temperature in [([2.0, 1.0, -1.0], 1.0), ([0.5, -1.0, 3.0, 0.0], 4.0),
+                                ([0.1, 0.2], 0.5)]:  # fmt: skip
+        z = jittered(torch.tensor(values, dtype=torch.float64))
+        p = (z / temperature).softmax(dim=0)
+        at_one = torch.diag(p) - torch.outer(p, p)
+        right = at_one / temperature
+        with without_autograd():
+            answer = attempt(z, temperature)
+        found = tensor_like(answer, right, "the k × k Jacobian")
+        if torch.allclose(found, right, atol=1e-6):
+            continue
+        mistakes = [
+            (at_one, "the inner derivative is missing: z / T moves by 1/T when z moves by 1"),
+            (at_one * temperature, "the inner derivative of z / T is 1/T, not T"),
+            (-right, "the sign is wrong: a logit raises its own probability"),
+            (torch.diag(p * (1 - p)) / temperature, "off the diagonal it is not 0: what one class "
+             "gains the others lose"),
+            (torch.diag(p) / temperature, "that is p_i δ_ij; the p_i p_j are missing"),
+        ]  # fmt: skip
+        for value, reason in mistakes:
+            if torch.allclose(found, value, atol=1e-6):
+                return reason
+        if found.sum(dim=1).abs().max() > 1e-6:
+            return "each row must sum to 0: raising all logits together changes nothing"
+        return f"for z = {values} at T = {temperature:g} its corner is {found[0, 0]:.4f}, not " + (
+            f"{right[0, 0]:.4f}"
+        )
+    return None
+
+
+@exercise("3.5")
 def temperature_for(attempt: Callable[[Tensor, float], float]) -> str | None:
     """`temperature_for(logits, confidence)` makes a network as sure as one likes."""
     cases = [
@@ -120,7 +191,7 @@ class _Scaled(nn.Module):
         return logits
 
 
-@exercise("3.4")
+@exercise("3.6")
 def fgsm_any_scale(
     attempt: Callable[[nn.Module, Tensor, Tensor, float], Tensor],
 ) -> str | None:
@@ -161,75 +232,4 @@ def _not_one_step(changed: Tensor, images: Tensor, epsilon: float) -> str | None
     part_way = (moves > 1e-4) & (moves < room - 1e-4)
     if part_way.float().mean() > 0.02:
         return "some pixels moved by less than ε: one *sign* step moves each by ε, up or down"
-    return None
-
-
-@exercise("3.5")
-def logits_of(attempt: Callable[[Tensor, float], Tensor]) -> str | None:
-    """`logits_of(p, temperature)` inverts the softmax, with logits of mean zero."""
-    cases = [
-        (torch.tensor([0.7, 0.2, 0.1]), 1.0),
-        (torch.tensor([0.05, 0.9, 0.03, 0.02]), 4.0),
-        (torch.tensor([[0.25, 0.75], [0.5, 0.5], [0.9, 0.1]]), 0.5),
-        (torch.tensor([1e-12, 1.0 - 1e-12], dtype=torch.float64), 1.0),
-    ]
-    for given, temperature in cases:
-        p = jittered(given)
-        p = p / p.sum(dim=-1, keepdim=True) if p is not given else p
-        logs = p.double().log()
-        right = temperature * (logs - logs.mean(dim=-1, keepdim=True))
-        found = tensor_like(attempt(p, temperature), right, "logits")
-        if torch.allclose(found, right, rtol=1e-4, atol=1e-4):
-            continue
-        where = f"for p = {p.tolist()} at T = {temperature:g}"
-        if not found.isfinite().all():
-            return f"{where} your logits are not finite"
-        back = (found / temperature).softmax(dim=-1)
-        if torch.allclose(back, p.double(), atol=1e-5):
-            means = found.mean(dim=-1).abs().max().item()
-            return (
-                f"{where} the softmax of your logits is p, but their mean is off zero by "
-                f"{means:.3g}: of all that differ by a constant, return those of mean 0"
-            )
-        if torch.allclose(found.softmax(dim=-1), p.double(), atol=1e-5):
-            return f"{where} you return the logits of temperature 1: p_i / p_j = exp((z_i - z_j)/T)"
-        if torch.allclose((found * temperature).softmax(dim=-1), p.double(), atol=1e-5):
-            return f"{where} you divide by T: the softmax divides, so its inverse multiplies"
-        return (
-            f"{where} the softmax of your logits is "
-            f"{[round(value, 4) for value in back.flatten().tolist()]}"
-        )
-    return None
-
-
-@exercise("3.6")
-def jacobian(attempt: Callable[[Tensor, float], Tensor]) -> str | None:
-    """`jacobian(logits, temperature)` is that of softmax(z / T), by the formula."""
-    for values, temperature in [([2.0, 1.0, -1.0], 1.0), ([0.5, -1.0, 3.0, 0.0], 4.0),
-                                ([0.1, 0.2], 0.5)]:  # fmt: skip
-        z = jittered(torch.tensor(values, dtype=torch.float64))
-        p = (z / temperature).softmax(dim=0)
-        at_one = torch.diag(p) - torch.outer(p, p)
-        right = at_one / temperature
-        with without_autograd():
-            answer = attempt(z, temperature)
-        found = tensor_like(answer, right, "the k × k Jacobian")
-        if torch.allclose(found, right, atol=1e-6):
-            continue
-        mistakes = [
-            (at_one, "the inner derivative is missing: z / T moves by 1/T when z moves by 1"),
-            (at_one * temperature, "the inner derivative of z / T is 1/T, not T"),
-            (-right, "the sign is wrong: a logit raises its own probability"),
-            (torch.diag(p * (1 - p)) / temperature, "off the diagonal it is not 0: what one class "
-             "gains the others lose"),
-            (torch.diag(p) / temperature, "that is p_i δ_ij; the p_i p_j are missing"),
-        ]  # fmt: skip
-        for value, reason in mistakes:
-            if torch.allclose(found, value, atol=1e-6):
-                return reason
-        if found.sum(dim=1).abs().max() > 1e-6:
-            return "each row must sum to 0: raising all logits together changes nothing"
-        return f"for z = {values} at T = {temperature:g} its corner is {found[0, 0]:.4f}, not " + (
-            f"{right[0, 0]:.4f}"
-        )
     return None

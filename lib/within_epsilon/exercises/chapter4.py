@@ -19,6 +19,77 @@ K = 10
 
 
 @exercise("4.1")
+def overconfident(attempt: Callable[[], tuple[Tensor, Tensor]]) -> str | None:
+    """`overconfident()` returns logits that are mostly right and cost more than guessing."""
+    answer = attempt()
+    if not isinstance(answer, tuple | list) or len(answer) != 2:
+        raise Wrong("it must return a pair, (logits, labels)")
+    logits = tensor(answer[0], (K, K), "logits").detach().double()
+    labels = tensor(answer[1], (K,), "labels").detach().double()
+    if not torch.isfinite(logits).all():
+        return "the logits must be finite: infinity is no answer of a network"
+    if (labels != labels.round()).any() or labels.min() < 0 or labels.max() >= K:
+        return f"labels must be whole numbers from 0 to {K - 1}"
+    if (logits == logits.amax(dim=1, keepdim=True)).sum() > K:
+        return "in some row two logits are equally large, so that there is no single answer"
+    right = int((logits.argmax(dim=1) == labels).sum())
+    if right < K - 1:
+        return f"only {right} of {K} answers are right"
+    loss = cross_entropy(logits, labels.long()).mean().item()
+    if loss <= math.log(K):
+        return (
+            f"the mean loss is {loss:.3f}, and a guess costs {math.log(K):.3f}; "
+            f"one mistake among {K} must cost {K} times as much"
+        )
+    return None
+
+
+@exercise("4.2")
+def loss_gradient(attempt: Callable[[Tensor, Tensor], Tensor]) -> str | None:
+    """`loss_gradient(logits, labels)` is p - e_y, also where p_y is rounded to 1."""
+    generator = torch.Generator().manual_seed(variant(0))
+    ordinary = 3 * torch.randn(5, K, generator=generator)
+    sure = torch.tensor([[30.0, 0.0, 1.0], [0.0, 20.0, 0.0], [-5.0, 1.0, 40.0], [200.0, 0.0, 0.0]])
+    cases = [(ordinary, torch.tensor([0, 3, 9, 3, 5])), (sure, torch.tensor([0, 1, 2, 1]))]
+    for logits, labels in cases:
+        p = logits.double().softmax(dim=1)
+        truth = nn.functional.one_hot(labels, logits.shape[1])
+        right = torch.where(truth == 1, 0.0, p)
+        right -= truth * right.sum(dim=1, keepdim=True)
+        with without_autograd():
+            answer = attempt(logits, labels)
+        found = tensor_like(answer, right)
+        if torch.allclose(found, right, rtol=1e-3, atol=1e-30):
+            continue
+        mistakes = [
+            (-right, "the sign is wrong: raising the label's own logit *lowers* the loss"),
+            (p, "that is p alone; what is true, e_y, has to be taken off"),
+            (p * (1 - truth), "the label's own logit has a slope, too: p_y - 1"),
+            (right / len(labels), "that is the gradient of the mean; give each row its own"),
+        ]
+        for value, reason in mistakes:
+            if torch.allclose(found, value, rtol=1e-3, atol=1e-7):
+                return reason
+        if torch.allclose(found, right, atol=1e-5):
+            row = int(((found - right).abs() / right.abs().clamp(min=1e-30)).amax(dim=1).argmax())
+            own = labels[row]
+            return (
+                f"for logits {_row(logits[row])} and label {own} the label's slope is "
+                f"{right[row, own]:.2g}, and yours {found[row, own]:.2g}: p_y - 1 is lost where "
+                "p_y is rounded to 1; the other probabilities still know it"
+            )
+        return f"for {_row(logits[0])} and label {labels[0]} its first entry is " + (
+            f"{right[0, 0]:.4f}, not {found[0, 0]:.4f}"
+        )
+    return None
+
+
+def _row(logits: Tensor) -> str:
+    """Write a row of logits as one would in a notebook."""
+    return "[" + ", ".join(f"{value:.2f}" for value in logits.tolist()) + "]"
+
+
+@exercise("4.3")
 def from_logits(attempt: Callable[[Tensor, Tensor], Tensor]) -> str | None:
     """`cross_entropy(logits, labels)` is right at any size of logits, and at both ends."""
     generator = torch.Generator().manual_seed(variant(0))
@@ -66,32 +137,6 @@ def _slope_at_margin_30(attempt: Callable[[Tensor, Tensor], Tensor]) -> str | No
     return None
 
 
-@exercise("4.2")
-def overconfident(attempt: Callable[[], tuple[Tensor, Tensor]]) -> str | None:
-    """`overconfident()` returns logits that are mostly right and cost more than guessing."""
-    answer = attempt()
-    if not isinstance(answer, tuple | list) or len(answer) != 2:
-        raise Wrong("it must return a pair, (logits, labels)")
-    logits = tensor(answer[0], (K, K), "logits").detach().double()
-    labels = tensor(answer[1], (K,), "labels").detach().double()
-    if not torch.isfinite(logits).all():
-        return "the logits must be finite: infinity is no answer of a network"
-    if (labels != labels.round()).any() or labels.min() < 0 or labels.max() >= K:
-        return f"labels must be whole numbers from 0 to {K - 1}"
-    if (logits == logits.amax(dim=1, keepdim=True)).sum() > K:
-        return "in some row two logits are equally large, so that there is no single answer"
-    right = int((logits.argmax(dim=1) == labels).sum())
-    if right < K - 1:
-        return f"only {right} of {K} answers are right"
-    loss = cross_entropy(logits, labels.long()).mean().item()
-    if loss <= math.log(K):
-        return (
-            f"the mean loss is {loss:.3f}, and a guess costs {math.log(K):.3f}; "
-            f"one mistake among {K} must cost {K} times as much"
-        )
-    return None
-
-
 def _endings() -> list[tuple[list[nn.Module], str]]:
     """Return what may follow a model's linear layer, and what to say if that is mishandled."""
     return [
@@ -118,7 +163,7 @@ def _endings() -> list[tuple[list[nn.Module], str]]:
     ]
 
 
-@exercise("4.3")
+@exercise("4.4")
 def repair(attempt: Callable[[nn.Sequential], nn.Module]) -> str | None:
     """`repair(model)` returns logits where the model returned probabilities."""
     generator = torch.Generator().manual_seed(variant(0))
@@ -180,7 +225,7 @@ def _rows_of_every_loudness() -> tuple[Tensor, Tensor, Tensor]:
     )
 
 
-@exercise("4.4")
+@exercise("4.5")
 def halves_lost(attempt: Callable[[Tensor, Tensor], Tensor]) -> str | None:
     """`halves_lost(logits, labels)` says how much of PyTorch's gradient float32 has lost."""
     logits, labels, right = _rows_of_every_loudness()
@@ -209,48 +254,3 @@ def halves_lost(attempt: Callable[[Tensor, Tensor], Tensor]) -> str | None:
         f"for {_row(logits[row])} and label {labels[row]}, a margin of {margin[row]:.0f}, it says "
         f"{found[row]}, and {right[row]} is right"
     )
-
-
-@exercise("4.5")
-def loss_gradient(attempt: Callable[[Tensor, Tensor], Tensor]) -> str | None:
-    """`loss_gradient(logits, labels)` is p - e_y, also where p_y is rounded to 1."""
-    generator = torch.Generator().manual_seed(variant(0))
-    ordinary = 3 * torch.randn(5, K, generator=generator)
-    sure = torch.tensor([[30.0, 0.0, 1.0], [0.0, 20.0, 0.0], [-5.0, 1.0, 40.0], [200.0, 0.0, 0.0]])
-    cases = [(ordinary, torch.tensor([0, 3, 9, 3, 5])), (sure, torch.tensor([0, 1, 2, 1]))]
-    for logits, labels in cases:
-        p = logits.double().softmax(dim=1)
-        truth = nn.functional.one_hot(labels, logits.shape[1])
-        right = torch.where(truth == 1, 0.0, p)
-        right -= truth * right.sum(dim=1, keepdim=True)
-        with without_autograd():
-            answer = attempt(logits, labels)
-        found = tensor_like(answer, right)
-        if torch.allclose(found, right, rtol=1e-3, atol=1e-30):
-            continue
-        mistakes = [
-            (-right, "the sign is wrong: raising the label's own logit *lowers* the loss"),
-            (p, "that is p alone; what is true, e_y, has to be taken off"),
-            (p * (1 - truth), "the label's own logit has a slope, too: p_y - 1"),
-            (right / len(labels), "that is the gradient of the mean; give each row its own"),
-        ]
-        for value, reason in mistakes:
-            if torch.allclose(found, value, rtol=1e-3, atol=1e-7):
-                return reason
-        if torch.allclose(found, right, atol=1e-5):
-            row = int(((found - right).abs() / right.abs().clamp(min=1e-30)).amax(dim=1).argmax())
-            own = labels[row]
-            return (
-                f"for logits {_row(logits[row])} and label {own} the label's slope is "
-                f"{right[row, own]:.2g}, and yours {found[row, own]:.2g}: p_y - 1 is lost where "
-                "p_y is rounded to 1; the other probabilities still know it"
-            )
-        return f"for {_row(logits[0])} and label {labels[0]} its first entry is " + (
-            f"{right[0, 0]:.4f}, not {found[0, 0]:.4f}"
-        )
-    return None
-
-
-def _row(logits: Tensor) -> str:
-    """Write a row of logits as one would in a notebook."""
-    return "[" + ", ".join(f"{value:.2f}" for value in logits.tolist()) + "]"

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from within_epsilon.data import digits
 from within_epsilon.exercises.answers import describe, number, tensor_like, whole
 from within_epsilon.exercises.registry import Wrong, exercise
+from within_epsilon.exercises.step_sizes import RUNS, distance, misjudged
 from within_epsilon.exercises.variants import jittered, variant
 from within_epsilon.losses import cross_entropy
 
@@ -42,11 +43,6 @@ def _with_idle_parameter() -> _Network:
     images, labels = digits().validation[:10]
     (-3 * cross_entropy(model(images), labels).mean()).backward()
     return model
-
-
-def _gradient(model: nn.Module, images: Tensor, labels: Tensor) -> list[Tensor]:
-    loss = cross_entropy(model(images), labels).mean()
-    return list(torch.autograd.grad(loss, list(model.parameters())))
 
 
 def _close(ours: Gradients, theirs: Gradients, tolerance: float = 1e-5) -> bool:
@@ -136,6 +132,11 @@ def _compare_steps(before: Gradients, after: Gradients) -> str | None:
     return f"after three steps a parameter is {distance:.2g} away from where torch.optim.SGD has it"
 
 
+def _gradient(model: nn.Module, images: Tensor, labels: Tensor) -> list[Tensor]:
+    loss = cross_entropy(model(images), labels).mean()
+    return list(torch.autograd.grad(loss, list(model.parameters())))
+
+
 @exercise("5.2")
 def full_gradient(
     attempt: Callable[[nn.Module, Tensor, Tensor, int], Gradients],
@@ -204,6 +205,18 @@ def _misweighed(
 
 
 @exercise("5.3")
+def choose(attempt: Callable[[Tensor, list[float]], float]) -> str | None:
+    """`choose(errors, step_sizes)` takes the lowest mean of those that never diverged."""
+    for table, sizes in RUNS:
+        errors = jittered(torch.tensor(table))
+        step_sizes = jittered(torch.tensor(sizes, dtype=torch.float64)).tolist()
+        found = number(attempt(errors, list(step_sizes)), "a step size")
+        if complaint := misjudged(found, errors, step_sizes):
+            return complaint
+    return None
+
+
+@exercise("5.4")
 def epoch_to_keep(attempt: Callable[[list[float], int], int]) -> str | None:
     """`epoch_to_keep(validation_losses, patience)` never sees what comes after the stop."""
     nan = float("nan")
@@ -236,7 +249,7 @@ def epoch_to_keep(attempt: Callable[[list[float], int], int]) -> str | None:
     return None
 
 
-@exercise("5.4")
+@exercise("5.5")
 def largest_step(attempt: Callable[[list[float], float], float]) -> str | None:
     """`largest_step(curvatures, momentum)` lies between what converges and what does not."""
     for curvatures, momentum in [([2.0], 0.0), ([0.5, 4.0, 1.0], 0.0), ([4.0, 0.5], 0.9),
@@ -246,7 +259,7 @@ def largest_step(attempt: Callable[[list[float], float], float]) -> str | None:
         where = f"for curvatures {curvatures} and momentum {momentum:g} you say {limit:.3g}"
         if not limit > 0:
             return f"{where}; a step size is positive"
-        below, above = (_distance(f * limit, curvatures, momentum) for f in (0.99, 1.01))
+        below, above = (distance(f * limit, curvatures, momentum) for f in (0.99, 1.01))
         if below <= 1e-3 and above >= 1e3:
             continue
         if below > 1e-3:
@@ -276,17 +289,3 @@ def _guess(limit: float, curvatures: list[float], momentum: float) -> str:
             "stays the same; at the limit θ jumps to and fro, and the slope with it"
         )
     return ": try it in a loop with one curvature, θ = 1 and v = 0, and watch its sign"
-
-
-def _distance(step_size: float, curvatures: list[float], momentum: float) -> float:
-    """Return how far from the minimum SGD with momentum is, after many steps from distance 1."""
-    furthest = 0.0
-    for curvature in curvatures:
-        theta, velocity = 1.0, 0.0
-        for _ in range(3000):
-            velocity = momentum * velocity + curvature * theta
-            theta -= step_size * velocity
-            if abs(theta) > 1e6:
-                break
-        furthest = max(furthest, abs(theta))
-    return furthest

@@ -96,19 +96,6 @@ def linear_gain(attempt: Callable[[Tensor, Tensor, float], Tensor]) -> str | Non
     return None
 
 
-class _Hill(nn.Module):
-    """Two classes; the loss of the first is highest where every pixel is at its `top`."""
-
-    def __init__(self, top: float | Tensor) -> None:
-        super().__init__()
-        self.top = nn.Parameter(torch.as_tensor(top))
-        self.eval()
-
-    def forward(self, images: Tensor) -> Tensor:
-        rival = -((images - self.top) ** 2).flatten(1).sum(dim=1)
-        return torch.stack([torch.zeros_like(rival), rival], dim=1)
-
-
 def _outside(images: Tensor, answer: object, epsilon: float) -> Tensor:
     """Return an attack's pictures, or say why they are not what it may return."""
     if isinstance(answer, Tensor) and answer.requires_grad:
@@ -146,64 +133,7 @@ def repaired(attempt: Attack) -> str | None:
     return None
 
 
-def _losses_on_the_way(model: nn.Module, images: Tensor, labels: Tensor, steps: int) -> Tensor:
-    """Return the losses at every point that sign steps of 0.03 visit, (steps + 1, N)."""
-    losses, place = [], images
-    for _ in range(steps + 1):
-        seen, gradient = input_gradient(model, place, labels)
-        losses.append(seen)
-        delta = (place + 0.03 * gradient.sign() - images).clamp(-0.1, 0.1)
-        place = (images + delta).clamp(0, 1)
-    return torch.stack(losses)
-
-
 @exercise("6.4")
-def pgd_keep(attempt: Attack) -> str | None:
-    """`pgd_keep(model, images, labels, epsilon, steps, step_size)` returns the worst visited."""
-    labels = torch.zeros(3, dtype=torch.int64)
-    images = torch.tensor([0.5, 0.45, 0.40]).view(3, 1, 1, 1).expand(3, 1, 2, 2).clone()
-    cases = [
-        # Every image climbs for 3 steps of 0.03 and is highest at the end.
-        (0.9, 3, "the last step counts too: score it before you return"),
-        # Close to a top a step of 0.03 leads past it: the best point is the first, or on the way.
-        (0.502, 1, "the start counts too, and each image by itself: a step may lead past the top"),
-        (0.455, 4, "keep the point of the highest loss, each image by itself"),
-    ]
-    for top, steps, reason in cases:
-        model = _Hill(top)
-        found = _outside(images, attempt(model, images, labels, 0.1, steps, 0.03), 0.1)
-        losses = _losses_on_the_way(model, images, labels, steps)
-        if not torch.allclose(_losses(model, found, labels), losses.amax(dim=0), atol=1e-6):
-            return reason
-    return None
-
-
-@exercise("6.5")
-def one_for_all(attempt: Attack) -> str | None:
-    """`one_for_all(model, images, labels, epsilon)` finds one perturbation for all images."""
-    model, epsilon = digits_classifier(), 0.25
-    train, held_out = digits().train, digits().validation
-    answer = attempt(model, train.images, train.labels, epsilon)
-    if isinstance(answer, Tensor) and answer.numel() == 64:
-        answer = answer.reshape(1, 1, 8, 8)  # (8, 8) is as good
-    like = torch.empty(1, 1, 8, 8)
-    delta = tensor_like(answer, like, "one perturbation for all images,")
-    if not delta.isfinite().all():
-        return "some of its entries are no numbers"
-    if delta.abs().max() > epsilon + 1e-6:
-        return "some pixels of it move by more than ε"
-    with torch.no_grad():
-        answers = model((held_out.images + delta).clamp(0, 1)).argmax(dim=1)
-    fooled = (answers != held_out.labels).float().mean().item()
-    if fooled < 0.5:
-        return (
-            f"on digits it has not seen it fools {fooled:.0%}, and more than half is possible: "
-            "take several sign steps up the loss of all images together"
-        )
-    return None
-
-
-@exercise("6.6")
 def pgd_targeted(attempt: Attack) -> str | None:
     """`pgd_targeted(model, images, targets, epsilon, steps)` goes down the targets' loss."""
     model, epsilon, steps = Watched(digits_classifier()), 0.15, 20
@@ -231,6 +161,76 @@ def pgd_targeted(attempt: Attack) -> str | None:
         )
         return (
             f"it reaches {shares[0]:.0%} of the targets, the library's pgd {shares[1]:.0%}: {why}"
+        )
+    return None
+
+
+class _Hill(nn.Module):
+    """Two classes; the loss of the first is highest where every pixel is at its `top`."""
+
+    def __init__(self, top: float | Tensor) -> None:
+        super().__init__()
+        self.top = nn.Parameter(torch.as_tensor(top))
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        rival = -((images - self.top) ** 2).flatten(1).sum(dim=1)
+        return torch.stack([torch.zeros_like(rival), rival], dim=1)
+
+
+def _losses_on_the_way(model: nn.Module, images: Tensor, labels: Tensor, steps: int) -> Tensor:
+    """Return the losses at every point that sign steps of 0.03 visit, (steps + 1, N)."""
+    losses, place = [], images
+    for _ in range(steps + 1):
+        seen, gradient = input_gradient(model, place, labels)
+        losses.append(seen)
+        delta = (place + 0.03 * gradient.sign() - images).clamp(-0.1, 0.1)
+        place = (images + delta).clamp(0, 1)
+    return torch.stack(losses)
+
+
+@exercise("6.5")
+def pgd_keep(attempt: Attack) -> str | None:
+    """`pgd_keep(model, images, labels, epsilon, steps, step_size)` returns the worst visited."""
+    labels = torch.zeros(3, dtype=torch.int64)
+    images = torch.tensor([0.5, 0.45, 0.40]).view(3, 1, 1, 1).expand(3, 1, 2, 2).clone()
+    cases = [
+        # Every image climbs for 3 steps of 0.03 and is highest at the end.
+        (0.9, 3, "the last step counts too: score it before you return"),
+        # Close to a top a step of 0.03 leads past it: the best point is the first, or on the way.
+        (0.502, 1, "the start counts too, and each image by itself: a step may lead past the top"),
+        (0.455, 4, "keep the point of the highest loss, each image by itself"),
+    ]
+    for top, steps, reason in cases:
+        model = _Hill(top)
+        found = _outside(images, attempt(model, images, labels, 0.1, steps, 0.03), 0.1)
+        losses = _losses_on_the_way(model, images, labels, steps)
+        if not torch.allclose(_losses(model, found, labels), losses.amax(dim=0), atol=1e-6):
+            return reason
+    return None
+
+
+@exercise("6.6")
+def one_for_all(attempt: Attack) -> str | None:
+    """`one_for_all(model, images, labels, epsilon)` finds one perturbation for all images."""
+    model, epsilon = digits_classifier(), 0.25
+    train, held_out = digits().train, digits().validation
+    answer = attempt(model, train.images, train.labels, epsilon)
+    if isinstance(answer, Tensor) and answer.numel() == 64:
+        answer = answer.reshape(1, 1, 8, 8)  # (8, 8) is as good
+    like = torch.empty(1, 1, 8, 8)
+    delta = tensor_like(answer, like, "one perturbation for all images,")
+    if not delta.isfinite().all():
+        return "some of its entries are no numbers"
+    if delta.abs().max() > epsilon + 1e-6:
+        return "some pixels of it move by more than ε"
+    with torch.no_grad():
+        answers = model((held_out.images + delta).clamp(0, 1)).argmax(dim=1)
+    fooled = (answers != held_out.labels).float().mean().item()
+    if fooled < 0.5:
+        return (
+            f"on digits it has not seen it fools {fooled:.0%}, and more than half is possible: "
+            "take several sign steps up the loss of all images together"
         )
     return None
 

@@ -24,6 +24,33 @@ ALLOWED = [(2.0, 2 / 255), (1.6, 1.6 / 255), (0.9, 0.9 / 255), (8.0, 8 / 255), (
            (2.0, 0.0078431372), (7.0, 0.0274509803)]  # fmt: skip
 
 
+# What an adversary does, whether linf with ε = 8/255 allows it (white box, any wrong answer), why.
+CLAIMS: dict[str, tuple[bool, str]] = {
+    "every pixel 5/255 brighter, clipped": (True, "no pixel moves by more than 8/255"),
+    "every pixel ± 8/255, clipped": (True, "the border belongs to the ball"),
+    "one black pixel made white": (False, "that pixel moves by 1, which is 255/255"),
+    "the photo shifted by one pixel": (False, "along an edge pixels change by far more than 8/255"),
+    "a printed sticker on the object": (False, "its pixels change by as much as the printer likes"),
+    "reads the network's weights": (True, "in most of this book it knows the whole network"),
+    "is content with any wrong answer": (True, "it wants any wrong answer, no certain one"),
+    "adds pictures to the training set": (False, "it changes the picture that is to be read"),
+    "a black pixel 5/255 darker, unclipped": (False, "no such pixel: x + δ stays in [0, 1]"),
+    "saves the result as 8-bit PNG": (True, "8/255 are whole levels; rounding stays in this ball"),
+}
+
+
+@exercise("7.1")
+def allowed_changes(attempt: Mapping[str, object]) -> str | None:
+    """Judge `allowed`: for each item, whether the threat model lets the adversary do it."""
+    said = dict(zip(CLAIMS, map(truth, entries(attempt, list(CLAIMS))), strict=True))
+    wrong = [text for text, (right, _) in CLAIMS.items() if said[text] is not right]
+    if not wrong:
+        return None
+    right, reason = CLAIMS[wrong[0]]
+    more = f" ({len(wrong) - 1} more are wrong)" if wrong[1:] else ""
+    return f'"{wrong[0]}" is {"" if right else "not "}allowed: {reason}{more}'
+
+
 class _Colours(nn.Module):
     """Two classes told apart by a fixed pattern of weights; nothing is normalised inside."""
 
@@ -40,7 +67,7 @@ class _Colours(nn.Module):
         return torch.stack([torch.zeros_like(rival), rival], dim=1)
 
 
-@exercise("7.1")
+@exercise("7.2")
 def fgsm_normalised(attempt: Callable[..., Tensor]) -> str | None:
     """`fgsm_normalised(network, normalised, labels, epsilon, mean, std)` counts pixels."""
     generator = torch.Generator().manual_seed(variant(0))
@@ -100,7 +127,7 @@ def _judge_pixels(
     return "some pixels did not move as far as they might, up the loss and within ε and [0, 1]"
 
 
-@exercise("7.2")
+@exercise("7.3")
 def to_file(attempt: Callable[[Tensor, Tensor, float], Tensor]) -> str | None:
     """`to_file(images, images_adv, epsilon)` rounds to levels without leaving the ball."""
     generator = torch.Generator().manual_seed(variant(0))
@@ -176,7 +203,7 @@ def _impostors(ball: Ball) -> list[tuple[Project, str]]:
     return fakes
 
 
-@exercise("7.3")
+@exercise("7.4")
 def is_projection(attempt: Callable[[Project, Ball], bool]) -> str | None:
     """`is_projection(project, ball)` tells projections of the plane from impostors."""
     for norm, epsilon in zip(NORMS, (0.5, 0.3, 1.0), strict=True):
@@ -190,7 +217,7 @@ def is_projection(attempt: Callable[[Project, Ball], bool]) -> str | None:
     return None
 
 
-@exercise("7.4")
+@exercise("7.5")
 def best_l1_step(attempt: Callable[[Tensor, Tensor, float], Tensor]) -> str | None:
     """`best_l1_step(gradient, images, epsilon)` fills the best pixels first."""
     generator = torch.Generator().manual_seed(variant(0))
@@ -226,7 +253,7 @@ def _most(gradient: Tensor, images: Tensor, epsilon: float) -> Tensor:
     return (sizes * spent.diff(dim=1, prepend=torch.zeros_like(spent[:, :1]))).sum(dim=1)
 
 
-@exercise("7.5")
+@exercise("7.6")
 def nearest_allowed(attempt: Callable[[Tensor, Tensor, str, float], Tensor]) -> str | None:
     """`nearest_allowed(delta, images, norm, epsilon)` projects onto ball and pixels together."""
     generator = torch.Generator().manual_seed(variant(0))
@@ -271,30 +298,3 @@ def _nearest(delta: Tensor, images: Tensor, norm: str, epsilon: float) -> Tensor
         fits = shrunk.norm(2 if norm == "l2" else 1, dim=1) <= epsilon * (1 + 1e-9)
         distances.append((shrunk[fits] - row).norm(dim=1).min())
     return torch.stack(distances)
-
-
-# What an adversary does, whether linf with ε = 8/255 allows it (white box, any wrong answer), why.
-CLAIMS: dict[str, tuple[bool, str]] = {
-    "every pixel 5/255 brighter, clipped": (True, "no pixel moves by more than 8/255"),
-    "every pixel ± 8/255, clipped": (True, "the border belongs to the ball"),
-    "one black pixel made white": (False, "that pixel moves by 1, which is 255/255"),
-    "the photo shifted by one pixel": (False, "along an edge pixels change by far more than 8/255"),
-    "a printed sticker on the object": (False, "its pixels change by as much as the printer likes"),
-    "reads the network's weights": (True, "in most of this book it knows the whole network"),
-    "is content with any wrong answer": (True, "it wants any wrong answer, no certain one"),
-    "adds pictures to the training set": (False, "it changes the picture that is to be read"),
-    "a black pixel 5/255 darker, unclipped": (False, "no such pixel: x + δ stays in [0, 1]"),
-    "saves the result as 8-bit PNG": (True, "8/255 are whole levels; rounding stays in this ball"),
-}
-
-
-@exercise("7.6")
-def allowed_changes(attempt: Mapping[str, object]) -> str | None:
-    """Judge `allowed`: for each item, whether the threat model lets the adversary do it."""
-    said = dict(zip(CLAIMS, map(truth, entries(attempt, list(CLAIMS))), strict=True))
-    wrong = [text for text, (right, _) in CLAIMS.items() if said[text] is not right]
-    if not wrong:
-        return None
-    right, reason = CLAIMS[wrong[0]]
-    more = f" ({len(wrong) - 1} more are wrong)" if wrong[1:] else ""
-    return f'"{wrong[0]}" is {"" if right else "not "}allowed: {reason}{more}'

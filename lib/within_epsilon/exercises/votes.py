@@ -1,4 +1,4 @@
-"""Votes for chapter 13's checks: what they certify however α is split, and who asked for them."""
+"""What chapter 13's checks know of noise: a half-space, votes, and who asked for them."""
 
 from __future__ import annotations
 
@@ -58,6 +58,48 @@ class Pair:
                     right = middle
             found.append((left + right) / 2)
         return found
+
+
+@dataclass(frozen=True)
+class HalfSpace:
+    """Where the theorem's bound is attained: a half-space under noise, and a change against it.
+
+    Parameters
+    ----------
+    p : its probability under noise around the image
+    sigma, length : of the noise; of the change, straight away from it
+    """
+
+    p: float
+    sigma: float
+    length: float
+
+    def chance(self) -> float:
+        """Return its probability after the change."""
+        return Phi.cdf(Phi.inv_cdf(self.p) - self.length / self.sigma)
+
+    def reason(self, found: float, generator: torch.Generator) -> str:
+        """Say what is wrong with another answer; if nothing is known, let draws speak."""
+        p, sigma, length = self.p, self.sigma, self.length
+        edge, given = Phi.inv_cdf(p), f"p = {p:.3g}, σ = {sigma:g}, a change of {length:g}:"
+        known = {
+            Phi.cdf(edge - length): "the length is measured in σ: divide it by σ",
+            Phi.cdf(edge - length * sigma): "the length is measured in σ: divide, not multiply",
+            Phi.cdf(edge + length / sigma): "the change works against the class: subtract",
+            1 - self.chance(): "that is the probability of all other classes",
+            p - length / sigma: "the length is subtracted from Φ⁻¹(p), not from p itself",
+            sigma * edge - length: "that is how much of the radius is left, not a probability",
+            sigma * edge: "that is the radius, not a probability",
+        }
+        for value, reason in known.items():
+            if length and abs(found - value) < 1e-6:
+                return f"{given} {reason}"
+        draws = torch.randn(100_000, generator=generator)
+        kept = (length + sigma * draws <= sigma * edge).double().mean().item()
+        return (
+            f"{given} of 100,000 draws around the changed point {kept:.1%} fall into a half-space "
+            f"that had probability p, and you say {found:.1%}"
+        )
 
 
 @dataclass

@@ -11,7 +11,7 @@ from within_epsilon.checks import check_images
 from within_epsilon.models.normalize import Normalize
 from within_epsilon.models.outputs import check_one_row_each, find_logits
 from within_epsilon.modes import warn_if_training
-from within_epsilon.wording import percent
+from within_epsilon.wording import with_share
 
 _UNSQUEEZE = "add a batch dimension to a single image with images.unsqueeze(0)"
 
@@ -24,7 +24,7 @@ class Prediction(NamedTuple):
     index: int  # type: ignore[assignment]  # the field hides tuple.index
 
     def __repr__(self) -> str:
-        return f"{self.category} {percent(self.probability)}"
+        return with_share(self.category, self.probability)
 
 
 class Classifier(nn.Module):

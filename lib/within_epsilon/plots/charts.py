@@ -9,9 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import ArrayLike
 
 from within_epsilon.plots.style import ADVERSARY, PALETTE, STYLE, TRUE, canvas, ink
+
+_CLOUD = 100  # single observations, more than which are small
 
 
 def probability_bars(
@@ -57,6 +60,8 @@ def lines(
     points: tuple[ArrayLike, ArrayLike] | None = None,
     xscale: str = "linear",
     yscale: str = "linear",
+    xticks: Sequence[float] | None = None,
+    whole: bool = False,
 ) -> Figure:
     """Draw named curves over one x, each labelled at its right end.
 
@@ -69,14 +74,14 @@ def lines(
     intervals : name → (lower, upper), drawn as a band
     points : (x, y) of single observations, drawn as dots; the title says what they are
     xscale, yscale : matplotlib scales, "log" for instance
+    xticks : the only values of x that are marked
+    whole : y is a count, marked at whole numbers only
     """
     figure, axes = canvas()
     horizontal = np.asarray(x, dtype=float)
     dashes = ["-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 1)), (0, (1, 3))]
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title, xscale=xscale, yscale=yscale)
-    for axis, scale in ((axes.xaxis, xscale), (axes.yaxis, yscale)):
-        if scale == "log":  # 100 and 0.01 rather than powers of ten
-            axis.set_major_formatter(lambda value, _: f"{value:g}")
+    _mark_axes(axes, xticks, whole=whole)
     ends = []
     for index, (name, values) in enumerate(series.items()):
         vertical = np.asarray(values, dtype=float)
@@ -92,7 +97,11 @@ def lines(
             ends.append((name, horizontal[finite[-1]], vertical[finite[-1]], colour))
     if points is not None:
         across, up = (np.asarray(values, dtype=float) for values in points)
-        axes.scatter(across, up, s=14, color=TRUE, alpha=0.6, linewidths=0, zorder=3)
+        # A few would be lost on the curves; a cloud of large ones would bury the curves.
+        size, alpha, edge = (34, 0.8, 0.7) if across.size <= _CLOUD else (14, 0.6, 0)
+        axes.scatter(
+            across, up, size, TRUE, alpha=alpha, edgecolors="white", linewidths=edge, zorder=4
+        )
     _label_ends(figure, axes, ends)
     return figure
 
@@ -123,6 +132,18 @@ def matrix(
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return figure
+
+
+def _mark_axes(axes: Axes, xticks: Sequence[float] | None, *, whole: bool) -> None:
+    """Choose what stands beside the axes: 100 and not a power of ten, and no half digits."""
+    for axis in (axes.xaxis, axes.yaxis):
+        if axis.get_scale() == "log":
+            axis.set_major_formatter(lambda value, _: f"{value:g}")
+    if xticks is not None:
+        axes.set_xticks(xticks)
+        axes.xaxis.set_minor_locator(NullLocator())
+    if whole:
+        axes.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
 
 
 def _label_ends(figure: Figure, axes: Axes, ends: list[tuple[str, float, float, str]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from textwrap import wrap
 from typing import Any
@@ -95,28 +96,38 @@ def pictures(
             )
             axes.imshow(array, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
             axes.set_axis_off()
-            figure.text(
-                left / total[0],
-                (bottom + height + 10) / total[1],
-                text,
-                va="bottom",
-                fontsize=size,
-                linespacing=1.3,
-            )
+            _write(figure, text, (left, bottom + height + 10 + round(size)), size)
     plt.close(figure)
     return figure
 
 
+def _write(figure: Figure, caption: str, place: tuple[float, float], size: float) -> None:
+    """Write a caption, the baseline of its last line from a place in pixels."""
+    left, last = place
+    width, height = figure.get_size_inches() * _DPI
+    # Line by line: matplotlib sets a line higher or lower as its own letters reach down.
+    for above, line in enumerate(reversed(caption.split("\n"))):
+        baseline = last + above * 1.3 * size * _DPI / 72
+        figure.text(left / width, baseline / height, line, va="baseline", fontsize=size)
+
+
 def _caption_size(captions: Sequence[str], width: int, fontsize: float) -> float:
     """Return the font size at which the longest word fits over a picture, or `fontsize`."""
-    longest = max((len(word) for text in captions for word in text.split()), default=1)
+    words = (word for text in captions for word in re.split(r"[ \n]+", _bound(text)))
+    longest = max(map(len, words), default=1)
     return min(fontsize, max(_SMALLEST, width / (_LETTER * longest)))
 
 
 def _wrap(caption: str, letters: float) -> str:
-    """Break a caption's lines after so many letters."""
-    lines = caption.split("\n")
-    return "\n".join("\n".join(wrap(line, int(letters))) for line in lines)
+    """Break a caption's lines after so many letters, but not inside "ε = 1/255"."""
+    lines = _bound(caption).split("\n")
+    wrapped = "\n".join("\n".join(wrap(line, int(letters))) for line in lines)
+    return wrapped.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def _bound(caption: str) -> str:
+    """Bind both sides of an equals sign to it, so that no line ends between them."""
+    return caption.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
 
 
 def triptych(

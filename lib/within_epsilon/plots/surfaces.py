@@ -21,7 +21,7 @@ def surfaces(
     ylabel: str,
     zlabel: str,
 ) -> Figure:
-    """Draw named surfaces side by side, all on one vertical scale.
+    """Draw named surfaces one below the other, all in grey and on one vertical scale.
 
     Parameters
     ----------
@@ -35,12 +35,10 @@ def surfaces(
     lowest = min(table.min() for table in tables.values())
     highest = max(table.max() for table in tables.values())
     with plt.style.context(STYLE):
-        figure: Figure = plt.figure(figsize=(3.5 * len(tables), 3.6))
+        figure: Figure = plt.figure(figsize=(4.6, 3.6 * len(tables)))
         for place, (name, table) in enumerate(tables.items(), start=1):
-            axes = figure.add_subplot(1, len(tables), place, projection="3d")
-            axes.plot_surface(
-                across, into, table, cmap="cividis", vmin=lowest, vmax=highest, linewidth=0
-            )
+            axes = figure.add_subplot(len(tables), 1, place, projection="3d")
+            axes.plot_surface(across, into, table, color="#B4B4B4", linewidth=0)
             axes.set(zlim=(lowest, highest), title=name)
             axes.set_xlabel(xlabel, labelpad=8)
             axes.set_ylabel(ylabel, labelpad=8)

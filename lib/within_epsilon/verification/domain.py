@@ -1,6 +1,7 @@
 """Where inputs may lie, and the smallest value of a linear function there."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -108,10 +109,7 @@ class Domain:
             No input has a smaller value, rounding included. For boxes and l1 the bound is
             attained; for l2 it is the better one of the ball's and the box's.
         """
-        # What the dot products below may be off by, relative to the sum of their sizes.
-        share = 2 * gamma(self.lower[0].numel() + 16, DOUBLE)
-        middle, radius = (self.lower + self.upper) / 2, (self.upper - self.lower) / 2
-        radius = radius + share * (middle.abs() + radius)
+        share, middle, radius = self._box
         values = dot(rows, middle) - dot(sizes_of(rows), radius)
         if self.norm == "linf":
             return values
@@ -123,6 +121,16 @@ class Domain:
             length = torch.linalg.vector_norm(moving, dim=2)
             return torch.maximum(values, start - self.epsilon * (1 + share) * length)
         return torch.maximum(values, start - self._spent(moving, share))
+
+    @cached_property
+    def _box(self) -> tuple[float, Tensor, Tensor]:
+        """What dot products may be off by, relative to their sizes; middle, and radius with that.
+
+        Kept, since every layer's bounds end here.
+        """
+        share = 2 * gamma(self.lower[0].numel() + 16, DOUBLE)
+        middle, radius = (self.lower + self.upper) / 2, (self.upper - self.lower) / 2
+        return share, middle, radius + share * (middle.abs() + radius)
 
     def lowest(self, rows: Tensor) -> Tensor:
         """Return where one linear function (M, ...) each is least, or nearly so, if N = 1."""

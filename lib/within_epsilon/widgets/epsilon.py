@@ -26,7 +26,7 @@ from within_epsilon.widgets.recording import (
     record_curve,
 )
 from within_epsilon.widgets.stills import triptych
-from within_epsilon.wording import percent
+from within_epsilon.wording import with_share
 
 
 class EpsilonExplorer(Explorer):
@@ -168,8 +168,8 @@ class EpsilonExplorer(Explorer):
         way = next(way for way in self.directions if way["key"] == self.direction)
         place = self.epsilons.index(self.epsilon)
         (before, p_before), (after, p_after) = way["curve"][0][0], way["curve"][place][0]
-        clean = f"{self.categories[str(before)]} {percent(p_before)}"
-        perturbed = f"{self.categories[str(after)]} {percent(p_after)}"
+        clean = with_share(self.categories[str(before)], p_before)
+        perturbed = with_share(self.categories[str(after)], p_after)
         return f"{clean} → {perturbed}, {self.balls[place]}, {way['attack']}"
 
     def summary(self) -> str:

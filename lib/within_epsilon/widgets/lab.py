@@ -19,7 +19,7 @@ from within_epsilon.widgets import engine, scale
 from within_epsilon.widgets.base import Explorer, state
 from within_epsilon.widgets.kernel import Answers
 from within_epsilon.widgets.recording import class_index, class_names, in_float32
-from within_epsilon.wording import percent, radius
+from within_epsilon.wording import radius, with_share
 
 ATTACKS = {"fgsm": "FGSM", "pgd": "PGD", "noise": "random signs"}
 
@@ -189,7 +189,7 @@ class Lab(Explorer):
         for images in (self.image, self.perturbed()):
             probabilities = look(model, images)
             best = int(probabilities.argmax())
-            sights.append(f"{self.categories[best]} {percent(float(probabilities[best]))}")
+            sights.append(with_share(self.categories[best], float(probabilities[best])))
         return f"{' → '.join(sights)}, {Ball('linf', self.epsilon)}, {self.words()}"
 
     def words(self) -> str:

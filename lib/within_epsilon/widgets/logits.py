@@ -15,7 +15,7 @@ from within_epsilon import plots
 from within_epsilon.losses import softmax
 from within_epsilon.widgets.base import Explorer, state, still_picture
 from within_epsilon.widgets.pictures import chart
-from within_epsilon.wording import percent
+from within_epsilon.wording import percent, with_share
 
 
 class LogitsExplorer(Explorer):
@@ -99,6 +99,6 @@ class LogitsExplorer(Explorer):
         axes.invert_yaxis()
         axes.set(xlim=(0, 1.1), xticks=[0, 0.5, 1], xlabel="probability, softmax(z / T)")
         pairs = zip(self.categories, shares, strict=True)
-        said = ", ".join(f"{name} {percent(share)}" for name, share in pairs)
+        said = ", ".join(with_share(name, share) for name, share in pairs)
         sentence = html.escape(f"{said}, T = {self.temperature:g}")
         return still_picture(chart(figure), f"Bars of probabilities: {said}") + f"<p>{sentence}</p>"

@@ -31,6 +31,7 @@ EPSILONS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 
 _LEVELS = "0123456789abcdefg"  # sixteenths
 _WATCHED = 5
+_LESSONS = 48  # training digits in the chart's place before there is a chart
 _ON_PAPER = ((1, "clean"), (3, "random"))  # steps and start of the runs in the still picture
 _CURVES = (
     ("clean", plots.TRUE, "-"),
@@ -94,6 +95,8 @@ class TrainingExplorer(Explorer):
     epsilons = state(traitlets.List(traitlets.Float()))
     held_out = state(traitlets.Int())
     digits = state(traitlets.List(traitlets.Dict()))
+    lessons = state(traitlets.Unicode())
+    learned = state(traitlets.Int())
     network = state(traitlets.Dict())
     runs = state(traitlets.List(traitlets.Dict()))
     lab = state(traitlets.Dict())
@@ -107,7 +110,7 @@ class TrainingExplorer(Explorer):
         epochs: int = 60,
         seed: int = 0,
     ) -> None:
-        validation = digits().validation
+        train, validation, _ = digits()
         super().__init__(
             epsilon=epsilon,
             steps=steps,
@@ -117,6 +120,8 @@ class TrainingExplorer(Explorer):
             epsilons=list(EPSILONS),
             held_out=len(validation),
             digits=_shown(validation),
+            lessons="".join(map(_text, _levels(train.images[:_LESSONS]))),
+            learned=len(train),
             network=network(),
             runs=json.loads(RUNS.read_text(encoding="utf-8")),
             lab=_lab(),
@@ -191,11 +196,15 @@ def _levels(images: torch.Tensor) -> torch.Tensor:
 
 def _shown(split: Split) -> list[dict[str, Any]]:
     """Return the first few held-out digits, a character for each pixel."""
-    levels = _levels(split.images[:_WATCHED]).tolist()
+    levels = _levels(split.images[:_WATCHED])
     return [
-        {"label": int(label), "pixels": "".join(_LEVELS[level] for level in row)}
+        {"label": int(label), "pixels": _text(row)}
         for label, row in zip(split.labels[:_WATCHED], levels, strict=True)
     ]
+
+
+def _text(levels: torch.Tensor) -> str:
+    return "".join(_LEVELS[level] for level in levels.tolist())
 
 
 def _lab() -> dict[str, Any]:

@@ -193,8 +193,10 @@ def forward(model: nn.Module, images: Tensor, *, beyond: bool = False) -> tuple[
         inner = torch.where((images < 0) | (images > 1), images.detach(), inner)
     with torch.enable_grad():
         pixels = inner.requires_grad_()
+        # Under autocast, torch keeps a leaf and its half-precision copy to the end of the block:
+        # an attack would hold the pictures of all its steps. A view is not a leaf.
         try:
-            logits = model(pixels)
+            logits = model(pixels.view_as(pixels))
         except RuntimeError as error:  # torch's word for a model that writes into its input
             if "in-place" not in str(error):
                 raise
@@ -211,7 +213,8 @@ def differentiate(
         # One weighted sum has the same gradient, to the bit, as outputs with weights: given those,
         # torch imports a library of symbols first, two seconds of every program's first attack.
         # Asking for the input's gradient alone spares those of the parameters.
-        total = torch.dot(outputs.flatten(), weights.flatten())
+        with torch.enable_grad():
+            total = torch.dot(outputs.flatten(), weights.flatten())
         (gradient,) = torch.autograd.grad(total, pixels, retain_graph=again, allow_unused=True)
     if gradient is None:
         raise ValueError(

@@ -106,8 +106,10 @@ def adversarial_patch(
                 leaf = patch.clone().requires_grad_()
                 pasted = _paste(images[batch], leaf, generators, max_angle, scales)
             losses, gradient = input_gradient(model, pasted.detach(), labels[batch], loss)
-            # Pasting is linear in the patch: its adjoint gathers what the pixels say.
-            (uphill,) = torch.autograd.grad((pasted * gradient).sum(), leaf)
+            # Pasting is linear in the patch: what the pixels say gathers there.
+            with torch.enable_grad():
+                said = (pasted * gradient).sum()
+            (uphill,) = torch.autograd.grad(said, leaf)
             if callback is not None:
                 callback(step, patch.to(images), losses)
             length = step_size * (1 - 0.9 * step / total) * (-1 if targeted else 1)

@@ -22,7 +22,7 @@ from within_epsilon.commands.processes.workers import workers
 from within_epsilon.commands.work.running import load_network
 from within_epsilon.commands.work.threats import attack_of, balls_of
 from within_epsilon.threat import Ball
-from within_epsilon.wording import percent, radius
+from within_epsilon.wording import radius, with_share
 
 
 def run_attack(**options: Any) -> None:
@@ -140,7 +140,7 @@ def _verdict(network: Network, image: Tensor, label: int) -> dict[str, Any]:
         "name": name,
         "probability": probability,
         "fooled": int(index) != label,
-        "says": f"{name} {percent(probability)}",
+        "says": with_share(name, probability),
     }
 
 

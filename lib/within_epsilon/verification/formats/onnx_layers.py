@@ -83,6 +83,8 @@ def _outputs(
         return run("Shape", [torch.empty(live[0].shape)], settings)
     if not live and step.kind not in _KINKED:
         return run(step.kind, constants, settings)
+    if step.kind == "Dropout" and constants[2:] and constants[2] is not None and constants[2].any():
+        raise ValueError("expected Dropout that does nothing, received one that is training")
     first = taken[0] if isinstance(taken[0], Value) else None
     if first is not None and _is_same(draft, step.kind, settings):
         example = run(step.kind, [torch.empty(first.shape), *constants[1:]], settings)[0]

@@ -75,10 +75,15 @@ function describeCase(one, names) {
 const middleOf = (polygon) => [0, 1].map((axis) =>
   polygon.reduce((sum, corner) => sum + corner[axis], 0) / polygon.length);
 
+/** How high a name at x stands, so that it leaves dot and diamond free: beside its place if need be. */
+const clearOf = (spots, x, y) => spots.reduce((height, [spotX, spotY]) =>
+  (Math.abs(x - spotX) < 24 && Math.abs(height - spotY) < 16 ? spotY + (height > spotY ? 20 : -20) : height), y);
+
 /** The square of inputs, a colour for each case. */
 function drawMap(at, found, { centre }) {
   const few = found.leaves.length <= 16;
   const corners = ({ polygon }) => polygon.map(([x, y]) => [at.x(x), at.y(y)]);
+  const spots = [centre, ...(found.witness ? [found.witness] : [])].map(([x, y]) => [at.x(x), at.y(y)]);
   const diamond = ([x, y], r) => `M${x} ${y - r}l${r} ${r}l${-r} ${r}l${-r} ${-r}Z`;
   return [
     ...found.leaves.map((one) => svg("path", { class: `case ${found.stateOf(one)}`,
@@ -86,7 +91,7 @@ function drawMap(at, found, { centre }) {
     svg("circle", { class: "centre", cx: at.x(centre[0]), cy: at.y(centre[1]), r: 6 }),
     ...found.leaves.flatMap((one, i) => {
       const [x, y] = middleOf(corners(one));
-      return few ? [textAt(x, y + 5, `${i + 1} ${SIGNS[found.stateOf(one)]}`,
+      return few ? [textAt(x, clearOf(spots, x, y) + 5, `${i + 1} ${SIGNS[found.stateOf(one)]}`,
         { class: "named", "text-anchor": "middle" })] : [];
     }),
     ...(found.witness ? [svg("path", { class: `worst ${found.upper < 0 ? "below" : ""}`,

@@ -45,8 +45,10 @@ function drawTables({ width, state }) {
     ...range(0, classes - 1, 1).map((j) => cell(left + j * wide, top + i * high,
       entries ? `− ${name}[${entries[i][j]}]` : "?",
       entries && other === "(N,)" && entries[i][j] !== i ? "lost" : entries ? "meant" : ""))]);
-  const heads = range(0, classes - 1, 1).map((j) => textAt(left + j * wide + wide / 2 - 2, 12, `class ${j}`,
-    { "text-anchor": "middle" }));
+  const tight = wide < 60; // "class 0class 1class 2" on a phone: there the word stands once
+  const heads = range(0, classes - 1, 1).map((j) => textAt(left + j * wide + wide / 2 - 2, 12,
+    tight ? `${j}` : `class ${j}`, { "text-anchor": "middle" }));
+  if (tight) heads.unshift(textAt(left - 8, 12, "class", { "text-anchor": "end" }));
   const height = top + images * high + 4;
   return svg("svg", { height, viewBox: `0 0 ${width} ${height}` }, ...heads, ...small, ...rows);
 }

@@ -18,10 +18,12 @@ export const pathThrough = (points) =>
 export const textAt = (x, y, text, attributes = {}) =>
   svg("text", { x, y, ...attributes }, ...subscriptedSvg(text));
 
-/** Grid lines with their values, [value, text], along the left edge. */
-export const yAxis = (at, ticks) => svg("g", {}, ...ticks.flatMap(([value, text]) => [
+/** Grid lines with their values, [value, text], along the left edge: on the lines, or left of them if
+ * they have at most `outside` letters, where a curve would run through them. */
+export const yAxis = (at, ticks, outside = 0) => svg("g", {}, ...ticks.flatMap(([value, text]) => [
   svg("path", { class: "grid", d: `M${at.left} ${at.y(value)}H${at.right}` }),
-  textAt(at.left + 2, at.y(value) - 3, text)]));
+  text.length <= outside ? textAt(at.left - 4, at.y(value) + 4, text, { "text-anchor": "end" })
+    : textAt(at.left + 2, at.y(value) - 3, text)]));
 
 /** Values along the bottom edge, and what they measure. */
 export const xAxis = (at, ticks, name) => svg("g", {},

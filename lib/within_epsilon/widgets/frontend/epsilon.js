@@ -2,8 +2,8 @@
 // pictures are computed here, in float32 as in the notebook; the probabilities are the notebook's.
 
 import { CURVE_CSS, curve, key } from "./curve.js";
-import { bars, button, choice, html, markOf, keepState, nearest, openCard, part, percent, slider,
-  ticks, verdict } from "./explorer.js";
+import { bars, button, choice, html, markOf, keepState, nearest, openCard, part, slider, ticks,
+  verdict, withShare } from "./explorer.js";
 import { PICTURES_CSS, amplification, decodePixels, decodeSigns, difference, moveBy, triptych }
   from "./pixels.js";
 
@@ -48,7 +48,7 @@ export async function render({ model, el }) {
     const [before, now] = [direction.curve[0][0], rows[0]];
     const mark = markOf({ label, target: direction.key === "towards" ? get("target") : null,
       before: before[0], after: now[0], noise: random.curve[at][0][0], isNoise: direction === random });
-    say(`${name(before[0])} ${percent(before[1])} → ${name(now[0])} ${percent(now[1])}, `
+    say(`${withShare(name(before[0]), before[1])} → ${withShare(name(now[0]), now[1])}, `
       + `${get("balls")[at]}, ${direction.attack}`, ...(epsilon ? mark : ["unchanged"]));
     top.show(rows.map(([index, value], i) => {
       const role = index === label ? "true" : i === 0 ? "adversary" : "";

@@ -198,6 +198,10 @@ export function percent(probability) {
   return `${hundredths.toFixed(1).replace(/\.0$/, "")}%`;
 }
 
+/** A class and its probability, as `wording.with_share` has them: "9 99.9%" would be one number. */
+export const withShare = (name, probability) =>
+  (/^\d+$/.test(name) ? `${name} (${percent(probability)})` : `${name} ${percent(probability)}`);
+
 /** A probability as a bar has it, in tenths of a percent. */
 export function tenths(probability) {
   const text = (100 * probability).toFixed(1);

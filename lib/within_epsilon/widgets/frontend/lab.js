@@ -25,8 +25,8 @@
 // notice (what runs where, loading, failures), verdict. Whoever calls it puts them in their places.
 
 import { latestWins } from "./engine/calls.js";
-import { button, choice, html, markOf, keepState, nearest, openCard, part, percent, slider, ticks,
-  verdict } from "./explorer.js";
+import { button, choice, html, markOf, keepState, nearest, openCard, part, slider, ticks,
+  verdict, withShare } from "./explorer.js";
 import { takeSeat } from "./ladder.js";
 
 const SETTINGS = ["attack", "epsilon", "steps", "step_size", "target", "attacked"];
@@ -413,8 +413,8 @@ function makeControls(lab, model, card, { run, reset }) {
     },
     sayControl(view, { probabilities }, name) {
       const best = argmax(probabilities);
-      controlLine.textContent = `The control, random signs of the same size: `
-        + `${name(best)} ${percent(probabilities[best])}`;
+      controlLine.textContent = "The control, random signs of the same size: "
+        + withShare(name(best), probabilities[best]);
       sayVerdict(say, { ...view, noise: best }, name);
     },
   };
@@ -426,7 +426,7 @@ function sayVerdict(say, view, name) {
   if (!clean || (replaying && !point)) return say("The notebook has not recorded this.");
   const seen = ({ probabilities }) => {
     const best = argmax(probabilities);
-    return `${name(best)} ${percent(probabilities[best])}`;
+    return withShare(name(best), probabilities[best]);
   };
   if (!point) return say(`${seen(clean)}. ${stopped ? "Stopped." : "The attack has not started."}`);
   const [before, after] = [clean, point].map(({ probabilities }) => argmax(probabilities));

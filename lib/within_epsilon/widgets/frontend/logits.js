@@ -1,8 +1,8 @@
 // The logits explorer: drag logits, temperature and a constant; see what softmax makes of them,
 // and where a softmax that does not subtract the largest logit breaks in float32.
 
-import { button, html, keepState, nearest, openCard, part, percent, range, signed, slider, tenths,
-  verdict } from "./explorer.js";
+import { button, html, keepState, nearest, openCard, part, range, signed, slider, tenths, verdict,
+  withShare } from "./explorer.js";
 
 /** exp(z_i) / sum_j exp(z_j), with the largest logit taken out first. */
 function stableSoftmax(logits) {
@@ -112,7 +112,7 @@ export function render({ model, el }) {
         html("b", {}, `sum ${sure.reduce((a, b) => a + b, 0).toFixed(3)}`)),
       html("span", {}, "the formula as it is written, in float32: ",
         html("b", { class: because ? "wrong" : "" }, text)));
-    say(`${names[winner]} ${percent(sure[winner])}, T = ${Number(state.temperature.toPrecision(2))}`
+    say(`${withShare(names[winner], sure[winner])}, T = ${Number(state.temperature.toPrecision(2))}`
       + `, c = ${signed(state.shift, 0)}${because && `; as it is written: nan, since ${because}`}`,
     because ? "breaks" : "both agree", because ? "adversary" : "");
   }

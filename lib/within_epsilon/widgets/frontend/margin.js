@@ -136,7 +136,7 @@ function panel(what, { width, top, bottom, view, margins, classes, margin, detai
   return svg("g", {},
     ...broken.map(({ from, to }) => svg("rect", { class: "broken", x: at.x(from), y: top,
       width: at.x(to) - at.x(from), height: bottom - top })),
-    svg("path", { class: "band", d: `${pathThrough(band)}Z` }), yAxis(at, ticks),
+    svg("path", { class: "band", d: `${pathThrough(band)}Z` }), yAxis(at, ticks, 2),
     svg("path", { class: "cursor", d: `M${x} ${top}V${bottom}` }),
     svg("path", { class: `line ${what === "own" ? "gradient" : ""}`, d: pathThrough(margins.map((m) => point(m))) }),
     textAt(nameX + name[1], nameY + name[2], what === "loss" ? "loss ℓ" : "weight of the label, 1 − p_y",

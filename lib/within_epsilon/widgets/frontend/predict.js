@@ -122,7 +122,8 @@ function prediction(box, tell) {
   const say = (said) => { show(said); tell(question, said); again.focus(); };
   const entry = code ? scale(code, words(right), say) : choices(list, words(right), say);
   const status = html("p", { class: "said", role: "status" });
-  const look = html("button", { type: "button", class: "quiet", onclick: () => say("") }, "Just show me");
+  const look = html("span", {}, html("small", {}, "The text goes on once you have answered, or"), " ",
+    html("button", { type: "button", class: "quiet", onclick: () => say("") }, "just show me"));
   const again = html("button", { type: "button", class: "quiet", onclick: () => {
     show(undefined);
     tell(question, undefined);
@@ -139,7 +140,7 @@ function prediction(box, tell) {
     else folded.removeAttribute("hidden");
   };
   folded.addEventListener("beforematch", () => say(""));
-  box.append(status, html("p", {}, look, again));
+  box.append(status, html("p", { class: "d-print-none" }, look, again));
   return { question, folded, show, open: () => { if (folded.hidden) say(""); } };
 }
 

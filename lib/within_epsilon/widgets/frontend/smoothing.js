@@ -127,7 +127,7 @@ export function render({ model, el }) {
       + `confidence ${1 - state.alpha > 0.9999 ? "99.9999%" : tenths(1 - state.alpha).replace(".0%", "%")} its `
       + `share is at least ${tenths(one.bound)}.`;
     if (one.radius === 0) return [`${hits} That is not more than a half.`, "abstains", "unknown"];
-    const kept = `No change of ℓ2 norm below ${thousandths(one.radius)} alters the answer`;
+    const kept = `No change of ℓ2 norm below ${thousandths(one.radius)} alters the majority's answer`;
     return one.winner === label ? [`${hits} ${kept}.`, "certified", "true"]
       : [`${hits} ${kept}, ${one.winner}, which is wrong.`, "certified, and wrong", "adversary"];
   }

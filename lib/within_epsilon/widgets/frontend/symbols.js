@@ -1,5 +1,5 @@
 // The symbol explorer: choose a symbol and see its name in words and in code, its shape, what it
-// may be, and where it sits between image and loss.
+// may be, and where it sits between image and loss. The shape waits until the reader asks for it.
 
 import { button, choice, html, keepState, openCard, part, subscripted, verdict } from
   "./explorer.js";
@@ -22,7 +22,9 @@ pre { margin: 0; padding: 10px 12px; overflow-x: auto; border-radius: 8px;
 code { font: 14px ui-monospace, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
 mark { color: inherit; background: none; font-weight: 700; border-radius: 3px;
   box-shadow: inset 0 0 0 2px var(--control); padding: 1px 2px; margin: 0 -2px; }
-dl { display: grid; align-content: start; grid-template-columns: 4.5em minmax(0, 1fr); gap: 4px 12px; }
+dl { display: grid; align-content: start; align-items: baseline; gap: 4px 12px;
+  grid-template-columns: 4.5em minmax(0, 1fr); }
+dd [tabindex] { display: inline-flex; align-items: center; min-height: 44px; }
 dt { color: var(--muted); }
 .facts { display: grid; grid-template-columns: minmax(0, 4fr) minmax(0, 6fr); gap: 12px 24px; }
 @container (max-width: 520px) {
@@ -45,6 +47,7 @@ export function render({ model, el }) {
   const [rows, parts, code] = ["rows", "parts", "code"].map((key) => model.get(key));
   const card = openCard(el, "Symbol explorer");
   const { state, set, reset } = keepState(model, card, ["symbol"], show);
+  const asked = new Set(); // whose shape was asked for
   const stations = parts.map(({ key, symbol, name }) => {
     const node = html("button", { type: "button", onclick: () =>
       set("symbol", (rows.find((row) => row.part === key && row.symbol === symbol)
@@ -59,6 +62,16 @@ export function render({ model, el }) {
   const listing = html("pre", { tabindex: 0, role: "group", "aria-label": "In code" });
   const { node: verdictNode, say } = verdict(card);
 
+  /** The shape, once it was asked for. */
+  function shapeOf({ symbol, shape }) {
+    if (asked.has(symbol)) return html("span", { tabindex: -1 }, shape);
+    return button("Show its shape", () => {
+      asked.add(symbol);
+      show();
+      facts.querySelector("[tabindex]").focus(); // the button is gone
+    });
+  }
+
   function show() {
     const row = rows.find(({ symbol }) => symbol === state.symbol) ?? rows[0];
     for (const { key, node } of stations) {
@@ -68,7 +81,7 @@ export function render({ model, el }) {
     tiles.show(row.symbol);
     const fact = (name, ...value) => [html("dt", {}, name), html("dd", {}, ...value)];
     facts.replaceChildren(...fact("name", row.name), ...fact("in code", html("code", {}, row.code)),
-      ...fact("shape", row.shape), ...fact("values", row.values));
+      ...fact("shape", shapeOf(row)), ...fact("values", row.values));
     listing.replaceChildren(...markedCode(code, row.code));
     say(row.meaning, row.symbol);
   }
@@ -76,7 +89,7 @@ export function render({ model, el }) {
   card.append(html("style", {}, SYMBOLS_STYLE),
     part(html("ol", { class: "pipeline", "aria-label": "From image to loss" },
       ...stations.map(({ node }) => html("li", {}, node)))),
-    part(html("div", { class: "corner tiles" }, tiles.node, button("Reset", reset))),
+    part(html("div", { class: "corner tiles" }, tiles.node, button("Reset", () => { asked.clear(); reset(); }))),
     verdictNode, part(html("div", { class: "facts" }, facts, listing)));
   show();
   return () => card.close();

@@ -4,7 +4,7 @@ import { button, choice, html, keepState, nearest, openCard, part, percent, slid
   from "./explorer.js";
 import { makeModel } from "./models.js";
 import { picture } from "./pixels.js";
-import { ACCURACIES_CSS, accuracyCurves, accuracyKey } from "./training_curves.js";
+import { ACCURACIES_CSS, accuracyCurves, accuracyKey, levelsOf } from "./training_curves.js";
 import { alike, encodeWeights, liveRun, recordedRun } from "./training_runs.js";
 
 const DIGIT_LAB = new URL("./digit_lab.js", import.meta.url);
@@ -13,6 +13,7 @@ const STEPS = [[0, "none"], [1, "1"], [2, "2"], [3, "3"], [5, "5"], [7, "7"]];
 const STARTS = [["clean", "the clean digit"], ["random", "a random point"],
   ["noise", "noise (N-FGSM, k = 1)"]];
 const RECORDED = "What you see was recorded when the book was made.";
+const UNTRAINED = "So far it guesses: about one digit in ten is right, by luck.";
 const STILL_TO_COME = "\u00a0";
 const PATIENCE = 5000; // milliseconds without news after which the verdict is spoken during a run
 
@@ -57,7 +58,7 @@ export function render({ model, el }) {
     show();
   });
   const { state, set } = kept;
-  const curves = accuracyCurves(card);
+  const curves = accuracyCurves(card, get("lessons"), get("learned"));
   const row = digitRow(digits);
   const { node: verdictNode, say } = verdict(card);
   const compared = html("p", { class: "muted compared" });
@@ -146,7 +147,8 @@ export function render({ model, el }) {
   }
 
   function tell(last) {
-    compared.textContent = before ? `Pale, the run before: ${runSentence(before, total)}.` : STILL_TO_COME;
+    compared.textContent = before ? `Pale, the run before: ${runSentence(before, total)}.`
+      : last ? STILL_TO_COME : UNTRAINED;
     if (missing) return say("The notebook has not recorded this.");
     if (!last) return say(`Not trained yet: ${runWords([{ settings: state }], "to be trained")}.`);
     const mark = stop ? ["training", "", PATIENCE] : run.done ? markOfRun(run, total) : ["paused", ""];
@@ -231,13 +233,13 @@ function describeRuns(runs, total) {
       + `${runSentence(one, total)}. `
       + `PGD was at most ${percent(best.pgd / total)}, after epoch ${best.epoch}.`;
   });
-  return `Accuracy over epochs. ${said.join(" ") || "Nothing has been trained yet."}`;
+  return `Accuracy over epochs. ${said.join(" ") || "Nothing has been trained yet: in place of curves stand some of the digits to learn from."}`;
 }
 
 /** Held-out digits, as they are or as PGD left them, with what the network reads. */
 function digitRow(digits) {
   const pictures = digits.map(({ label }) => picture([1, 8, 8], `a held-out ${label}`));
-  const clean = digits.map(({ pixels }) => Array.from(pixels, (char) => parseInt(char, 17) / 16));
+  const clean = digits.map(({ pixels }) => levelsOf(pixels));
   const words = html("p", { class: "muted" });
   const show = (point) => {
     const attacked = Boolean(point?.images.length);

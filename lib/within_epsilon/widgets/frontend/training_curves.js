@@ -6,13 +6,19 @@ import { drawAtWidth, html, percent, range, svg } from "./explorer.js";
 const HEIGHT = 210;
 const LABELS = 46; // pixels at the right for the curves' names
 const APART = 14; // pixels between two names
+const ROWS = 3; // of digits, where nothing has been trained yet
+const PITCH = 36; // pixels from one of them to the next, of which the digit has all but four
 /** What is counted after every epoch: [key, name, shape of its last point]. */
 export const COUNTED = [["clean", "clean", "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0 -10 0z"],
   ["fgsm", "FGSM", "M-4 -4h8v8h-8z"], ["pgd", "PGD", "M-6 5h12l-6 -11z"]];
 
+/** Characters "0" to "g" as numbers from 0 to 1. */
+export const levelsOf = (text) => Array.from(text, (char) => parseInt(char, 17) / 16);
+
 /** The chart, and the table in a fold; `show(runs, epochs, total)` draws the first run strongly and
- * the second palely. `sentence` says what is seen. */
-export function accuracyCurves(card) {
+ * the second palely. `sentence` says what is seen. Before there is a run, some of the `learned` digits
+ * to learn from are shown: `lessons`, 64 characters each. */
+export function accuracyCurves(card, lessons, learned) {
   const holder = html("div", { class: "accuracies", role: "img" });
   const table = html("table");
   const fold = html("details", {}, html("summary", {}, "The numbers as a table"),
@@ -31,8 +37,7 @@ export function accuracyCurves(card) {
     holder.replaceChildren(svg("svg", { height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}` },
       yAxis(at, [0, 0.5, 1].map((share) => [share * total, percent(share)])),
       xAxis(at, range(0, epochs, Math.max(1, Math.round(epochs / 6))).map((n) => [n, `${n}`]), "epoch"),
-      ...(runs.length ? [] : [textAt((at.left + at.right) / 2, at.y(total / 4),
-        "Here accuracy grows, epoch by epoch.", { "text-anchor": "middle" })]),
+      ...(runs.length ? [] : toLearnFrom(at, lessons, learned)),
       ...switches(at, runs[0], epochs), ...lines.reverse(), ...ends(at, runs[0])));
   };
   drawAtWidth(card, holder, (now) => { width = now; draw(); });
@@ -46,6 +51,29 @@ export function accuracyCurves(card) {
       fold.hidden = !shown.runs.length;
       table.replaceChildren(...rows(shown));
     } };
+}
+
+/** Rows of digits between the axes, as many as fit, and what they are. */
+function toLearnFrom(at, lessons, learned) {
+  const left = at.x(0) + 4;
+  const columns = Math.min(lessons.length / 64 / ROWS, Math.floor((at.right - left) / PITCH));
+  if (columns < 1) return [];
+  const levels = levelsOf(lessons);
+  const digits = Array.from({ length: ROWS * columns }, (_, i) => svg("image", {
+    href: drawn(levels.slice(64 * i, 64 * i + 64)), width: PITCH - 4, height: PITCH - 4,
+    x: left + PITCH * (i % columns), y: at.top + 8 + PITCH * Math.floor(i / columns) }));
+  return [...digits, textAt(left, at.bottom - 12,
+    `${digits.length} of the ${learned.toLocaleString("en-GB")} digits to learn from`)];
+}
+
+/** A digit as the address of a picture. */
+function drawn(levels) {
+  const canvas = html("canvas", { width: 8, height: 8 });
+  const context = canvas.getContext("2d");
+  const bits = context.createImageData(8, 8);
+  levels.forEach((level, i) => bits.data.set([255 * level, 255 * level, 255 * level, 255], 4 * i));
+  context.putImageData(bits, 0, 0);
+  return canvas.toDataURL();
 }
 
 /** Where a run went on against another adversary. */
@@ -92,6 +120,7 @@ export const accuracyKey = (total) => html("p", { class: "row key muted" },
 export const ACCURACIES_CSS = `
 .accuracies path { fill: none; }
 .accuracies .grid { stroke: var(--line); }
+.accuracies image { image-rendering: pixelated; }
 .line { fill: none; stroke: var(--own); stroke-width: 2.5; stroke-linejoin: round; }
 .line.pale { stroke-width: 1.5; opacity: 0.5; }
 .clean { --own: var(--true); --ink: var(--true-text); }
