@@ -1,6 +1,7 @@
 """Seeds, devices and progress: what a run needs before it computes anything."""
 
 import hashlib
+import itertools
 import os
 import random
 import sys
@@ -73,11 +74,12 @@ def example_generators(
 
 
 def streams(
-    indices: Iterable[int] | Tensor, seed: int, restart: int = 0
+    indices: Iterable[int] | Tensor, seed: int, restart: int | Iterable[int] = 0
 ) -> Iterator[torch.Generator]:
     """Yield the streams of `example_generators` one after the other, in a single generator.
 
-    Faster, if every example draws all it needs before the next one's turn.
+    Faster, if every example draws all it needs before the next one's turn. Each may have a
+    restart of its own.
     """
     generator = torch.Generator()
     for key in _keys(indices, seed, restart):
@@ -89,12 +91,16 @@ def derive_seed(seed: int, number: int) -> int:
     return next(_keys([number], seed, -1)) % 2**32
 
 
-def _keys(indices: Iterable[int] | Tensor, seed: int, restart: int) -> Iterator[int]:
+def _keys(
+    indices: Iterable[int] | Tensor, seed: int, restart: int | Iterable[int]
+) -> Iterator[int]:
     """Yield a seed per example."""
-    for index in indices.tolist() if isinstance(indices, Tensor) else indices:
+    restarts = itertools.repeat(restart) if isinstance(restart, int) else restart
+    listed = indices.tolist() if isinstance(indices, Tensor) else indices
+    for index, number in zip(listed, restarts, strict=False):
         # Hashing keeps neighbouring keys far apart; Python's own hash is not promised
         # to stay the same from one version to the next.
-        key = f"{seed}/{int(index)}/{restart}".encode()
+        key = f"{seed}/{int(index)}/{number}".encode()
         yield int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little") >> 1
 
 

@@ -182,9 +182,9 @@ def test_every_class_is_tried_on_what_survives(ball, classes):
     assert torch.equal(images_adv[:3], images[:3])
     assert ball.admits(images, images_adv).all()
     standing = wins(model, images_adv, labels)
-    # The last run has nobody but those that stand at the end, or fall in it.
-    assert int(standing.sum()) <= asked[-1] < 27
-    assert spent.gradients < 27 * 15 * (classes - 1)
+    # Those that stand pay in full, those that fall do not; no pass takes more than were given.
+    assert int(standing.sum()) * 15 * (classes - 1) <= spent.gradients < 27 * 15 * (classes - 1)
+    assert max(asked) <= 30
     single = wins(model, multi_targeted(model, images, labels, ball, steps=15, targets=1), labels)
     assert (single | ~standing).all()
 

@@ -1,7 +1,6 @@
 """The ensemble: as strong as each of its members, and no gradient spent on who has fallen."""
 
 from functools import partial
-from itertools import pairwise
 
 import pytest
 import torch
@@ -14,6 +13,7 @@ from within_epsilon.attacks import (
     describe,
     multi_targeted,
     square,
+    stages_of,
 )
 from within_epsilon.threat import Ball
 
@@ -60,26 +60,63 @@ def test_it_is_as_strong_as_every_member(ball):
         assert (alone | ~survivors).all()
 
 
+def passes(model, images, labels, ball):
+    """Return what each attack is called, whom it was given, and the sizes of its passes."""
+    asked, found = [], []
+    hook = model.register_forward_pre_hook(lambda _, inputs: asked.append(len(inputs[0])))
+    right = int(standing(model, images, labels).sum())
+
+    def note(name, images_adv, alive):
+        found.append((name, found[-1][-1] if found else right, asked[:], int(alive.sum())))
+        assert torch.equal(alive, standing(model, images_adv, labels))
+        asked.clear()
+
+    asked.clear()
+    autoattack(model, images, labels, ball, **SHORT, callback=note)
+    hook.remove()
+    assert found[0][2].pop(0) == len(images)
+    return [(name, given, sizes) for name, given, sizes, _ in found]
+
+
 @every_ball
 def test_who_has_fallen_costs_nothing_more(ball):
     model, images, labels = bent()
-    asked, marks = [], []
-    hook = model.register_forward_pre_hook(lambda _, inputs: asked.append(len(inputs[0])))
+    ours = passes(model, images, labels, ball)
+    # In a ball of radius 0 nobody falls: what everything costs an example.
+    full = passes(model, images, labels, Ball(ball.norm, 0))
+    assert [name for name, *_ in ours] == ["APGD", "targeted APGD-DLR", "FMN", "Square"]
+    assert ours[0][1] == 37
+    for (_, alive, sizes), (_, everyone, most) in zip(ours, full, strict=True):
+        assert everyone == 37
+        assert sum(sizes) / alive <= sum(most) / everyone
+        # A few take several of their runs at once, but no pass takes more than were given.
+        assert max(sizes) <= len(images)
 
-    def note(name, images_adv, alive):
-        marks.append((len(asked), name, int(alive.sum())))
-        assert torch.equal(alive, (model(images_adv).argmax(dim=1) == labels))
 
-    autoattack(model, images, labels, ball, **SHORT, callback=note)
-    hook.remove()
-    names = [name for _, name, _ in marks]
-    assert names == ["APGD", "targeted APGD-DLR", "FMN", "Square"]
-    assert asked[:2] == [40, 37]
-    counts = [alive for *_, alive in marks]
-    assert counts == sorted(counts, reverse=True)
-    for (begin, _, alive), (end, *_) in pairwise(marks):
-        own = asked[begin + 1 : end]  # after the callback's own question
-        assert max(own) <= alive
+class OfOneSize(nn.Module):
+    """A model whose passes all take 100 rows, so that their number changes no rounding."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images):
+        missing = images.detach()[:1].expand(100 - len(images), *images.shape[1:])
+        return self.model(torch.cat([images, missing]))[: len(images)]
+
+
+@every_ball
+def test_runs_side_by_side_find_what_they_find_one_after_the_other(ball):
+    body, images, labels = bent()
+    model = OfOneSize(body).eval()
+    alive = standing(model, autoattack(model, images, labels, ball, **SHORT), labels)
+    rows = torch.cat([alive.nonzero().squeeze(1), (~alive).nonzero().squeeze(1)[3:9]])
+    given = model, images[rows], labels[rows], ball
+    attacks = stages_of(partial(autoattack, version="standard", steps=20, seed=5), ball)[:3]
+    for attack in (*attacks, partial(apgd, steps=9, restarts=3)):
+        found = attack(*given, indices=rows, at_once=1)
+        for number in (2, 7, len(rows), 100):
+            assert torch.equal(attack(*given, indices=rows, at_once=number), found)
 
 
 def test_it_costs_a_third_of_its_members_on_everything():

@@ -18,7 +18,7 @@ from within_epsilon.checks import check_logits
 from within_epsilon.reports import Stage
 
 # Settings that change what is shown, or that the evaluation sets itself.
-_WITHOUT_EFFECT = {"callback", "indices", "progress"}
+_WITHOUT_EFFECT = {"callback", "indices", "at_once", "progress"}
 # What wraps a model without changing its answers.
 _WRAPPERS = {"OptimizedModule": "_orig_mod", "DataParallel": "module"}
 _WRAPPERS["DistributedDataParallel"] = "module"

@@ -138,6 +138,8 @@ def _ratio(rise: Tensor, spread: Tensor) -> Tensor:
 def _possible(logits: Tensor) -> Tensor:
     """Return logits in which an impossible class, minus infinity, is as the lowest possible."""
     impossible = logits == -torch.inf
+    if not impossible.any():
+        return logits
     lowest = logits.masked_fill(impossible, torch.inf).amin(dim=-1, keepdim=True)
     return torch.where(impossible, lowest, logits)
 

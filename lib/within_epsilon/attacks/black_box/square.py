@@ -1,5 +1,6 @@
 """Square Attack: random search that asks the model for scores alone."""
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -217,14 +218,12 @@ def _flip(
 ) -> Tensor:
     """Move all pixels of a square by epsilon, a channel in one direction (linf)."""
     inside, *_ = _window(places[:, :2], sides, present)
-    for _ in range(2):
-        moved = torch.where(signs > 0, region.upper, region.lower)
-        candidates = torch.where(inside, moved, present)
-        same = (candidates == present).flatten(1).all(dim=1).view(-1, 1, 1, 1)
-        if not same.any():
-            break
-        signs = torch.where(same, -signs, signs)
-    return candidates
+
+    def moved(signs: Tensor) -> Tensor:
+        return torch.where(inside, torch.where(signs > 0, region.upper, region.lower), present)
+
+    same = (moved(signs) == present).flatten(1).all(dim=1).view(-1, 1, 1, 1)
+    return moved(torch.where(same, -signs, signs))
 
 
 def _gather(
@@ -236,8 +235,9 @@ def _gather(
     inside, rows, columns = _window(places[:, :2], sides, present)
     emptied, *_ = _window(places[:, 2:4], sides, present)
     # What the two squares hold, and each channel's part of what nobody uses.
-    held = (delta.abs() ** order * (inside | emptied)).sum(dim=(2, 3), keepdim=True)
-    total = (delta.abs() ** order).sum(dim=(1, 2, 3), keepdim=True)
+    powers = delta.abs() ** order
+    held = (powers * (inside | emptied)).sum(dim=(2, 3), keepdim=True)
+    total = powers.sum(dim=(1, 2, 3), keepdim=True)
     unused = (region.epsilon**order - total).clamp_(min=0) / delta.shape[1]
     budget = (held + unused) ** (1 / order)
     examples = torch.arange(len(delta), device=delta.device)[:, None, None]
@@ -276,6 +276,7 @@ def _bump(height: int, width: int) -> Tensor:
     return heights
 
 
+@functools.lru_cache(maxsize=8)
 def _pattern(height: int, width: int) -> Tensor:
     """Return a hill beside a hollow, (H, W), float64."""
     half = width // 2

@@ -50,7 +50,7 @@ def step_to_hyperplane(points: Tensor, slopes: Tensor, rises: Tensor, norm: Norm
     if norm == "l1":
         moves = _one_by_one(sizes, room, rises)
     else:
-        moves = _together(sizes, sizes if norm == "l2" else torch.ones_like(sizes), room, rises)
+        moves = _together(sizes, sizes if norm == "l2" else torch.ones_like(rises), room, rises)
     return moves * uphill.sign()
 
 

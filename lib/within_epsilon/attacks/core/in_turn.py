@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from within_epsilon.attacks.core.minimal import Minimal
 from within_epsilon.attacks.core.objective import Objective, Strongest, logits_of
-from within_epsilon.attacks.core.registry import name_of, takes
+from within_epsilon.attacks.core.registry import name_of, room_for, takes
 from within_epsilon.checks import check_indices, check_labels
 from within_epsilon.losses import margin_loss
 from within_epsilon.threat import Ball
@@ -58,7 +58,8 @@ def in_turn(
     ball : Ball
         The threat model.
     attacks : sequence of callable
-        ``attack(model, images, labels, ball)``; get ``indices`` too if they take them.
+        ``attack(model, images, labels, ball)``; get ``indices`` too if they take them, and
+        ``at_once=N``, the images in a pass, if that is None by default.
     indices : Tensor or sequence of int, shape (N,), optional
         Positions in the data set, which key the randomness; 0 ... N - 1 by default.
     callback : callable, optional
@@ -98,6 +99,7 @@ def in_turn(
         extra: dict[str, Any] = (
             {"indices": positions[rows.cpu()]} if takes(attack, "indices") else {}
         )
+        extra |= room_for(attack, len(images))
         # Copies, for an attack may write into what it gets, and is judged by what was there.
         clean, allowed = images[rows], ball[rows]
         with warnings.catch_warnings():

@@ -68,7 +68,7 @@ class Closest:
             Whether the model was seen to be fooled by them.
         """
         distances = self.measure(rows, images_adv)
-        closer = achieved & (distances < self.distances[rows])
+        closer = (achieved & (distances < self.distances[rows])).nonzero().squeeze(1)
         self.images_adv[rows[closer]] = images_adv[closer]
         self.distances[rows[closer]] = distances[closer]
 

@@ -278,8 +278,12 @@ class Strongest:
         """Take one candidate for each of the examples `rows`, where it is stronger."""
         values = values.to(self._values)
         level = achieved == self.achieved[rows]
-        better = torch.where(level, values > self._values[rows], achieved)
+        better = torch.where(level, values > self._values[rows], achieved).nonzero().squeeze(1)
         rows = rows[better]
         self.images_adv[rows] = images_adv[better]
         self.achieved[rows] = achieved[better]
         self._values[rows] = values[better]
+
+    def kept(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what to offer to another one for examples `rows`: points, achieved, values."""
+        return self.images_adv[rows], self.achieved[rows], self._values[rows]

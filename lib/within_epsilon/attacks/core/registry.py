@@ -86,6 +86,7 @@ def attack(
             with untouched(given["model"], given.get("seed", 0)):
                 return function(*call.args, **call.kwargs)
 
+        guarded.__signature__ = signature  # type: ignore[attr-defined] # asked for often
         key = function.__name__
         REGISTRY[key] = Entry(name, kind, norms, guarded, stages)
         return guarded
@@ -159,6 +160,11 @@ def takes(attack: Callable[..., Any], name: str) -> bool:
     return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
+def room_for(attack: Callable[..., Any], images: int | None) -> dict[str, Any]:
+    """Return ``at_once`` for an attack that takes it and has not been told."""
+    return {"at_once": images} if settings(attack).get("at_once", 0) is None else {}
+
+
 def function_of(attack: Callable[..., Any]) -> Callable[..., Any]:
     """Return what an attack calls in the end: itself, unless it is a partial or `WithinBall`."""
     while isinstance(attack, functools.partial | WithinBall):
@@ -188,15 +194,17 @@ class WithinBall:
         ball: Ball,
         *,
         indices: Tensor | Sequence[int] | None = None,
+        at_once: int | None = None,
     ) -> Tensor:
         """Return adversarial images of the same shape, within ball and [0, 1]."""
-        found = self.search(model, images, labels, ball.norm, mask=ball.mask, indices=indices)
+        given = {"mask": ball.mask, "indices": indices, **room_for(self.search, at_once)}
+        found = self.search(model, images, labels, ball.norm, **given)
         return ball.within(images).clip(found.images_adv)
 
 
 # Said whatever their value, in this order; all other settings where they are not the default.
 _ALWAYS = ("targets", "steps", "binary_search_steps", "queries", "samples")
-_NEVER = ("indices", "callback", "norm", "seed")
+_NEVER = ("indices", "at_once", "callback", "norm", "seed")
 _VERSIONS = {"fast": "fast ensemble", "standard": "AutoAttack, standard version"}
 
 

@@ -1,7 +1,6 @@
 """FAB: step onto the border of the linear model, drawn towards the clean image."""
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
@@ -18,6 +17,7 @@ from within_epsilon.attacks.core.objective import (
     per_pixel,
     steepest_ascent,
 )
+from within_epsilon.attacks.core.packing import one_by_one, packed, superfluous
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_counts, check_indices
 from within_epsilon.geometry import Norm, double, norm_of_rows
@@ -25,8 +25,8 @@ from within_epsilon.losses import margin_loss
 from within_epsilon.runtime import streams
 from within_epsilon.threat import Ball
 
-# (points, rows) -> by how much the model is fooled at the points (M,), and the gradient of that.
-Border = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+# (points, objective) -> by how much the model is fooled there (M,), and the gradient of that.
+Border = Callable[[Tensor, Objective], tuple[Tensor, Tensor]]
 
 _OVERSHOOT = 1.05  # eta: how far a step goes, the border being at 1
 _MOST_BIAS = 0.1  # alpha_max: the largest share of the step that starts from the clean image
@@ -52,6 +52,7 @@ def fab(
     mask: Tensor | None = None,
     seed: int = 0,
     indices: Tensor | Sequence[int] | None = None,
+    at_once: int | None = None,
     callback: Callback | None = None,
 ) -> Minimal:
     r"""Look for the nearest adversarial images with the fast adaptive boundary attack.
@@ -100,6 +101,9 @@ def fab(
         Seed of the experiment; only restarts are random.
     indices : Tensor or sequence of int, shape (N,), optional
         Positions in the data set, which key the randomness; 0 ... N - 1 by default.
+    at_once : int, optional
+        Most points in a pass, as in `apgd`; restarts, and runs that a callback sees, wait for
+        each other.
     callback : callable, optional
         ``callback(step, images_adv, distances)`` at every point visited, counted over all runs,
         the clean images being step 0; with the shortest distances so far.
@@ -135,37 +139,54 @@ def fab(
     Robustness with an Ensemble of Diverse Parameter-free Attacks", ICML 2020, section 5.
     """
     check_counts(steps=steps, restarts=restarts, targets=targets)
+    radius = _radius(norm, epsilon, near_enough)
+    positions = torch.as_tensor(check_indices(indices, len(images)))
+    objective = Objective(labels, margin_loss, targeted, mask=mask)
+    closest, rows = begin(model, images, objective, norm)
+    count = itertools.count()
+
+    def visit(rows: Tensor, points: Tensor) -> None:
+        if callback is not None:
+            callback(next(count), closest.visit(rows, points), closest.distances.clone())
+
+    visit(rows, images[rows])
+    border, heading = _borders(model, images, rows, objective, norm, targets, nearest=nearest)
+    rivals = heading.repeat_interleave(restarts, dim=0)
+    numbers = torch.arange(len(rivals), device=rows.device).repeat_interleave(len(rows))
+    rows = rows.repeat(len(rivals))
+
+    def going(rows: Tensor) -> Tensor:
+        return closest.distances[rows] > near_enough
+
+    # A restart depends on what was found before it, and a callback counts run by run.
+    single = restarts > 1 or callback is not None
+    for runs in packed(rows, numbers, going, None if single else at_once or len(images)):
+        some, number = rows[runs], int(numbers[runs[0]])
+        points, wanted = images[some], objective[some]
+        if number % restarts > 0:
+            radii = closest.distances[some].clamp(max=radius) / 2
+            draws = streams(positions[some.cpu()], seed, number)
+            points = _around(points, radii, norm, wanted.mask, draws)
+        if not (targeted or nearest):
+            wanted = dataclasses.replace(wanted, loss=_gap, rivals=rivals.flatten()[runs])
+        kept = closest if single else Closest(images[some], norm)
+        places = some if single else torch.arange(len(some), device=some.device)
+        _walk(model, border, wanted, norm, kept, places, some, points, steps, near_enough, visit)
+        for part in () if single else one_by_one(numbers[runs]):
+            part = part[going(some[part])]
+            closest.offer(some[part], kept.images_adv[part], kept.found[part])
+    _final_search(model, objective, closest)
+    return closest.result(model, objective)
+
+
+def _radius(norm: Norm, epsilon: float | None, near_enough: float) -> float:
     radius = _RADII[norm] if epsilon is None else epsilon
     if radius <= 0 or near_enough < 0:
         raise ValueError(
             "epsilon, near_enough: expected distances > 0 and >= 0, received "
             f"{epsilon} and {near_enough}"
         )
-    positions = check_indices(indices, len(images))
-    objective = Objective(labels, margin_loss, targeted, mask=mask)
-    closest, rows = begin(model, images, objective, norm)
-    numbers = itertools.count()
-
-    def visit(rows: Tensor, points: Tensor) -> None:
-        if callback is not None:
-            callback(next(numbers), closest.visit(rows, points), closest.distances.clone())
-
-    visit(rows, images[rows])
-    borders = _borders(model, images, rows, objective, norm, targets, nearest=nearest)
-    for number, (border, restart) in enumerate(itertools.product(borders, range(restarts))):
-        rows = rows[closest.distances[rows] > near_enough]
-        if not len(rows):
-            break
-        points = images[rows]
-        if restart > 0:
-            radii = closest.distances[rows].clamp(max=radius) / 2
-            places = (positions[row] for row in rows.tolist())
-            points = _around(
-                points, radii, norm, objective[rows].mask, streams(places, seed, number)
-            )
-        _walk(model, border, objective, norm, closest, rows, points, steps, near_enough, visit)
-    _final_search(model, objective, closest)
-    return closest.result(model, objective)
+    return radius
 
 
 def _borders(
@@ -177,27 +198,22 @@ def _borders(
     targets: int,
     *,
     nearest: bool,
-) -> list[Border]:
-    """Return what the runs linearise, one after the other."""
+) -> tuple[Border, Tensor]:
+    """Return what runs linearise, and the classes that those of the examples `rows` head for."""
 
-    def ahead(objective: Objective, points: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
-        logits, uphill = steepest_ascent(model, points, objective[which])
-        return objective[which].values(logits), uphill
+    def ahead(points: Tensor, wanted: Objective) -> tuple[Tensor, Tensor]:
+        logits, uphill = steepest_ascent(model, points, wanted)
+        return wanted.values(logits), uphill
 
-    def around(points: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
-        labels, mask = objective[which].labels, objective[which].mask
+    def around(points: Tensor, wanted: Objective) -> tuple[Tensor, Tensor]:
+        labels, mask = wanted.labels, wanted.mask
         return nearest_rival(model, points, labels, norm, targets, mask=mask, inside=False)[1:]
 
-    if objective.targeted:
-        return [functools.partial(ahead, objective)]
-    if nearest:
-        return [around]
+    if objective.targeted or nearest:
+        return (ahead if objective.targeted else around), objective.labels[rows].unsqueeze(0)
     logits = logits_of(model, images[rows]) if len(rows) else images.new_empty(0, 2)
     number = min(targets, logits.shape[1] - 1)
-    ranking = objective.labels.new_zeros(len(images), number)
-    ranking[rows] = likeliest_others(logits, objective.labels[rows])[:, :number]
-    heading = (dataclasses.replace(objective, loss=_gap, rivals=rivals) for rivals in ranking.T)
-    return [functools.partial(ahead, towards) for towards in heading]
+    return ahead, likeliest_others(logits, objective.labels[rows])[:, :number].T
 
 
 def _gap(logits: Tensor, labels: Tensor, rivals: Tensor) -> Tensor:
@@ -226,23 +242,26 @@ def _walk(
     norm: Norm,
     closest: Closest,
     rows: Tensor,
+    examples: Tensor,
     points: Tensor,
     steps: int,
     near_enough: float,
     visit: Callable[[Tensor, Tensor], None],
 ) -> None:
-    """Take the steps of one run from given points of the examples `rows`."""
+    """Take the steps of runs from given points; `closest` has them at `rows`."""
+    images = closest.images[rows]
     for _ in range(steps):
-        images = closest.images[rows]
-        points = _step(images, points, *border(points, rows), norm)
-        achieved = objective[rows].achieved(logits_of(model, points))
+        points = _step(images, points, *border(points, objective), norm)
+        achieved = objective.achieved(logits_of(model, points))
         closest.offer(rows, points, achieved)
         visit(rows, points)
         back = torch.lerp(images, points, _BACK)
         points = torch.where(per_pixel(achieved, points), back, points)
-        going = closest.distances[rows] > near_enough
-        if not going.all():
-            rows, points = rows[going], points[going]
+        near = closest.distances[rows] <= near_enough
+        if near.any():
+            going = ~superfluous(examples, near)
+            rows, examples, objective = rows[going], examples[going], objective[going]
+            images, points = images[going], points[going]
             if not len(rows):
                 return
 

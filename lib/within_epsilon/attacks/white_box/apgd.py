@@ -1,6 +1,6 @@
 """APGD, the PGD that chooses its own step size."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -16,6 +16,7 @@ from within_epsilon.attacks.core.objective import (
     steepest_ascent,
     whole_batch,
 )
+from within_epsilon.attacks.core.packing import one_by_one, packed, superfluous
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.attacks.white_box.apgd_steps import Run, begin, dense_step, sparse_step
 from within_epsilon.checks import check_counts, check_indices
@@ -41,6 +42,7 @@ def apgd(
     loss: Loss = cross_entropy,
     seed: int = 0,
     indices: Tensor | Sequence[int] | None = None,
+    at_once: int | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
     r"""Attack with Auto-PGD: momentum, and a step size halved where progress stalls.
@@ -83,10 +85,13 @@ def apgd(
         Seed of the experiment.
     indices : Tensor or sequence of int, shape (N,), optional
         Positions in the data set, which key the randomness; 0 ... N - 1 by default.
+    at_once : int, optional
+        Most points in a pass through the model, which bounds memory; N by default. Where
+        fewer examples are left, they take several of their runs at once: results are the same.
     callback : callable, optional
-        ``callback(step, images_adv, losses)`` at every point visited, as in `pgd`. Examples
-        that have stopped early repeat their last point; those of l1 may lie outside the
-        ball during the first 60% of the steps.
+        ``callback(step, images_adv, losses)`` at every point visited, as in `pgd`, run by run.
+        Examples that have stopped early repeat their last point; those of l1 may lie outside
+        the ball during the first 60% of the steps.
 
     Returns
     -------
@@ -115,15 +120,17 @@ def apgd(
     form that starts from wider balls.
     """
     check_counts(steps=steps, restarts=restarts)
-    strongest, objective = Strongest(images), Objective(labels, loss, targeted)
-    visit = None if callback is None else whole_batch(callback, images)
-    positions = torch.as_tensor(check_indices(indices, len(images)))
-    for restart in range(restarts):
-        rows = torch.arange(len(images), device=images.device)
-        rows = rows[~strongest.achieved] if early_stop else rows
-        draws = streams(positions[rows.cpu()], seed, restart)
-        some = images[rows], ball[rows], objective[rows], strongest, rows, draws
-        run_apgd(model, *some, steps=steps, early_stop=early_stop, visit=visit)
+    strongest, positions = Strongest(images), torch.as_tensor(check_indices(indices, len(images)))
+    rows = torch.arange(len(images), device=images.device).repeat(restarts)
+    numbers = torch.arange(restarts, device=rows.device).repeat_interleave(len(images))
+    run_apgd(
+        *(model, images, ball, Objective(labels, loss, targeted)[rows], strongest, rows, numbers),
+        draws=lambda runs: streams(positions[rows[runs].cpu()], seed, numbers[runs].tolist()),
+        steps=steps,
+        early_stop=early_stop,
+        at_once=(at_once or len(images)) if callback is None else None,
+        visit=None if callback is None else whole_batch(callback, images),
+    )
     return strongest.images_adv
 
 
@@ -134,71 +141,93 @@ def run_apgd(
     objective: Objective,
     strongest: Strongest,
     rows: Tensor,
+    numbers: Tensor,
+    *,
+    draws: Callable[[Tensor], Iterator[torch.Generator]],
+    steps: int,
+    early_stop: bool,
+    at_once: int | None,
+    visit: Visit | None = None,
+) -> None:
+    """Climb from random points, as if in one run after the other.
+
+    Parameters
+    ----------
+    images, ball : Tensor of shape (N, ...), Ball
+        The batch.
+    objective : Objective
+        What each of R runs wants.
+    strongest : Strongest
+        Is offered every point visited in the ball.
+    rows, numbers : Tensor of shape (R,), int64
+        The example and the number of each run; see `packed`.
+    draws : callable
+        Returns a torch.Generator for each of some runs, (M,), int64.
+    steps : int
+        Gradients to spend in each.
+    early_stop : bool
+        Let examples go as soon as they achieve the objective.
+    at_once : int, optional
+        Most runs at once; those of one number by default.
+    visit : callable, optional
+        Is told of every point visited.
+    """
+
+    def going(some: Tensor) -> Tensor:
+        return ~strongest.achieved[some] if early_stop else torch.ones_like(some, dtype=torch.bool)
+
+    for runs in packed(rows, numbers, going, at_once):
+        some, own = rows[runs], Strongest(images[rows[runs]])
+        region = images[some], ball[some], objective[runs], own, some, draws(runs)
+        _climb(model, *region, steps=steps, early_stop=early_stop, visit=visit)
+        for part in one_by_one(numbers[runs]):
+            part = part[going(some[part])]
+            strongest.offer(some[part], *own.kept(part))
+
+
+def _climb(
+    model: nn.Module,
+    images: Tensor,
+    ball: Ball,
+    objective: Objective,
+    strongest: Strongest,
+    rows: Tensor,
     draws: Iterator[torch.Generator],
     *,
     steps: int,
     early_stop: bool,
-    visit: Visit | None = None,
+    visit: Visit | None,
 ) -> None:
-    """Climb once, from a random point.
-
-    Parameters
-    ----------
-    images, ball, objective : Tensor of shape (M, ...), Ball, Objective
-        The examples to attack, `rows` of the batch.
-    strongest : Strongest
-        Is offered every point visited in the ball.
-    rows : Tensor of shape (M,), int64
-        Their places in the batch.
-    draws : iterator of torch.Generator
-        One for each of them.
-    steps : int
-        Gradients to spend on an example.
-    early_stop : bool
-        Let examples go as soon as they achieve the objective.
-    visit : callable, optional
-        Is told of every point visited.
-    """
-    if not len(rows):
-        return
+    """Climb once in each of M runs, on the examples `rows`; `strongest` has a place for each."""
     shares = _WIDER if ball.norm == "l1" else ()
     radii = [(factor * ball.epsilon, int(share * steps)) for factor, share in shares]
     radii = [(radius, number) for radius, number in radii if number > 0]
     radii.append((ball.epsilon, steps - sum(number for _, number in radii)))
     widest, done = replace(ball, epsilon=radii[0][0]), 0
     points = widest.perturb(images, widest.random(images, draws))
+    places = torch.arange(len(rows), device=rows.device)
     for radius, number in radii:
         region, final = replace(ball, epsilon=radius).within(images), done + number == steps
         step_in = sparse_step if ball.norm == "l1" else dense_step
-        run, wanted = begin(region, points, rows), objective
+        run, wanted = begin(region, points, places), objective
         for step in range(number):
             logits, uphill = steepest_ascent(model, run.points, wanted)
-            achieved = _report(
-                run, wanted, logits, strongest if final else None, visit, done + step
-            )
-            run = run.arrive(wanted.values(logits), uphill)
+            losses, achieved = wanted.losses(logits), wanted.achieved(logits)
+            if final:
+                strongest.offer(run.rows, run.points, achieved, wanted.sign * losses)
+            if visit is not None:
+                visit(done + step, rows[run.rows], run.points, losses)
+            run = run.arrive(wanted.sign * losses, uphill)
             if early_stop and final and achieved.any():
-                run = Run(*(part[~achieved] for part in run))
-                region, wanted = region[~achieved], wanted[~achieved]
+                going = ~superfluous(rows[run.rows], achieved)
+                run = Run(*(part[going] for part in run))
+                region, wanted = region[going], wanted[going]
                 if not len(run.rows):
                     return
             run = step_in(run, region, step, number)
         points, done = run.best, done + number
-    _report(run, wanted, logits_of(model, run.points), strongest, visit, steps)
-
-
-def _report(
-    run: Run,
-    objective: Objective,
-    logits: Tensor,
-    strongest: Strongest | None,
-    visit: Visit | None,
-    step: int,
-) -> Tensor:
-    """Offer the present points, tell the callback; return who has achieved the aim, (M,)."""
-    losses, achieved = objective.losses(logits), objective.achieved(logits)
-    if strongest is not None:
-        strongest.offer(run.rows, run.points, achieved, objective.sign * losses)
+    logits = logits_of(model, run.points)
+    losses, achieved = wanted.losses(logits), wanted.achieved(logits)
+    strongest.offer(run.rows, run.points, achieved, wanted.sign * losses)
     if visit is not None:
-        visit(step, run.rows, run.points, losses)
-    return achieved
+        visit(steps, rows[run.rows], run.points, losses)

@@ -1,6 +1,5 @@
 """Targeted APGD: a run for each of several wrong classes."""
 
-import itertools
 from collections.abc import Sequence
 
 import torch
@@ -29,6 +28,7 @@ def multi_targeted(
     restarts: int = 1,
     seed: int = 0,
     indices: Tensor | Sequence[int] | None = None,
+    at_once: int | None = None,
 ) -> Tensor:
     r"""Attack with APGD once for each of the likeliest wrong classes, or the nearest.
 
@@ -62,6 +62,8 @@ def multi_targeted(
         Seed of the experiment.
     indices : Tensor or sequence of int, shape (N,), optional
         Positions in the data set, which key the randomness; 0 ... N - 1 by default.
+    at_once : int, optional
+        Most points in a pass, as in `apgd`.
 
     Returns
     -------
@@ -101,16 +103,20 @@ def multi_targeted(
         nearest = nearest_first(model, images[rows], labels[rows], ball.norm, candidates)
         others[rows, : nearest.shape[1]] = nearest
     loss = dlr_targeted if _enough(logits).all() else _ratio_or_gap
-    ranks = range(min(targets, logits.shape[1] - 1))
-    for number, (rank, _) in enumerate(itertools.product(ranks, range(restarts))):
-        rivals = others[:, rank]
-        # An impossible class is no target.
-        possible = logits.gather(1, rivals.unsqueeze(1)).squeeze(1) > -torch.inf
-        rows = (~strongest.achieved & possible).nonzero().squeeze(1)
-        objective = Objective(labels[rows], loss, rivals=rivals[rows])
-        draws = streams(positions[rows.cpu()], seed, number)
-        some = images[rows], ball[rows], objective, strongest, rows, draws
-        run_apgd(model, *some, steps=steps, early_stop=True)
+    ranks = min(targets, logits.shape[1] - 1)
+    numbers = torch.arange(ranks * restarts, device=images.device).repeat_interleave(len(rows))
+    rows = rows.repeat(ranks * restarts)
+    rivals = others[rows, numbers // restarts]
+    possible = logits[rows, rivals] > -torch.inf  # an impossible class is no target
+    rows, numbers, rivals = rows[possible], numbers[possible], rivals[possible]
+    run_apgd(
+        *(model, images, ball, Objective(labels[rows], loss, rivals=rivals), strongest),
+        *(rows, numbers),
+        draws=lambda runs: streams(positions[rows[runs].cpu()], seed, numbers[runs].tolist()),
+        steps=steps,
+        early_stop=True,
+        at_once=at_once or len(images),
+    )
     return strongest.images_adv
 
 

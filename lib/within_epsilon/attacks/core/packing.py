@@ -1,0 +1,52 @@
+"""Several runs on one example at once, where the results are those of one after the other."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+
+def packed(
+    rows: Tensor,
+    numbers: Tensor,
+    going: Callable[[Tensor], Tensor],
+    at_once: int | None,
+) -> Iterator[Tensor]:
+    """Yield which runs come next, (M,), int64: places in `rows` and `numbers`.
+
+    Few examples leave most of a pass through a small model to what each pass costs anyway.
+
+    Parameters
+    ----------
+    rows, numbers : Tensor of shape (R,), int64
+        The example and the number of each run, all those of a number before the next.
+    going : callable
+        Tells which of the given examples still want runs, when asked, (M,) -> (M,), bool.
+    at_once : int, optional
+        How many runs at most; those of one number by default.
+    """
+    left = torch.arange(len(rows), device=rows.device)
+    while len(left := left[going(rows[left])]):
+        size = at_once or int((numbers[left] == numbers[left[0]]).sum())
+        yield left[:size]
+        left = left[size:]
+
+
+def superfluous(rows: Tensor, done: Tensor) -> Tensor:
+    """Tell which runs are done, or come after one of the same example that is, (M,), bool.
+
+    Those that come before it go on: one after the other, they would have had their chance.
+    """
+    found, over = set[int](), list[bool]()
+    for row, is_done in zip(rows.tolist(), done.tolist(), strict=True):
+        if is_done:
+            found.add(row)
+        over.append(row in found)
+    return torch.tensor(over, device=rows.device)
+
+
+def one_by_one(numbers: Tensor) -> tuple[Tensor, ...]:
+    """Return the places of the runs of each number, in order."""
+    counts: list[int] = torch.unique_consecutive(numbers, return_counts=True)[1].tolist()
+    parts: tuple[Tensor, ...] = torch.arange(len(numbers), device=numbers.device).split(counts)
+    return parts
