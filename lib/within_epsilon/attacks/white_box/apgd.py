@@ -199,6 +199,18 @@ def _climb(
     visit: Visit | None,
 ) -> None:
     """Climb once in each of M runs, on the examples `rows`; `strongest` has a place for each."""
+
+    def report(
+        run: Run, wanted: Objective, logits: Tensor, step: int, in_ball: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Offer the present points, tell the callback; return values, and who has achieved."""
+        losses, achieved = wanted.losses(logits), wanted.achieved(logits)
+        if in_ball:
+            strongest.offer(run.rows, run.points, achieved, wanted.sign * losses)
+        if visit is not None:
+            visit(step, rows[run.rows], run.points, losses)
+        return wanted.sign * losses, achieved
+
     shares = _WIDER if ball.norm == "l1" else ()
     radii = [(factor * ball.epsilon, int(share * steps)) for factor, share in shares]
     radii = [(radius, number) for radius, number in radii if number > 0]
@@ -212,12 +224,8 @@ def _climb(
         run, wanted = begin(region, points, places), objective
         for step in range(number):
             logits, uphill = steepest_ascent(model, run.points, wanted)
-            losses, achieved = wanted.losses(logits), wanted.achieved(logits)
-            if final:
-                strongest.offer(run.rows, run.points, achieved, wanted.sign * losses)
-            if visit is not None:
-                visit(done + step, rows[run.rows], run.points, losses)
-            run = run.arrive(wanted.sign * losses, uphill)
+            values, achieved = report(run, wanted, logits, done + step, final)
+            run = run.arrive(values, uphill)
             if early_stop and final and achieved.any():
                 going = ~superfluous(rows[run.rows], achieved)
                 run = Run(*(part[going] for part in run))
@@ -226,8 +234,4 @@ def _climb(
                     return
             run = step_in(run, region, step, number)
         points, done = run.best, done + number
-    logits = logits_of(model, run.points)
-    losses, achieved = wanted.losses(logits), wanted.achieved(logits)
-    strongest.offer(run.rows, run.points, achieved, wanted.sign * losses)
-    if visit is not None:
-        visit(steps, rows[run.rows], run.points, losses)
+    report(run, wanted, logits_of(model, run.points), steps, True)
