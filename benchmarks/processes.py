@@ -1,24 +1,28 @@
 """How much faster two processes evaluate than one, each with one thread.
 
-    PYTHONPATH=lib python benchmarks/processes.py digits [--examples 6400] [--rounds 1]
+    PYTHONPATH=lib python benchmarks/processes.py digits [--examples 76800] [--rounds 1]
 
 PGD with 40 steps on digits of 28 x 28, or on photos with SqueezeNet. Times the whole command as
 torchrun starts it, and what of it is not spent on examples: the same on a single one. Labels are
 the network's own answers, so that it attacks every example. Runs of one and of two processes
-alternate, and the best of each counts, since others may use the machine.
+alternate, and the best of each counts, since others may use the machine. Writes
+`results/processes.json`, where the other subject's row stays.
 """
 
 import argparse
+import json
 import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 import torch
+from tables import Row, versions, write
 
 NETWORK = """
 from torch import nn
@@ -31,8 +35,8 @@ def net():
 """
 # The command's words for each subject, how many examples, and how many make a batch.
 SUBJECTS = {
-    "digits": (("--model", "own:net", "--epsilon", "0.1"), 6400, 100),
-    "photos": (("--model", "squeezenet1_0", "--epsilon", "1/255"), 32, 1),
+    "digits": (("--model", "own:net", "--epsilon", "0.1"), 76800, 100),
+    "photos": (("--model", "squeezenet1_0", "--epsilon", "1/255"), 96, 1),
 }
 
 
@@ -118,6 +122,19 @@ def main() -> None:
     net = (best[1, n][0] - best[1, 1][0]) / (best[2, n][0] - best[2, 1][0])
     print(f"two are {whole:.2f} times as fast, {net:.2f} times without the start")
     print(f"load {os.getloadavg()[0]:.1f}")
+    seconds = [round(best[processes, n][0], 1) for processes in (1, 2)]
+    start = [round(best[processes, 1][0], 1) for processes in (1, 2)]
+    row = {"subject": given.subject, "examples": n, "seconds": seconds, "start": start}
+    keep(row | {"ratio": round(whole, 3), "without_start": round(net, 3)})
+
+
+def keep(row: Row) -> None:
+    """Write a subject's row in place of its last one."""
+    folder = Path(__file__).resolve().parent / "results"
+    path = folder / "processes.json"
+    before = json.loads(path.read_text("utf-8"))["rows"] if path.exists() else []
+    rows = [row, *(other for other in before if other["subject"] != row["subject"])]
+    write("processes", sorted(rows, key=itemgetter("subject")), versions(()), folder)
 
 
 if __name__ == "__main__":

@@ -313,6 +313,15 @@ def test_the_memory_of_an_evaluation_does_not_grow_with_the_data():
         assert row["ratio"] < 1.05, row
 
 
+def test_two_processes_take_little_more_than_half_the_time():
+    path = FOLDER.parent / "results" / "processes.json"
+    rows = {row["subject"]: row for row in json.loads(path.read_text("utf-8"))["rows"]}
+    assert set(rows) == {"digits", "photos"}
+    for row in rows.values():
+        assert row["ratio"] == pytest.approx(row["seconds"][0] / row["seconds"][1], rel=0.01)
+        assert row["ratio"] >= 1.85
+
+
 def test_the_engine_keeps_within_its_share_of_onnxruntime_webs_time():
     found = json.loads((ENGINE / "results" / "engine.json").read_text(encoding="utf-8"))
     asked = json.loads((ENGINE / "package.json").read_text(encoding="utf-8"))["dependencies"]
