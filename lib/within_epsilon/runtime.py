@@ -42,7 +42,7 @@ def pick_device() -> torch.device:
 
 def device_of(model: nn.Module) -> torch.device:
     """Return the device that the model's parameters live on (the CPU if it has none)."""
-    for tensor in (*model.parameters(), *model.buffers()):
+    for tensor in itertools.chain(model.parameters(), model.buffers()):
         return tensor.device
     return torch.device("cpu")
 

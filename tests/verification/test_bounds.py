@@ -17,6 +17,8 @@ from within_epsilon.verification import Box, crown, ibp, rivals
 from within_epsilon.verification.domain import domain_of
 from within_epsilon.verification.network import read_network
 from within_epsilon.verification.rounding import Arithmetic, gamma
+from within_epsilon.verification.rules import ReLURule
+from within_epsilon.verification.values import Interval
 
 EPSILONS = ("0.01", "0.03", "0.1")
 
@@ -159,6 +161,40 @@ def test_a_networks_nodes_compute_what_it_does():
     # comparisons make 4 x 2, two more 2 x 2, each of which has one ReLU then.
     kinks = [network.nodes[i].shape.numel() for i in network.activations]
     assert kinks == [16, 16, 8, 8, 8]
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.1, 0.3, 0.7])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_relu_without_a_kink_is_its_own_line_to_the_bit(slope, dtype):
+    """What is on either side of 0 loses nothing, and passes no gradient on to its ends."""
+    tiny = torch.finfo(dtype).tiny
+    some = [tiny, 3e-20, 0.1, 1 / 3, 0.7, 1.0, 3e20]
+    lower = torch.tensor([*some, 0.0, 0.0, -tiny, -0.3], dtype=dtype, requires_grad=True)
+    upper = torch.tensor([*some, 0.3, 0.0, tiny, 0.7], dtype=dtype, requires_grad=True)
+    ends = Interval(lower.unsqueeze(0), upper.unsqueeze(0))
+    steep, height = ReLURule(slope).chord(ends)
+    assert (steep[0, : len(some) + 1] == 1).all()
+    assert (height[0, : len(some) + 2] == 0).all()
+    assert (height[0, len(some) + 2 :] > 0).all()
+    below, none = ReLURule(slope).chord(Interval(-ends.upper, -ends.lower))
+    assert (below[0, : len(some)] == slope).all()
+    assert (none[0, : len(some) + 2] == 0).all()
+    slopes = torch.autograd.grad(height[0, 2:7].sum(), [lower, upper])
+    assert not any(one.any() for one in slopes)
+    assert torch.autograd.grad(below.sum() + none.sum(), upper)[0].isfinite().all()
+
+
+def test_nothing_is_added_where_nothing_adds():
+    """No bias, no ReLU, no rounding: constants are 0, and the bound is the closed form's."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3, bias=False)).double().eval()
+    images = torch.full((2, 1, 2, 2), 0.5, dtype=torch.float64)
+    found = crown(model, images, None, Ball("linf", 0.1), arithmetic="real")
+    weight = model[1].weight.detach()
+    expected = 0.5 * weight.sum(dim=1) - 0.1 * weight.abs().sum(dim=1)
+    torch.testing.assert_close(found.lower, expected.expand(2, 3), rtol=0, atol=1e-12)
+    assert found.coefficients.shape == (2, 3, 1, 2, 2)
+    # (Rounding of the bounds' own arithmetic is paid all the same.)
+    assert -1e-12 < found.constants.min() <= found.constants.max() <= 0
 
 
 def test_the_allowance_grows_with_the_sum_and_covers_each_dtype():

@@ -104,9 +104,12 @@ def read_layers(model: nn.Module, name: str = "") -> Iterator[Layer]:
 
 def computes_as(module: nn.Module, kind: type[M]) -> TypeGuard[M]:
     """Tell whether a module does what its kind does: a subclass may, if it has the same forward."""
-    own = getattr(module.forward, "__func__", None)
-    hooked = module._forward_hooks or module._forward_pre_hooks
-    return isinstance(module, kind) and own is kind.forward and not hooked
+    # In this order: most questions are answered by the class.
+    return (
+        isinstance(module, kind)
+        and getattr(module.forward, "__func__", None) is kind.forward
+        and not (module._forward_hooks or module._forward_pre_hooks)
+    )
 
 
 def _is_of_squeezenet(model: nn.Module, kind: str) -> bool:
@@ -150,8 +153,13 @@ def _require_eval(module: nn.Module, name: str) -> None:
 
 def _require_plain_weights(module: nn.Module, name: str) -> None:
     """Refuse what computes its weight anew from others in every pass."""
+    if not isinstance(module, nn.Conv2d | nn.Linear):
+        return
+    own = {"weight", "bias"}
+    if module._parameters.keys() == own and not (module._buffers or module._modules):
+        return  # without the dictionary, whose making takes longer than all else here
     found = set(module.state_dict())
-    if isinstance(module, nn.Conv2d | nn.Linear) and not found <= {"weight", "bias"}:
+    if not found <= own:
         raise ValueError(
             f"model: expected a weight and a bias in {name}, received "
             f"{', '.join(sorted(found))}; make the weight a plain one with "

@@ -80,6 +80,8 @@ class Domain:
 
     def __getitem__(self, rows: Tensor | slice) -> "Domain":
         """Return some of the problems."""
+        if isinstance(rows, slice) and rows == slice(0, len(self)):
+            return self
         return Domain(
             self.lower[rows], self.upper[rows], self.norm, self.centre[rows], self.epsilon
         )

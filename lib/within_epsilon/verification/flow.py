@@ -72,10 +72,13 @@ class Flow:
         return mirrored(found)
 
     def total(self, like: Tensor) -> Tensor:
-        """Return less than the sum of all parts, (1 or N, S), whatever rounding does."""
+        """Return less than the sum of all parts, (1 or N, S), whatever rounding does.
+
+        Without any it is 0, of the dtype of `like`.
+        """
         if not self.parts:
-            return like
-        total, sizes = self.parts[0], self.parts[0].abs()
-        for part in self.parts[1:]:
-            total, sizes = total + part, sizes + part.abs()
-        return total - 2 * gamma(len(self.parts) + 4, DOUBLE) * sizes
+            return like.new_zeros(self.shape)
+        # One step for all: of few numbers, each step costs as much as of many.
+        parts = torch.stack(torch.broadcast_tensors(*self.parts))
+        share = 2 * gamma(len(parts) + 4, DOUBLE)
+        return torch.sub(parts.sum(dim=0), parts.abs().sum(dim=0), alpha=share)

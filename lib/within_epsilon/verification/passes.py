@@ -17,7 +17,6 @@ from within_epsilon.verification.windows import (
     dense,
     dot,
     relaxed,
-    shape_of,
     split,
     units,
 )
@@ -137,7 +136,8 @@ class Bounds:
         if self.lower_slope == "same":
             return upper
         if self.lower_slope == "adaptive":
-            return torch.where(x.upper > -x.lower, 1.0, torch.full_like(upper, flattest))
+            steep = (x.upper > -x.lower).to(upper)
+            return steep.clamp(min=flattest) if flattest else steep
         return torch.full_like(upper, 1.0 if self.lower_slope == "one" else flattest)
 
     def backward(
@@ -178,8 +178,10 @@ class Bounds:
             value of the function is at least coefficients · x + constants.
         """
         flow = Flow(start, rows)
-        rest, constants = self._back(flow, start, slopes, multipliers, through=through, seen=seen)
-        return dense(rest), constants
+        rest = self._back(flow, start, slopes, multipliers, through=through, seen=seen)
+        if rest is None:
+            rest = self.domain.lower.new_zeros(flow.shape + self.network.nodes[0].shape)
+        return dense(rest), flow.total(self.domain.lower)
 
     def _back(
         self,
@@ -190,7 +192,8 @@ class Bounds:
         *,
         through: bool = True,
         seen: dict[int, Tensor] | None = None,
-    ) -> tuple[Rows, Tensor]:
+    ) -> Rows | None:
+        """Take a flow back; return the input's coefficients, or None if nothing reached it."""
         for i in range(start, 0, -1):
             found = flow.pending.pop(i, None)
             if found is None:
@@ -215,11 +218,13 @@ class Bounds:
                 flow.pay(found, None, self.noises[i])
                 flow.parts.append(least_of(dense(found), self.intervals[i]))
         rest = flow.pending.get(0)
-        if rest is None:
-            size = flow.shape + self.network.nodes[0].shape
-            rest = self.domain.lower.new_zeros(size)
-        rest = flow.divide(rest)
-        return rest, flow.total(self.domain.lower.new_zeros(shape_of(rest)))
+        return rest if rest is None else flow.divide(rest)
+
+    def _least(self, flow: Flow, rest: Rows | None) -> Tensor:
+        """Bound what a flow has come to from below, (N, S)."""
+        if rest is not None:
+            flow.parts.append(self.domain.least(rest))
+        return flow.total(self.domain.lower)
 
     def _relax(self, flow: Flow, activation: int, found: Rows, slopes: Tensor | None) -> None:
         """Take coefficients past a ReLU, along its line below or above, by their signs."""
@@ -237,7 +242,8 @@ class Bounds:
             # of these sums are among the 16 that every allowance has to spare.
             shift = self.network.nodes[before].rule.shift
             shift = torch.zeros_like(own) if shift is None else shift
-            flow.parts.append(dot(falling, upper * (shift + own) + height + noise))
+            above = torch.addcmul(height + noise, upper, shift + own)
+            flow.parts.append(dot(falling, above))
             flow.parts.append(dot(rising, lower * (shift - own) - noise))
             flow.paid.add(before)
         else:
@@ -255,8 +261,9 @@ class Bounds:
         through: bool = True,
     ) -> Tensor:
         """Bound linear functions of a node from below, (N, S); see `backward`."""
-        coefficients, constants = self.backward(start, rows, slopes, multipliers, through=through)
-        return add_safely(self.domain.least(coefficients), constants)
+        flow = Flow(start, rows)
+        rest = self._back(flow, start, slopes, multipliers, through=through)
+        return self._least(flow, rest)
 
     def ends(
         self, node: int, places: Tensor, slopes: Mapping[int, Tensor] | None = None
@@ -278,8 +285,7 @@ class Bounds:
             The ends.
         """
         flow = Flow(node, units(self.network.nodes[node].shape, places), both=True)
-        coefficients, constants = self._back(flow, node, slopes)
-        least = add_safely(self.domain.least(coefficients), constants)
+        least = self._least(flow, self._back(flow, node, slopes))
         lower, negated = least.chunk(2, dim=1)
         return lower, -negated
 

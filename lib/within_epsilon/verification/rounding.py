@@ -96,10 +96,11 @@ class Arithmetic:
             If a sum could overflow.
         """
         share = 2 * gamma(own_terms + 16, DOUBLE)
-        if self.unit and not bool((sizes < self.largest).all()):
+        # (NaN is below nothing.)
+        if self.unit and not (most := sizes.max().item()) < self.largest:
             raise ValueError(
                 f"model: expected sums that stay within {self.name}, received up to "
-                f"{sizes.max().item():.3g}; scale the weights, or ask for arithmetic='real'"
+                f"{most:.3g}; scale the weights, or ask for arithmetic='real'"
             )
         if terms and self.unit:
             # 2^-20: sizes and noise are themselves computed in float64.

@@ -213,12 +213,9 @@ class ReLURule(Rule):
         whatever rounding made of its slope. Its height is chosen for the slope as it is.
         """
         lower, upper = x.lower.clamp(max=0), x.upper.clamp(min=0)
-        unstable = (lower < 0) & (upper > 0)
-        width = torch.where(unstable, upper - lower, 1.0)
-        inner = self.slope + (1 - self.slope) * (upper / width)
-        # Beyond the kink the function is its own line: slope 1, or that of the other side.
-        # (Two Python numbers in torch.where would come out in float32.)
-        below = torch.full_like(inner, self.slope)
-        slope = torch.where(unstable, inner, torch.where(x.lower >= 0, 1.0, below))
-        at_ends = torch.maximum((self.slope - slope) * lower, (1 - slope) * upper)
-        return slope, torch.where(unstable, at_ends, 0.0)
+        width = upper - lower
+        # On one side of the kink the share is 1 or 0 without rounding, and the height is 0.
+        slope = upper / torch.where(width > 0, width, 1.0)
+        if self.slope:
+            slope = torch.where(slope < 1, self.slope + (1 - self.slope) * slope, 1.0)
+        return slope, torch.maximum((self.slope - slope) * lower, (1 - slope) * upper)

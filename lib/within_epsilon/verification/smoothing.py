@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import torch
-from scipy.special import betaincinv
 from torch import Tensor, nn
 
 from within_epsilon.checks import check_counts, check_images, check_indices, check_logits
@@ -87,6 +86,9 @@ def clopper_pearson_lower(successes: int, n: int, alpha: float) -> float:
         )
     if successes == 0:
         return 0.0
+    # (Imported here: who asks for other proofs need not wait for it.)
+    from scipy.special import betaincinv
+
     # The last factor pays for the rounding of the quantile.
     return float(betaincinv(successes, n - successes + 1, alpha)) * (1 - 2.0**-40)
 
@@ -163,10 +165,12 @@ def count_votes(
         # A maximum is NaN if anything is, and a sum too: one pass over a column, in most cases.
         if math.isnan(largest.sum().item()) and bool(largest.isnan().any()):
             raise ValueError("logits: expected numbers, received NaN; look at the model's weights")
-        votes = torch.bincount(answers, minlength=logits.shape[1]).cpu()
-        counts = votes if counts is None else counts + votes
+        if counts is None:
+            counts = answers.new_zeros(logits.shape[1])
+        # In place, and where the answers are: nothing is brought back from a GPU before the end.
+        counts.index_add_(0, answers, torch.ones_like(answers))
     assert counts is not None
-    return counts
+    return counts.cpu()
 
 
 def certify_smoothed(

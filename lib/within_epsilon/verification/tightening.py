@@ -88,7 +88,7 @@ def refined(
     """Return a node's interval, cut with the linear bounds of its doubtful numbers."""
     x = target.before
     lower, upper = bounds.ends(target.node, target.places, slopes)
-    old = [end.flatten(1)[:, target.places] for end in x]
+    old = [end.flatten(1).index_select(1, target.places) for end in x]
     if meet:
         ends = torch.maximum(old[0], lower), torch.minimum(old[1], upper)
     else:

@@ -182,11 +182,10 @@ def units(shape: torch.Size, places: Tensor) -> Rows:
     Windows, or Tensor of shape (1, S, ...)
         S functions: windows where the output is an image.
     """
-    each = torch.arange(len(places))
     if len(shape) != 3:
         rows = torch.zeros(1, len(places), shape.numel(), dtype=torch.float64)
-        rows[0, each, places] = 1.0
-        return rows.view(1, len(places), *shape)
+        return rows.scatter_(2, places.view(1, -1, 1), 1.0).view(1, len(places), *shape)
+    each = torch.arange(len(places))
     size = shape[1] * shape[2]
     pixels, which = torch.unique(places % size, return_inverse=True)
     values = torch.zeros(1, len(places), shape[0], 1, 1, dtype=torch.float64)
@@ -268,5 +267,5 @@ def dot(rows: Rows, vectors: Tensor) -> Tensor:
         rows = rows.dense()
     rows, vectors = rows.flatten(2), vectors.flatten(1)
     if len(rows) == 1:
-        return vectors @ rows[0].T
+        return F.linear(vectors, rows[0])
     return torch.matmul(rows, vectors.unsqueeze(2)).squeeze(2)
