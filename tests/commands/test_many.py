@@ -11,6 +11,7 @@ from collections import Counter
 import pytest
 from processes import environment, reports_in, together, torchrun
 
+from within_epsilon.commands.processes import speaking
 from within_epsilon.commands.processes.journal import Journal
 
 WORDS = ("evaluate", "--model", "digits_cnn", "--epsilon", "0.1", "--check", 0)
@@ -68,9 +69,38 @@ def test_a_killed_process_ends_the_run_clearly_and_no_batch_is_lost(call, folder
 
 
 @pytest.mark.slow
-def test_a_mistake_ends_all_processes(folder, arrays):
-    command = torchrun(2, *WORDS, *QUICK, "--data", "absent.npz", "--out", "out")
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (("--data", "absent.npz"), "Error: --data: there is no file or folder absent.npz"),
+        (("--data", "test.npz", "--epsilon", "x"), "Error: Invalid value for '--epsilon'"),
+    ],
+)
+def test_a_mistake_ends_all_processes_and_one_says_it(folder, arrays, more, sentence):
+    arrays()
+    command = torchrun(3, *WORDS, *QUICK, *more, "--out", "out")
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
     assert done.returncode != 0
-    assert "Error: --data: there is no file or folder absent.npz" in done.stderr
-    assert "Traceback (most recent call last):\n  File" not in done.stderr.split("Error: --data")[0]
+    assert done.stderr.count(sentence) == 1
+    assert done.stderr.count("Error: ") == done.stderr.count("ChildFailedError: ") + 1
+    assert "told to end" not in done.stderr
+    assert "Traceback (most recent call last):\n  File" not in done.stderr.split(sentence)[0]
+
+
+def test_who_speaks(monkeypatch):
+    """A process alone; before they are connected, the others wait for the first; then whoever asks
+    first, or all if nobody can be asked."""
+    waited, asked = [], iter([True, False])
+    monkeypatch.setattr(speaking, "_asked", [])
+    monkeypatch.setattr(speaking.time, "sleep", waited.append)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert speaking.speaks()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for local, waits in (("0", 0), ("1", 1)):
+        monkeypatch.setenv("LOCAL_RANK", local)
+        assert speaking.speaks()
+        assert len(waited) == waits
+    speaking.ask_by(lambda: next(asked))
+    assert [speaking.speaks(), speaking.speaks()] == [True, False]
+    assert speaking.speaks()  # the iterator has ended: out of reach
+    assert len(waited) == 1

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from processes import reports_in
 from torch import nn
 
 from within_epsilon.commands.inputs import matching
@@ -52,9 +53,12 @@ def test_arrays(refused, arrays, folder):
         "cannot be read": {"labels": np.array([1, None] * 32, object)},
         "(1, 8, 4)": {"images": np.zeros((64, 8, 4), np.uint8)},
         "at least one example": {"images": n[:0], "labels": np.zeros(0, int)},
+        "arrays are taken as they are": {"images": np.zeros((64, 16, 16), np.uint8)},
     }
     for words, changed in say.items():
         assert words in refused(arrays(**changed)), words
+    for more in (("--size", 4), ("--channels", 1)):
+        assert "expected neither with test.npz" in refused(arrays(), *more)
     np.savez("others.npz", x=n, y=n)
     assert "received x, y" in refused("others.npz")
     (folder / "junk.npz").write_bytes(b"junk")
@@ -169,6 +173,8 @@ def test_models(refused, arrays, folder):
     assert "it has" in refused(data, model="mine:absent")
     assert "received a int" in refused(data, model="mine:number")
     assert "did you mean" in refused(data, model="resnet")
+    assert "did you mean mine:FUNCTION?" in refused(data, model="mine")
+    assert "such as mine.py:net" in refused(data, model="mine.py")
     (folder / "few.txt").write_text("a\nb")
     assert "10 outputs of digits_cnn, received 2" in refused(data, "--classes", "few.txt")
     for weights in ("whole.pt", "junk.pt", "junk.safetensors", "absent.pt"):
@@ -207,6 +213,25 @@ def test_a_module_may_be_named_by_its_path(call, arrays, folder, where):
     words = ("--model", f"{where.format(folder)}:net", "--data", arrays(n=4), *QUICK)
     status, said = call("evaluate", *words)
     assert status == 0, said
+
+
+def test_an_image_that_is_no_numbers_is_a_bad_example_and_no_training_example(call, arrays):
+    images = digits().test.images[:64].numpy()
+    images[7] = np.nan
+    data = arrays(images=images)
+    status, said = call("evaluate", "--model", "digits_cnn", "--data", data, *QUICK)
+    assert status == 0, said
+    (report,) = reports_in("out")
+    assert list(report["bad"]) == ["7"]
+    assert "received NaN at position 7" in report["bad"]["7"]
+    status, said = call("train", "--data", data, "--epsilon", "0.1", "--epochs", 1)
+    assert status == 2
+    assert "received NaN at position 7" in said
+
+
+def test_a_setting_that_is_no_number(refused, arrays):
+    said = refused(arrays(n=4), "--set", "restarts=many")
+    assert "expected a number for pgd's restarts, such as 1, received 'many'" in said
 
 
 def test_a_part_that_torchvision_does_not_have(refused, folder):

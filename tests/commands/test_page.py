@@ -20,7 +20,9 @@ from safetensors.torch import save_file
 
 from within_epsilon.data import digits
 from within_epsilon.models import Classifier, mlp
+from within_epsilon.threat import Ball
 from within_epsilon.training import fit
+from within_epsilon.verification import write_onnx, write_vnnlib
 
 PAGE = Path(__file__).resolve().parents[2] / "chapters" / "command_line.md"
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
@@ -58,6 +60,9 @@ def readers_files(folder, arrays, pictures):
     (folder / "mine.py").write_text(
         "from within_epsilon.models import mlp\ndef net():\n    return mlp(64, 20, 10)\n"
     )
+    write_onnx(folder / "net.onnx", model, (1, 8, 8))
+    question = (images[:1], labels[:1], Ball("linf", 0.01))
+    write_vnnlib(folder / "question.vnnlib", model, *question, version="1.0")
     return folder
 
 
@@ -65,7 +70,7 @@ def test_the_page_shows_every_verb_and_the_commands_can_be_read(call):
     words = [shlex.split(command) for command in commands()]
     assert len(words) >= 9
     assert {line[1] for line in words if line[0] == "within-epsilon"} >= {
-        *("attack", "evaluate", "train"),
+        *("attack", "evaluate", "train", "verify"),
     }
     text = PAGE.read_text("utf-8")
     for line in words:

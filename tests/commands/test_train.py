@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from processes import together
 from safetensors.torch import load_file
 
@@ -74,6 +75,9 @@ def test_mistakes_are_sentences_and_a_checkpoint_is_never_lost(call, folder, arr
     assert call("train", *BRIEF, "--epochs", 1, "--out", "out.safetensors")[0] == 0
     before = (folder / "out.safetensors.checkpoint").read_bytes()
     data = arrays()
+    for name, side in (("0", 8), ("1", 9)):
+        (folder / "mixed" / name).mkdir(parents=True)
+        Image.new("L", (side, side)).save(folder / "mixed" / name / "a.png")
     for words, sentence in (
         ((*BRIEF, "--lr", 1), "of another run"),
         (("--data", data, "--epsilon", "0.1"), "of another run"),
@@ -83,6 +87,14 @@ def test_mistakes_are_sentences_and_a_checkpoint_is_never_lost(call, folder, arr
         ((*BRIEF, "--model", "mine:number"), "received a int"),
         (("--data", arrays("wide.npz", images=np.zeros((64, 28, 28), np.uint8)), *BRIEF[2:]),
          "cannot take images of shape (1, 28, 28)"),
+        ((*BRIEF[:-2], "--validation", "wide.npz", "--data", data), "shape (1, 28, 28)"),
+        ((*BRIEF[2:], "--data", data, "--keep", "best"), "--keep: expected --validation"),
+        ((*BRIEF[2:], "--data", data, "--validation", "absent"), "--validation: there is no file"),
+        ((*BRIEF[2:], "--data", data, "--validation", "digits"),
+         "names as --data has, none and so on, received 0, 1, 2, 3"),
+        ((*BRIEF, "--size", 9), "expected neither with digits"),
+        ((*BRIEF, "--model", data), "test.npz, whose weights are fixed"),
+        ((*BRIEF[2:], "--data", "mixed", "--out", "new.safetensors"), "pictures of one shape"),
         (("--data", arrays("many.npz", labels=np.arange(64)), *BRIEF[2:]), "each of 64 classes"),
     ):  # fmt: skip
         status, said = call("train", "--epochs", 1, "--out", "out.safetensors", *words)
@@ -90,6 +102,19 @@ def test_mistakes_are_sentences_and_a_checkpoint_is_never_lost(call, folder, arr
         assert sentence in said
         assert said.count("\n") == 1
     assert (folder / "out.safetensors.checkpoint").read_bytes() == before
+
+
+def test_outputs_without_a_class_of_the_data_get_names_too(call, folder, pictures):
+    pictures(n=60, called=lambda label: "low" if label < 5 else "top")
+    words = ("--data", "pictures", *BRIEF[2:], "--epochs", 1, "--out", "two.safetensors")
+    status, said = call("train", *words)
+    assert status == 0, said
+    names = (folder / "two.classes.txt").read_text().split("\n")
+    assert names == ["low", "top", *(f"output {k}" for k in range(2, 10)), ""]
+    words = said.splitlines()[-1].split("evaluate")[1].split("--data")[0].split()
+    quick = ("--epsilon", "0.1", "--attack", "fgsm", "--check", 0)
+    status, said = call("evaluate", *words, "--data", "pictures", *quick)
+    assert status == 0, said
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,30 @@ def test_a_hostile_notebook_gets_what_its_answers_are_worth(tmp_path, monkeypatc
     ] == []
 
 
+def test_a_notebook_that_ends_its_parent_ends_itself_alone(tmp_path):
+    path = notebook(
+        tmp_path / "parricide.ipynb",
+        f'import torch\n{LEAD}\nexercises.check("0.3", lead)',
+        "import os\nassert 'JPY_PARENT_PID' not in os.environ\n"
+        f"assert os.getppid() != {os.getpid()}\nos.kill(os.getppid(), 9)\nos.kill(os.getpid(), 9)",
+        'exercises.check("0.4", lambda function, images: True)',
+    )
+    result = grade(path)
+    assert result.notes == ("The kernel was ended by SIGKILL.",)
+    reasons = _reasons(result)
+    assert (reasons["0.3"], reasons["0.4"]) == ("correct", "the notebook ended before it")
+
+
+def test_the_kernel_is_this_pythons_whatever_is_installed_under_its_name(tmp_path, monkeypatch):
+    place = tmp_path / "jupyter" / "kernels" / "python3"
+    place.mkdir(parents=True)
+    other = {"argv": ["/absent/python", "{connection_file}"], "display_name": "another Python"}
+    (place / "kernel.json").write_text(json.dumps(other))
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter"))
+    path = notebook(tmp_path / "one.ipynb", f'import torch\n{LEAD}\nexercises.check("0.3", lead)')
+    assert _reasons(grade(path))["0.3"] == "correct"
+
+
 def test_an_endless_cell_is_stopped_and_the_rest_still_counts(tmp_path):
     forever = "import time\nwhile True:\n    time.sleep(1)"
     stubborn = (

@@ -16,8 +16,17 @@ if TYPE_CHECKING:
 
 _NEEDED = ("cloudpickle", "ipykernel", "jupyter_client", "nbformat", "psutil")
 
+EXAMPLES = """\b
+All exercises of the chapter that each notebook is of, a point each:
+  within-epsilon grade submissions/*.ipynb --out grades
+\b
+Two exercises, with a class's own inputs, four notebooks at a time:
+  within-epsilon grade submissions/*.ipynb --exercise 9.3=4 --exercise 9.5 \\
+      --seed 2026 --jobs 4
+"""
 
-@click.command()
+
+@click.command(epilog=EXAMPLES)
 @click.argument(
     "notebooks",
     nargs=-1,

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 import click
 
+from within_epsilon.commands.processes.speaking import speaks
+
 # Set to anything, it shows where an error came from.
 TRACEBACK = "WITHIN_EPSILON_TRACEBACK"
 
@@ -25,20 +27,33 @@ def refusing() -> Iterator[None]:
     Refusal
         In place of ValueError, TypeError, OSError and ImportError, and of a device without
         memory; with WITHIN_EPSILON_TRACEBACK set, the error itself.
+    click.exceptions.Exit
+        In its place, where torchrun has started many processes and another has said it.
     """
     try:
         yield
+    except click.ClickException:
+        _once()
+        raise
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         if os.environ.get(TRACEBACK) or isinstance(error, BrokenPipeError):
             raise
+        _once()
         raise Refusal(sentence(error)) from error
     except RuntimeError as error:
         if os.environ.get(TRACEBACK) or "out of memory" not in str(error):
             raise
+        _once()
         raise Refusal(
             "the device has too little memory for so many images at a time; give a smaller "
             "--batch-size"
         ) from error
+
+
+def _once() -> None:
+    """End in silence if another process says why."""
+    if not speaks():
+        raise click.exceptions.Exit(Refusal.exit_code)
 
 
 def sentence(error: BaseException) -> str:

@@ -25,6 +25,11 @@ ANSWERS: dict[str, tuple[str, ...]] = {
     "serialise-assignments": ("true",),
 }  # fmt: skip
 
+EXAMPLES = """\b
+  within-epsilon supports --onnx-operators
+  within-epsilon supports --vnnlib-versions
+"""
+
 
 def _said(name: str) -> str:
     words = name.replace("-", " ").replace("onnx", "ONNX").replace("vnnlib", "VNN-LIB")
@@ -39,7 +44,7 @@ def _flags(command: click.Command) -> click.Command:
 
 
 @_flags
-@click.command()
+@click.command(epilog=EXAMPLES)
 def supports(**asked: bool) -> None:
     """Say which questions and networks `verify` can read: one capability at a time."""
     wanted = [name.replace("_", "-") for name, given in asked.items() if given]

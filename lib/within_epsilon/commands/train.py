@@ -75,13 +75,21 @@ The same on the four GPUs of this machine:
 @click.option("--epsilon", type=Radius(), help="The radius, in pixels from 0 to 1.")
 @norm_option
 @click.option("--steps", type=click.IntRange(1), default=7, show_default=True, help="Of PGD.")
-@click.option("--beta", default=6.0, show_default=True, help="Of TRADES.")
+@click.option("--beta", type=click.FloatRange(0), default=6.0, show_default=True, help="Of TRADES.")
 @click.option("--epochs", type=click.IntRange(1), default=20, show_default=True)
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True)
 @click.option("--optimizer", type=click.Choice(["sgd", "adam"]), default="adam", show_default=True)
-@click.option("--lr", default=0.002, show_default=True, help="The step size.")
-@click.option("--momentum", default=0.9, show_default=True, help="Of SGD.")
-@click.option("--weight-decay", default=0.0, show_default=True)
+@click.option(
+    "--lr",
+    type=click.FloatRange(0, min_open=True),
+    default=0.002,
+    show_default=True,
+    help="The step size.",
+)
+@click.option(
+    "--momentum", type=click.FloatRange(0), default=0.9, show_default=True, help="Of SGD."
+)
+@click.option("--weight-decay", type=click.FloatRange(0), default=0.0, show_default=True)
 @click.option(
     "--keep",
     type=click.Choice(["best", "last"]),

@@ -11,12 +11,22 @@ if TYPE_CHECKING:
 
     from within_epsilon.verification.formats.declared import Variable
 
+EXAMPLES = """\b
+A question of version 1.0, where the network has no name and is called N:
+  within-epsilon verify prop_1.vnnlib --network N=net.onnx --timeout 60
+\b
+One of version 2.0 about a network that it calls f; what is found, as ONNX tensors:
+  within-epsilon verify question.vnnlib --network f=net.onnx \\
+      --serialise-assignments found
+"""
 
-@click.command()
+
+@click.command(epilog=EXAMPLES)
 @click.argument("query", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--network", "networks", multiple=True, metavar="NAME=FILE", required=True,
-    help="The ONNX file of the network that the question calls NAME.",
+    help="The ONNX file of the network that the question calls NAME; files of version 1.0 have no "
+    "name for it: there it is N.",
 )  # fmt: skip
 @click.option(
     # The standard has whole seconds here; its test suite sends "5.0".

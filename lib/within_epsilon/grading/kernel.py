@@ -8,6 +8,7 @@ from __future__ import annotations
 import queue
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from within_epsilon.grading.processes import Limits, environment, kill_group, ma
 
 START = 120.0  # seconds for a kernel to answer at all
 GRACE = 5.0  # seconds to end after an interruption
+_MINDER = Path(__file__).with_name("minder.py")
 
 
 class EndedError(Exception):
@@ -60,6 +62,9 @@ class Kernel:
         self._manager: Any = KernelManager(
             kernel_name="python3", connection_file=str(self._folder / "connection.json")
         )
+        # Not as a kernel of that name is installed for the user: that may be another Python's.
+        kernel = (sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}")
+        self._manager.kernel_spec.argv = [sys.executable, "-I", str(_MINDER), *kernel]
         try:
             self._manager.start_kernel(
                 env=variables,

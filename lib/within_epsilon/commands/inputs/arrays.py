@@ -1,5 +1,6 @@
 """Pictures in arrays: an ``.npz`` file, read row by row."""
 
+import math
 import zipfile
 import zlib
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from numpy.lib import format as npy
 from torch import Tensor
 
-from within_epsilon.commands.inputs.pictures import UnusableError
+from within_epsilon.commands.inputs.pictures import DamagedError, UnusableError
 
 
 class Arrays:
@@ -77,6 +78,10 @@ class Arrays:
         if self._kind.kind == "u":
             image /= 255
         lowest, highest = (float(end) for end in torch.aminmax(image))
+        if math.isnan(lowest):
+            raise DamagedError(
+                f"--data: expected numbers in {self._path}, received NaN at position {position}"
+            )
         if lowest < 0 or highest > 1:
             raise UnusableError(
                 f"--data: expected pixels in [0, 1] in {self._path}, received [{lowest:.4g}, "

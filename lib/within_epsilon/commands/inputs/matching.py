@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.checks import check_images, check_logits
+from within_epsilon.commands.inputs.arrays import Arrays
 from within_epsilon.commands.inputs.networks import Network
 from within_epsilon.commands.inputs.pictures import DamagedError, UnusableError
-from within_epsilon.commands.inputs.sources import Source
+from within_epsilon.commands.inputs.sources import Source, Split
 
 # Examples to look at, and from how many on, in all and of each class; and the share that would be
 # right, and how many times what is right, from which on labels are taken for other classes'.
@@ -148,9 +149,24 @@ def cannot_take(name: str, shape: Sequence[int], error: Exception) -> ValueError
     if not isinstance(error, RuntimeError | ValueError | TypeError | AssertionError):
         text = f"{type(error).__name__}: {text}"
     return ValueError(
-        f"--model: {name} cannot take images of shape {tuple(shape)} ({text}); give pictures of "
-        "the size and channels that it was made for, with --size and --channels"
+        f"--model: {name} cannot take images of shape {tuple(shape)} ({text}); give what it was "
+        "made for: --size and --channels change pictures, arrays are taken as they are"
     )
+
+
+def require_pictures(source: Source, size: int | None, channels: str | None) -> None:
+    """Require that there are pictures to resize, if the user asks for it.
+
+    Raises
+    ------
+    ValueError
+        If the source is arrays, which are taken as they are.
+    """
+    if isinstance(source, Arrays | Split) and (size is not None or channels is not None):
+        raise ValueError(
+            f"--size, --channels: expected neither with {source.name}, whose arrays are taken as "
+            "they are; leave them out, or give pictures"
+        )
 
 
 def check_names(network: Network, outputs: int) -> None:

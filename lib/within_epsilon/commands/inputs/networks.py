@@ -153,6 +153,11 @@ def _of_file(path: Path) -> nn.Module:
             except RuntimeError as error:
                 raise ValueError(f"--model: {path} is no whole TorchScript file") from error
         return script.eval()
+    if path.suffix == ".py":
+        raise ValueError(
+            f"--model: expected MODULE:FUNCTION, received {path} alone; name the function in it "
+            f"that returns the network, such as {path}:net"
+        )
     raise ValueError(
         f"--model: expected a network in {path}, received weights alone, or a pickled object, "
         "which is not read since it may run code; name the architecture with --model and give the "
@@ -188,6 +193,12 @@ def untrained(name: str, weights: str | None, classes: int, seed: int) -> nn.Mod
         else:
             from torchvision import models
 
+            if Path(name).expanduser().is_file():
+                raise ValueError(
+                    f"--model: expected a network to train, received the file {name}, whose "
+                    "weights are fixed; give MODULE:FUNCTION, and the file of its weights to "
+                    "--weights"
+                )
             _require_known(name, models.list_models(module=models))
             body = models.get_model(name, weights=None, num_classes=classes)
     if weights is not None:
@@ -198,6 +209,8 @@ def untrained(name: str, weights: str | None, classes: int, seed: int) -> nn.Mod
 def _require_known(name: str, known: Sequence[str]) -> None:
     if name not in known:
         close = get_close_matches(name, [*known, *BOOK]) or ["resnet50", "digits_cnn"]
+        if Path(f"{name}.py").is_file():
+            close = [f"{name}:FUNCTION"]
         raise ValueError(
             f"--model: there is no network and no file {name!r}; did you mean {', '.join(close)}?"
         )

@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
+from within_epsilon.commands.processes.speaking import ask_by, speaks
 from within_epsilon.runtime import pick_device
 
 T = TypeVar("T")
@@ -116,13 +117,15 @@ def workers(device: str | None, threads: int | None) -> Iterator[Workers]:
     if threads is not None:
         torch.set_num_threads(threads)
     rank, size = (int(os.environ.get(name, n)) for name, n in (("RANK", "0"), ("WORLD_SIZE", "1")))
-    place = _device(device, int(os.environ.get("LOCAL_RANK", "0")), size)
+    local = int(os.environ.get("LOCAL_RANK", "0"))
     with _told_to_end():
         if size == 1:
-            yield Workers(0, 1, place)
+            yield Workers(0, 1, _device(device, local, size))
             return
         with _others_may_fail():
             store, rank, size = next(iter(rendezvous("env://", timeout=_PATIENCE)))
+            ask_by(lambda: store.add("within-epsilon says", 1) == 1)
+            place = _device(device, local, size)
             dist.init_process_group(
                 "nccl" if place.type == "cuda" else "gloo",
                 store=PrefixStore("collectives", store),
@@ -190,11 +193,12 @@ def leave(words: str, status: int) -> NoReturn:
     Parameters
     ----------
     words : str
-        What to say.
+        What to say, if no other process has said why the run ends.
     status : int
         The exit status.
     """
-    print(words, file=sys.stderr, flush=True)
+    if speaks():
+        print(words, file=sys.stderr, flush=True)
     if dist.is_available() and dist.is_initialized():
         sys.stdout.flush()
         os._exit(status)  # tearing the group down would wait for the others

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from within_epsilon.attacks import pgd
 from within_epsilon.commands.inputs import networks
-from within_epsilon.commands.inputs.matching import cannot_take
+from within_epsilon.commands.inputs.matching import cannot_take, require_pictures
 from within_epsilon.commands.inputs.pictures import Preparation
 from within_epsilon.commands.inputs.sources import Source, open_source
 from within_epsilon.commands.processes.files import require_writable, write_whole
@@ -45,7 +45,7 @@ _MEASURED = 20
 
 
 class Examples(Dataset[tuple[Tensor, int]]):
-    """A source as `fit` reads it, with labels that were looked at once.
+    """A source as `fit` reads it: all examples of one shape.
 
     Parameters
     ----------
@@ -55,12 +55,21 @@ class Examples(Dataset[tuple[Tensor, int]]):
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        self._shape: torch.Size | None = None
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, position: int) -> tuple[Tensor, int]:
-        return self.source[position]
+        image, label = self.source[position]
+        self._shape = self._shape or image.shape
+        if image.shape != self._shape:
+            raise ValueError(
+                f"--data: expected pictures of one shape in {self.source.name}, received "
+                f"{tuple(image.shape)} at position {position} beside {tuple(self._shape)}; give "
+                "--size and --channels"
+            )
+        return image, label
 
 
 def run_train(**options: Any) -> None:
@@ -99,17 +108,15 @@ def _train(options: Mapping[str, Any], out: Path, checkpoint: Path, workers: Wor
     prepare = Preparation(options["size"], None, channels)
     opened = partial(open_source, prepare=prepare, root=options["root"])
     source = opened(options["data"], part="train")
-    validation = _validation(options, opened)
-    if validation is not None and validation.classes != source.classes:
-        raise ValueError(
-            f"--validation: expected the classes of --data, {', '.join(source.classes[:4])} and so "
-            f"on, received {', '.join(validation.classes[:4])}; name the folders alike"
-        )
+    require_pictures(source, options["size"], options["channels"])
+    validation = _validation(options, opened, source)
     body = networks.untrained(
         options["model"], options["weights"], _classes(source), options["seed"]
     )
     model = Classifier(body, options["mean"] or 0.0, options["std"] or 1.0).to(workers.device)
-    _require_fit(model, options["model"], source, workers.device)
+    outputs = _require_fit(model, options["model"], source, workers.device)
+    if validation is not None:
+        _require_fit(model, options["model"], validation, workers.device)
     alike(model, workers)
     objective = _objective(options)
     attack = None
@@ -133,15 +140,31 @@ def _train(options: Mapping[str, Any], out: Path, checkpoint: Path, workers: Wor
             callback=partial(_say, options["epochs"]) if workers.first else None,
         )
     if workers.first:
-        _save(options, out, model, source, history)
+        _save(options, out, model, _names(source.classes, outputs), history)
     workers.wait()
 
 
-def _validation(options: Mapping[str, Any], opened: Any) -> Source | None:
+def _validation(options: Mapping[str, Any], opened: Any, source: Source) -> Source | None:
     given = options["validation"]
     if given is None and options["data"] == "digits":
         given = "digits"
-    found: Source | None = None if given is None else opened(given, part="validation")
+    if given is None:
+        if options["keep"] == "best":
+            raise ValueError(
+                "--keep: expected --validation, on which the best epoch is the best, received "
+                "none; give examples that are neither trained on nor the test data"
+            )
+        return None
+    try:
+        found: Source = opened(given, part="validation")
+    except (ValueError, OSError) as error:
+        raise ValueError(str(error).replace("--data", "--validation", 1)) from error
+    if found.classes != source.classes:
+        ours, theirs = (", ".join(part.classes[:4]) or "none" for part in (source, found))
+        raise ValueError(
+            f"--validation: expected classes of the same names as --data has, {ours} and so on, "
+            f"received {theirs}; give both in the same form, with folders named alike"
+        )
     return found
 
 
@@ -184,14 +207,14 @@ def _optimizer(options: Mapping[str, Any]) -> Any:
     return partial(torch.optim.SGD, momentum=options["momentum"], **rule)
 
 
-def _require_fit(model: nn.Module, name: str, source: Source, device: torch.device) -> None:
-    """Require that the network can take the pictures, and has an output for each class."""
+def _require_fit(model: nn.Module, name: str, source: Source, device: torch.device) -> int:
+    """Require that the network can take the pictures, and return how many outputs it has."""
     image, _ = source[0]
     was = model.training
     model.eval()
     try:
         with torch.no_grad():
-            outputs = model(image[None].to(device)).shape[1]
+            outputs = int(model(image[None].to(device)).shape[1])
     except Exception as error:  # whatever the network raises
         raise cannot_take(name, image.shape, error) from error
     finally:
@@ -201,6 +224,12 @@ def _require_fit(model: nn.Module, name: str, source: Source, device: torch.devi
             f"--model: expected an output for each of {_classes(source)} classes, received "
             f"{outputs}; give a network with more"
         )
+    return outputs
+
+
+def _names(classes: Sequence[str], outputs: int) -> list[str]:
+    """Return a name for each output, also for those of which the data have no class."""
+    return [*classes, *(f"output {k}" for k in range(len(classes), outputs))] if classes else []
 
 
 def _own_checkpoint(path: Path, workers: Workers, files: ExitStack) -> Path:
@@ -221,20 +250,24 @@ def _say(epochs: int, epoch: int, history: History) -> None:
 
 
 def _save(
-    options: Mapping[str, Any], out: Path, model: Classifier, source: Source, history: History
+    options: Mapping[str, Any],
+    out: Path,
+    model: Classifier,
+    names: Sequence[str],
+    history: History,
 ) -> None:
     from safetensors.torch import save
 
     state = {k: v.detach().cpu().contiguous() for k, v in model.body.state_dict().items()}
     write_whole(out, save(state))
     chosen = {k: v for k, v in options.items() if v is not None}
-    beside = {"settings": chosen, "history": asdict(history)}
-    write_whole(out.with_suffix(".json"), json.dumps(beside, indent=1) + "\n")
+    whole = {"settings": chosen, "history": asdict(history)}
+    write_whole(out.with_suffix(".json"), json.dumps(whole, indent=1) + "\n")
     words = [f"--model {options['model']} --weights {out}"]
-    if source.classes:
-        names = out.with_suffix(".classes.txt")
-        write_whole(names, "\n".join(source.classes) + "\n")
-        words.append(f"--classes {names}")
+    if names:
+        beside = out.with_suffix(".classes.txt")
+        write_whole(beside, "\n".join(names) + "\n")
+        words.append(f"--classes {beside}")
     for name in ("mean", "std"):
         if options[name]:
             words.append(f"--{name} {','.join(map(str, options[name]))}")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from within_epsilon.commands.inputs import networks
-from within_epsilon.commands.inputs.matching import Matched, spread
+from within_epsilon.commands.inputs.matching import Matched, require_pictures, spread
 from within_epsilon.commands.inputs.pictures import DamagedError, prepared_for
 from within_epsilon.commands.inputs.sources import open_source
 from within_epsilon.commands.processes.files import write_whole
@@ -60,6 +60,7 @@ def _evaluate(options: Mapping[str, Any], folder: Path, journal: Journal, worker
     network = load_network(options, workers)
     prepare = prepared_for(network, options["size"], options["channels"])
     source = open_source(options["data"], prepare, root=options["root"], part=options["part"])
+    require_pictures(source, options["size"], options["channels"])
     data = Matched(source, network)
     positions = spread(len(data), options["limit"])
     workers.by_first(lambda: data.check_order(positions))
@@ -114,6 +115,7 @@ def _checked(
     shape = examples[0][0].shape
     alike = [(image, label) for image, label in examples if image.shape == shape]
     images, labels = zip(*alike, strict=True)
+    print(f"going through the checklist on {len(alike)} of them ...", file=sys.stderr, flush=True)
     found = sanity_report(
         experiment.data.network.model,
         (torch.stack(images), torch.tensor(labels)),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
+from inspect import signature
 from typing import Any
 
 from torch import Tensor
@@ -44,6 +45,12 @@ def attack_of(name: str, steps: int | None, settings: Mapping[str, Any]) -> Call
     for setting in given:
         if not takes(function, setting) or setting in ("targeted", "callback", "indices", "norm"):
             raise ValueError(f"--set: {name} has no setting {setting!r} to give here")
+        usual = signature(function).parameters[setting].default
+        if isinstance(usual, int | float) and not isinstance(given[setting], int | float):
+            raise ValueError(
+                f"--set: expected a number for {name}'s {setting}, such as {usual}, received "
+                f"{given[setting]!r}"
+            )
     attack = partial(function, **given) if given else function
     return attack if takes(function, "ball") else WithinBall(attack)
 
