@@ -12,8 +12,10 @@ from torch import nn
 
 from within_epsilon import attacks
 from within_epsilon.attacks import Averaged, BackwardAs, unnoticed_margin
+from within_epsilon.defences import Voting
 from within_epsilon.exercises import verdict
 from within_epsilon.losses import dlr, margin_loss
+from within_epsilon.models import digits_classifier
 
 
 def _planted(bugs):
@@ -108,6 +110,41 @@ def _doubts(lost, few=4, leave_out=""):
     return [name for name, there in found.items() if there and name != leave_out]
 
 
+class _Joint(nn.Module):
+    """Networks, and what to make of their logits, (M, N, k)."""
+
+    def __init__(self, members, join):
+        super().__init__()
+        self.members, self.join = nn.ModuleList(members), join
+        self.eval()
+
+    def forward(self, images):
+        return self.join(torch.stack([member(images) for member in self.members]))
+
+
+def _on_vote(join, pick=slice(None), attack=attacks.pgd, **options):
+    def past(members, images, labels, ball):
+        return attack(_Joint(members[pick], join), images, labels, ball, **options)
+
+    return past
+
+
+def _mean(logits):
+    return logits.mean(dim=0)
+
+
+def _even(logits):
+    return logits.log_softmax(dim=2).logsumexp(dim=0)
+
+
+def _vote(members, images, labels, ball):
+    return attacks.pgd(Voting(*members).eval(), images, labels, ball, steps=20)
+
+
+def _stranger(members, images, labels, ball):
+    return attacks.pgd(digits_classifier(), images, labels, ball, steps=20)
+
+
 CASES = {
     "11.1": {
         "correct": lambda values, images: images + (values - images).detach(),
@@ -152,6 +189,17 @@ CASES = {
         "still stand": partial(attacks.square, queries=100),
         "more than ε": lambda model, images, labels, ball: 1 - images,
     },
+    "11.7": {
+        "correct": _on_vote(_even, steps=20),
+        "not attempted": lambda *_: ...,
+        "Noise does as much": _vote,
+        "heard alone": _on_vote(_mean, steps=20),
+        "Is it their own slope": _stranger,
+        "still stand": lambda members, images, labels, ball: images,
+        "more than ε": lambda members, images, labels, ball: 1 - images,
+        "pictures of shape": lambda members, images, labels, ball: labels,
+        "no numbers": lambda members, images, labels, ball: images * float("nan"),
+    },
 }
 
 
@@ -176,3 +224,26 @@ def test_other_right_answers_are_right():
     assert verdict("11.4", lambda lost: set(_doubts(lost))) == "correct"
     averaged = _on(lambda model: Averaged(_opened(model), 3), steps=10, loss=margin_loss)
     assert verdict("11.5", averaged) == "correct"
+
+
+@pytest.mark.parametrize(
+    "past",
+    [
+        _on_vote(_mean, steps=20, loss=margin_loss),
+        _on_vote(_mean, slice(1, 2), steps=20),  # what fools one fools the others
+        _on_vote(_mean, slice(1, 3), attack=attacks.apgd, steps=20),
+        _on_vote(lambda logits: (logits / logits.std(dim=2, keepdim=True)).mean(dim=0), steps=20),
+        _on_vote(_even, attack=attacks.fgsm),
+    ],
+)
+def test_any_way_past_the_vote_is_right(past):
+    assert verdict("11.7", past) == "correct"
+
+
+def test_downhill_and_square_do_not_get_past_the_vote():
+    def square(members, images, labels, ball):
+        return attacks.square(Voting(*members).eval(), images, labels, ball, queries=200)
+
+    assert "still stand" in verdict("11.7", square)
+    downhill = _on_vote(_even, steps=20, loss=lambda z, y: -margin_loss(z, y))
+    assert "still stand" in verdict("11.7", downhill)

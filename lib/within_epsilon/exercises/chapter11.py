@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -11,10 +12,11 @@ from torch import Tensor, nn
 
 from within_epsilon.attacks import unnoticed_margin
 from within_epsilon.data import digits
-from within_epsilon.defences import Quantised, Saturated
+from within_epsilon.defences import Quantised, Saturated, Voting
 from within_epsilon.evaluation import robust_accuracy
 from within_epsilon.exercises.answers import number, pictures, tensor, tensor_like
 from within_epsilon.exercises.registry import exercise
+from within_epsilon.exercises.targets import Probe, cliff, valleys, voters
 from within_epsilon.exercises.variants import variant
 from within_epsilon.models import digits_classifier
 from within_epsilon.threat import Ball
@@ -188,36 +190,6 @@ def break_in(attempt: Callable[..., Tensor]) -> str | None:
     )
 
 
-class _Probe(nn.Module):
-    """Three classes: the second is `gain` above the first, the third below both, per image."""
-
-    def __init__(
-        self, gain: Callable[[Tensor], Tensor], while_training: float | None = None
-    ) -> None:
-        super().__init__()
-        self.gain, self.while_training = gain, while_training
-        self.eval()
-
-    def forward(self, images: Tensor) -> Tensor:
-        middle = images.flatten(1) - 0.5
-        gain = self.gain(middle)
-        if self.training and self.while_training is not None:
-            gain = self.while_training + 1e-3 * middle.sum(dim=1)
-        return torch.stack([torch.zeros_like(gain), gain, gain.clamp(max=0) - 1], dim=1)
-
-
-def _valleys(middle: Tensor) -> Tensor:
-    """Rise on either side of the middle; only one side is high enough."""
-    side = middle[:, 0]
-    return torch.where(side > 0, 10 * side, -2 * side) - 0.5
-
-
-def _cliff(middle: Tensor) -> Tensor:
-    """Answer class 0, but class 1 far off; the loss of class 1 rises towards the cliff."""
-    side = middle[:, 0]
-    return torch.where(side < -0.02, 5.0, -0.5 + side)
-
-
 @exercise("11.6")
 def repaired(attempt: Callable[..., Any]) -> str | None:
     """`repaired(model, images, labels, ball)` is a robust accuracy."""
@@ -225,7 +197,7 @@ def repaired(attempt: Callable[..., Any]) -> str | None:
     some = torch.tensor([0, 1]).repeat(10)
 
     def ask(gain: Callable[[Tensor], Tensor], wanted: Tensor = labels, **options: float) -> float:
-        return number(attempt(_Probe(gain, **options), grey, wanted, BALL), "a share, a number")
+        return number(attempt(Probe(gain, **options), grey, wanted, BALL), "a share, a number")
 
     found = []
     if ask(lambda x: 10 * x.sum(dim=1) - 1, while_training=-5.0) > 0.1:
@@ -245,12 +217,12 @@ def repaired(attempt: Callable[..., Any]) -> str | None:
             f"of 20 images 10 are wrong without attack and the others cannot be fooled: that is "
             f"robust accuracy 0.5, and you say {half:.3g}"
         )
-    elif (carried := ask(_cliff, 1 - labels)) > 0.1:
+    elif (carried := ask(cliff, 1 - labels)) > 0.1:
         found.append(
             f"20 images are wrong without attack, and PGD happens to carry them to pictures that "
             f"are right: that is robust accuracy 0, and you say {carried:.3g}"
         )
-    if ask(_valleys) > 0.25:
+    if ask(valleys) > 0.25:
         found.append(
             "every second random start fools an image, so that in five runs hardly any stands; "
             "you report the mean of the runs, not what is left after all of them"
@@ -259,3 +231,27 @@ def repaired(attempt: Callable[..., Any]) -> str | None:
         return None
     count = "one of the four mistakes is" if len(found) == 1 else f"{len(found)} of the four are"
     return f"{count} still in: " + "; ".join(found)
+
+
+@exercise("11.7")
+def past_the_vote(attempt: Callable[..., Any]) -> str | None:
+    """`past_the_vote(members, images, labels, ball)` fools the vote of three, one of them loud."""
+    members = voters(variant(0))
+    images, labels = digits().test[200:300]
+    given = deepcopy(members), images.clone(), labels.clone(), BALL
+    changed = pictures(attempt(*given), images, BALL.epsilon)
+    with torch.no_grad():
+        standing = int((Voting(*members)(changed).argmax(dim=1) == labels).sum())
+        wrong = [int((each(changed).argmax(dim=1) != labels).sum()) for each in members]
+    if standing <= 70:
+        return None
+    said = (
+        f"of {len(labels)} digits {standing} still stand, and at most 70 may; the three members "
+        f"read {wrong[0]}, {wrong[1]} and {wrong[2]} wrong"
+    )
+    if standing >= 90:
+        return f"{said}. Noise does as much: a vote is rounded and has no slope, but its members do"
+    return (
+        f"{said}. Is it their own slope that you follow? In a mean of logits the first is heard "
+        "alone, for its logits are a hundred times as large, and its cross-entropy is flat"
+    )
