@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import engine  # .ci/engine.py
+import listings  # .ci/listings.py
 
 ROOT = Path(__file__).resolve().parent.parent
 STATIC = ROOT / "_build" / "static"
@@ -99,14 +100,14 @@ def renew() -> None:
 def finish(missing: dict[str, str]) -> None:
     """Drop from the built pages what none of them uses, and add what the notebooks cannot know.
 
-    That is: what folds hold, what a page is about, formulas tied to their full stops, and in each
-    lab whose weights are missing, the sentence that says so.
+    That is: what folds hold, what a page is about, formulas tied to their full stops, how far a
+    listing's lines hang, and in each lab whose weights are missing, the sentence that says so.
     """
     unused = re.compile("|".join(UNUSED))
     for page in (ROOT / "_build" / "html").rglob("*.html"):
         built = page.read_text(encoding="utf-8")
         text = FOLD.sub(name_fold, unused.sub("", built))
-        text = MISSED.sub("", text)
+        text = listings.hang(MISSED.sub("", text))
         for network, sentence in missing.items():
             shipped = f'"shipped":"{network}"'
             text = text.replace(shipped, f'"missing":{json.dumps(sentence)},{shipped}')

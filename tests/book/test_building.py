@@ -64,6 +64,25 @@ def test_a_page_is_described_by_its_first_words_once(finished):
     ]
 
 
+START = '<div class="highlight"><pre><span></span>'
+LISTED = f"""{START}<span class="k">def</span><span class="w"> </span><span class="n">f</span>():
+    <span class="k">return</span> model<span class="o">.</span>forward(x&lt;1).argmax(dim=1)
+</pre></div>"""
+
+
+def test_a_long_line_says_how_far_it_hangs_and_stays_as_it_was(finished):
+    def text(html):
+        return re.sub(r"<[^>]*>", "", html)
+
+    html = finished(LISTED, {}, times=2)
+    assert text(html) == text(LISTED)
+    assert re.findall(r'<span class="hang" style="--in:(\d+)ch">', html) == ["6"]
+    assert '<span class="k">def</span> f():' in html
+    assert html.count('class="hang"') == 1, "the first line fits on any phone"
+    assert '</span> model<wbr><span class="o">.</span>forward(<wbr>x&lt;1)' in html
+    assert finished("<p><pre>" + "x" * 40 + "</pre></p>", {}).count("hang") == 0
+
+
 def test_a_lab_is_told_which_weights_are_missing(finished):
     html = finished(PAGE.format(shown=""), {"squeezenet1_0": MISSING}, times=2)
     state = json.loads(re.search(r'json">(.*?)</script>', html)[1])

@@ -297,17 +297,6 @@ def test_a_chapters_head_says_what_it_is_about(chromium, book, name):
         assert len(about.get_attribute("content")) > 40
 
 
-@pytest.mark.parametrize("name", [page for page in PAGES if re.search(r"/\d\d_", page)])
-def test_code_on_a_phone_breaks_its_lines(chromium, book, name):
-    with Visit(chromium, book, size="phone") as visit:
-        page = visit.open(name)
-        wide = page.evaluate(
-            """() => [...document.querySelectorAll('.bd-article .cell_input pre')]
-              .filter(pre => pre.scrollWidth > pre.clientWidth + 1).map(pre => pre.textContent)"""
-        )
-        assert wide == []
-
-
 def test_the_root_leads_to_the_opening_page(chromium, book):
     with Visit(chromium, book) as visit:
         page = visit.open("index.html")

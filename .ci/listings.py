@@ -1,0 +1,37 @@
+"""Listings in the built pages: where a line is too long for a phone, what is broken off hangs.
+
+A style sheet cannot know how far a line is indented, so each line that may break says it. What
+names, punctuation and blanks are wrapped in goes: the listing itself has their colour, and that
+makes a page lighter than what is added. The text stays as it was, letter for letter.
+"""
+
+import html
+import re
+
+SHORT = 30  # characters: as many fit into a listing on the narrowest of phones, 320 px wide
+WORD = 24  # characters without a blank, which had better break after a bracket or before a dot
+HANG = 2  # characters that a continuation stands further in than its line
+LISTING = re.compile(r'(<div class="highlight"><pre>)(.*?)(?=</pre>)', re.DOTALL)
+DOT = '<span class="o">.</span>'
+PLAIN = re.compile(r'<span class="[npw]">([^<]*)</span>|<span></span>')
+
+
+def hang(page: str) -> str:
+    """Return a page in whose listings each long line says where its continuation begins."""
+    return LISTING.sub(_listing, page)
+
+
+def _listing(found: re.Match[str]) -> str:
+    lines = PLAIN.sub(r"\1", found[2]).split("\n")
+    return found[1] + "\n".join(map(_line, lines))
+
+
+def _line(line: str) -> str:
+    """Wrap a line in its hanging indent, if it is long and has none from an earlier build."""
+    text = html.unescape(re.sub(r"<[^>]*>", "", line))
+    if len(text) <= SHORT or line.startswith('<span class="hang"'):
+        return line
+    if max(map(len, text.split())) > WORD:
+        line = line.replace("(", "(<wbr>").replace(DOT, f"<wbr>{DOT}")
+    indent = len(text) - len(text.lstrip(" ")) + HANG
+    return f'<span class="hang" style="--in:{indent}ch">{line}</span>'
