@@ -1,6 +1,10 @@
 """How much longer votes under noise take than the forward passes that they need.
 
+    export MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_MMAP_THRESHOLD_=33554432
     PYTHONPATH=lib:benchmarks python benchmarks/smoothing.py [--rounds 15]
+
+(The first line has freed memory kept, as `make benchmark` does: a network's passes ask the system
+for as much anew each time, which takes a tenth of their time, more or less by chance.)
 
 Three take part, in alternating rounds: the network alone, on one batch of noisy images over and
 over; the same with noise that is drawn anew for each batch, in the plainest way, which is the least
@@ -75,7 +79,8 @@ def main() -> None:
     for name, model, image, n, batch in subjects():
         makers = {"alone": alone, "with noise": with_noise, "votes": votes}
         runs = {key: partial(maker, model, image, n, batch) for key, maker in makers.items()}
-        seconds = interleave(runs, given.rounds)
+        # Of runs that take less than a tenth of a second, single ones are disturbed more.
+        seconds = interleave(runs, given.rounds * (10 if name == "digits" else 1))
         for than in ("alone", "with noise"):
             compared = ratio(seconds["votes"], seconds[than])
             rows.append({"subject": name, "votes": n, "batch": batch, "over": than, **compared})
