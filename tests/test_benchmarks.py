@@ -398,9 +398,8 @@ def test_crown_is_faster_than_auto_lirpa_at_the_same_bounds():
     assert {("MLP 64-50-20-10", True), ("digits CNN", False), ("MNIST 256x2", False)} <= seen
     for row in same:
         limit = 0.8 if row["subject"] == "MNIST 256x2" else 0.5
-        assert row["ratio_same"] <= limit, row
-        # What is on top by default, interval bounds and rounding, costs a quarter at the most.
-        assert row["ratio"] <= 1.25 * limit, row
+        # By default interval bounds and rounding are on top; the limit is the same.
+        assert max(row["ratio"], row["ratio_same"]) <= limit, row
         if row["subject"] != "MNIST 256x2" or row["batch"] == 1:
             assert row["difference"] < 1e-9, row
         assert row["tightness"] > -1e-9, row
@@ -417,16 +416,16 @@ def test_no_other_verifier_knows_more_of_acas_xu(monkeypatch):
     found = verification_results("verifiers")
     rows, peers = found["rows"], list(verifiers.DISTRIBUTIONS)
     assert {"torch", OURS, *peers, "nnenum's commit", "abcrown's commit"} <= set(found["versions"])
-    assert len({(row["network"], row["property"]) for row in rows}) == len(rows) > 0
+    assert len({(row["network"], row["property"]) for row in rows}) == len(rows) >= 3
     for row in rows:
         assert verifiers.judge(row["result"], row[OURS]["answer"]) == "right", row
         for name in {*peers} & {*row}:
             assert verifiers.judge(row["result"], row[name]["answer"]) != "wrong", row
     lines = {line["beside"]: line for line in verifiers.summary(rows)}
     assert set(lines) == set(peers)
-    assert lines["abcrown"]["total_cpu"] <= 0.3
-    # What starts torch takes as long as nnenum's start; what is not the start is compared below.
-    assert lines["nnenum"]["total_alone_cpu"] <= 1
+    assert lines["abcrown"]["cpu"] <= 0.25
+    # Alone, others find some counterexamples sooner, which the performance page lists.
+    assert max(line["cpu"] for line in lines.values()) <= 1
     sys.modules.pop("verifiers")
 
 

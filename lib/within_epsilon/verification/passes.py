@@ -242,8 +242,7 @@ class Bounds:
             # of these sums are among the 16 that every allowance has to spare.
             shift = self.network.nodes[before].rule.shift
             shift = torch.zeros_like(own) if shift is None else shift
-            above = torch.addcmul(height + noise, upper, shift + own)
-            flow.parts.append(dot(falling, above))
+            flow.parts.append(dot(falling, torch.addcmul(height + noise, upper, shift + own)))
             flow.parts.append(dot(rising, lower * (shift - own) - noise))
             flow.paid.add(before)
         else:
@@ -262,8 +261,7 @@ class Bounds:
     ) -> Tensor:
         """Bound linear functions of a node from below, (N, S); see `backward`."""
         flow = Flow(start, rows)
-        rest = self._back(flow, start, slopes, multipliers, through=through)
-        return self._least(flow, rest)
+        return self._least(flow, self._back(flow, start, slopes, multipliers, through=through))
 
     def ends(
         self, node: int, places: Tensor, slopes: Mapping[int, Tensor] | None = None
