@@ -39,6 +39,11 @@ LEAD = re.compile(
 )
 MISSED = re.compile(r'"missing":"(?:[^"\\]|\\.)*",(?="shipped")')  # said by an earlier build
 FOLDS = {"Show code cell content": "Solution", "Show code cell source": "Code of this figure"}
+# A fold above a table, before which its cell shows no picture.
+ABOVE_TABLE = re.compile(
+    r"Code of this figure(?=</p></summary>(?:(?!<div class=\"cell |<img|<within-eps).)*?<table)",
+    re.DOTALL,
+)
 # The title of a page, in Markdown or in a notebook's JSON.
 SOURCES = (".ipynb", ".md")
 TITLE = re.compile(r'^(?:\s*")?# ([^"\\\n]+)', re.MULTILINE)
@@ -107,6 +112,7 @@ def finish(missing: dict[str, str]) -> None:
     for page in (ROOT / "_build" / "html").rglob("*.html"):
         built = page.read_text(encoding="utf-8")
         text = FOLD.sub(name_fold, unused.sub("", built))
+        text = ABOVE_TABLE.sub("Code of this table", text)
         text = listings.hang(MISSED.sub("", text))
         for network, sentence in missing.items():
             shipped = f'"shipped":"{network}"'

@@ -1,4 +1,4 @@
-"""Listings in the built pages: where a line is too long for a phone, what is broken off hangs.
+"""Code in the built pages: where a line is too long for a phone, what is broken off hangs.
 
 A style sheet cannot know how far a line is indented, so each line that may break says it. What
 names, punctuation and blanks are wrapped in goes: the listing itself has their colour, and that
@@ -12,13 +12,21 @@ SHORT = 30  # characters: as many fit into a listing on the narrowest of phones,
 WORD = 24  # characters without a blank, which had better break after a bracket or before a dot
 HANG = 2  # characters that a continuation stands further in than its line
 LISTING = re.compile(r'(<div class="highlight"><pre>)(.*?)(?=</pre>)', re.DOTALL)
-DOT = '<span class="o">.</span>'
 PLAIN = re.compile(r'<span class="[npw]">([^<]*)</span>|<span></span>')
+DOT = '<span class="o">.</span>'
+# A browser may break a line after any hyphen: a sign would lose its number, an option its name.
+SIGN = re.compile(r'<span class="o">-</span>(?:<span class="m[if]">[^<]*</span>|\w)')
+TIED = '<span class="tied">{}</span>'
+HYPHENED = re.compile(r"<[^>]*>|(?<![\w-])(?:--?[A-Za-z]|\w+-\w)(?:-?\w)*")
+OPTION = re.compile(rf'<span class="pre">(?=-[\w-]{{1,{WORD}}}</span>)')
 
 
 def hang(page: str) -> str:
-    """Return a page in whose listings each long line says where its continuation begins."""
-    return LISTING.sub(_listing, page)
+    """Return a page in whose listings each long line says where its continuation begins.
+
+    Options that the text names stay whole, too.
+    """
+    return OPTION.sub('<span class="pre option">', LISTING.sub(_listing, page))
 
 
 def _listing(found: re.Match[str]) -> str:
@@ -31,7 +39,14 @@ def _line(line: str) -> str:
     text = html.unescape(re.sub(r"<[^>]*>", "", line))
     if len(text) <= SHORT or line.startswith('<span class="hang"'):
         return line
+    line = SIGN.sub(TIED.format(r"\g<0>"), HYPHENED.sub(_tied, line))
     if max(map(len, text.split())) > WORD:
         line = line.replace("(", "(<wbr>").replace(DOT, f"<wbr>{DOT}")
     indent = len(text) - len(text.lstrip(" ")) + HANG
     return f'<span class="hang" style="--in:{indent}ch">{line}</span>'
+
+
+def _tied(found: re.Match[str]) -> str:
+    """Keep a word on one line, unless it is a tag or long."""
+    word = found[0]
+    return word if word.startswith("<") or len(word) > WORD else TIED.format(word)

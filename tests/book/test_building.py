@@ -57,6 +57,20 @@ def test_a_fold_is_called_by_what_it_holds(finished, shown, name):
     assert f'<summary><p class="admonition-title">{name}</p></summary>' in html
 
 
+@pytest.mark.parametrize(
+    ("output", "name"),
+    [
+        ("<table></table>", "table"),
+        ("<img> <table></table>", "figure"),
+        ("<within-epsilon-explorer><table></table>", "figure"),
+        ('</div><div class="cell docutils"><table></table>', "figure"),
+    ],
+)
+def test_the_fold_above_a_table_says_so(finished, output, name):
+    page = PAGE.format(shown="Show code cell source").replace("</body>", output)
+    assert f'"admonition-title">Code of this {name}</p>' in finished(page, {}, times=2)
+
+
 def test_a_page_is_described_by_its_first_words_once(finished):
     html = finished(PAGE.format(shown=""), {}, times=2)
     assert re.findall(r'<meta name="description" content="([^"]*)">', html) == [
@@ -81,6 +95,29 @@ def test_a_long_line_says_how_far_it_hangs_and_stays_as_it_was(finished):
     assert html.count('class="hang"') == 1, "the first line fits on any phone"
     assert '</span> model<wbr><span class="o">.</span>forward(<wbr>x&lt;1)' in html
     assert finished("<p><pre>" + "x" * 40 + "</pre></p>", {}).count("hang") == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "whole"),
+    [
+        ("within-epsilon evaluate --batch-size 25 more", ["within-epsilon", "--batch-size"]),
+        (
+            'f(x[:, None], <span class="o">-</span><span class="mi">1</span>, minuend - other)',
+            ["-1"],
+        ),
+        ('g(another_name, <span class="o">-</span><span class="n">torch</span>.infinite)', ["-t"]),
+    ],
+)
+def test_a_hyphen_stays_with_what_it_belongs_to(finished, line, whole):
+    html = finished(f"{START}{line}</pre></div>", {})
+    tied = re.findall(r'<span class="tied">((?:<span[^>]*>[^<]*</span>|[^<])*)</span>', html)
+    assert [re.sub(r"<[^>]*>", "", found) for found in tied] == whole
+
+
+def test_an_option_in_the_text_stays_whole(finished):
+    words = '<code><span class="pre">--epochs</span> <span class="pre">a-b</span></code>'
+    html = finished(words, {}, times=2)
+    assert html == words.replace('"pre">--', '"pre option">--')
 
 
 def test_a_lab_is_told_which_weights_are_missing(finished):

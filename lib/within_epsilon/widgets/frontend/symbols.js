@@ -15,7 +15,7 @@ const SYMBOLS_STYLE = `
 .pipeline button small { font-size: 12px; color: var(--muted); }
 .pipeline .here { box-shadow: inset 0 0 0 2px var(--control); border-color: var(--control); }
 .pipeline .here small { color: var(--text); font-weight: 600; }
-.tiles .option { font: italic 19px Georgia, "Times New Roman", serif; min-width: 48px; }
+.tiles .option { font: italic 19px Georgia, "Times New Roman", serif; min-width: 46px; }
 sub { font-size: 70%; }
 pre { margin: 0; padding: 10px 12px; overflow-x: auto; border-radius: 8px;
   border: 1px solid var(--line); font: 12.5px/1.7 ui-monospace, Menlo, Consolas, monospace; }
