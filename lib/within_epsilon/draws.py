@@ -1,6 +1,7 @@
 """Uniform draws from balls, row by row."""
 
 from collections.abc import Iterable
+from itertools import repeat
 
 import torch
 from torch import Tensor
@@ -52,13 +53,14 @@ def draw_rows(
     further = {"linf": 0, "l2": 2, "l1": 1}[norm] if inside else 0
     number, size = shape
     rows = torch.empty(number, size + further, dtype=torch.float64)
-    factors = torch.ones(number, 1)
-    for row, factor, generator in zip(rows.unbind(), factors.unbind(), generators, strict=True):
+    factors = torch.empty(number, 1) if shortened else None
+    each = repeat(None, number) if factors is None else factors.unbind()
+    for row, factor, generator in zip(rows.unbind(), each, generators, strict=True):
         if norm == "l2":
             row.normal_(generator=generator)
         else:
             row.uniform_(-1, 1, generator=generator)
-        if shortened:
+        if factor is not None:
             factor.uniform_(generator=generator)
     if norm == "linf":
         rows = rows if inside else torch.where(rows < 0, -1.0, 1.0).double()
@@ -69,4 +71,6 @@ def draw_rows(
         rows[:, :size] *= mask.to(rows)
     if norm != "linf":
         rows /= norm_of_rows(rows, norm).clamp(min=torch.finfo(rows.dtype).tiny).unsqueeze(1)
-    return (rows * factors)[:, :size]
+    if factors is not None:
+        rows *= factors
+    return rows[:, :size]

@@ -237,11 +237,12 @@ def round_towards(points: Tensor, centre: Tensor, dtype: torch.dtype) -> Tensor:
         The nearest numbers no further from the centre than the points are.
     """
     rounded = points.to(dtype)
-    beyond = (rounded.double() - centre).abs() > (points - centre).abs()
+    away = points - centre
+    beyond = (rounded.double() - centre).abs_() > away.abs()
     if not beyond.any():
         return rounded
     # One place towards the centre. (torch.nextafter is not there for every device and dtype.)
     # Read as integers, floats of one sign keep their order, and neighbours differ by 1.
     bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}[rounded.element_size()]
-    outwards = (points - centre).sign() * torch.where(points < 0, -1, 1)
+    outwards = away.sign_() * torch.where(points < 0, -1, 1)
     return (rounded.view(bits) - (beyond * outwards).to(bits)).view(dtype)

@@ -1,5 +1,7 @@
 """Softmax, and the losses that compare distributions."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -140,7 +142,17 @@ def kl_divergence(clean: Tensor, logits: Tensor) -> Tensor:
     Tensor of shape (N,)
         At least 0, up to rounding. A class that was impossible before adds nothing.
     """
+    return divergence_from(clean)(logits)
+
+
+def divergence_from(clean: Tensor) -> Callable[[Tensor], Tensor]:
+    """Prepare `kl_divergence` from these logits, (N, k), to many others: ``divergence(logits)``."""
     before = log_softmax(clean)
     chances = before.exp()
-    moved = before - log_softmax(logits)
-    return (chances * torch.where(chances > 0, moved, 0)).sum(dim=1)
+    possible = chances > 0
+
+    def divergence(logits: Tensor) -> Tensor:
+        moved = before - log_softmax(logits)
+        return (chances * torch.where(possible, moved, 0)).sum(dim=1)
+
+    return divergence

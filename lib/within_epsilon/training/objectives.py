@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from within_epsilon.attacks import describe, settings, takes
 from within_epsilon.checks import check_logits
 from within_epsilon.losses import cross_entropy, kl_divergence
+from within_epsilon.losses.entropy import divergence_from
 from within_epsilon.modes import training_modules
 from within_epsilon.threat import Ball, check_ball
 
@@ -174,13 +175,14 @@ class Trades:
         if training_modules(model):  # in eval mode the predictions are others
             with under_attack(model), torch.no_grad():
                 before = model(images)
+        divergence = divergence_from(before)
         images_adv = attacked(
             self.attack,
             model,
             images,
             labels,
             self.ball,
-            loss=lambda logits, _: kl_divergence(before, logits),
+            loss=lambda logits, _: divergence(logits),
         )
         moved = kl_divergence(clean, check_logits(model(images_adv), len(images)))
         return cross_entropy(clean, labels) + self.beta * moved

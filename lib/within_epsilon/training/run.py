@@ -1,5 +1,6 @@
 """One run of training: what goes on from epoch to epoch, and all that a checkpoint holds."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -169,12 +170,13 @@ class Run:
             options = {"indices": indices} if self._tells_indices else {}
             for _ in range(getattr(self._objective, "replays", 1)):
                 loss = _mean_loss(self._objective, self._model, images, labels, **options)
-                if not torch.isfinite(loss):
-                    raise DivergedError(f"loss: expected a finite number, received {loss.item()}")
+                value = loss.item()
+                if not math.isfinite(value):
+                    raise DivergedError(f"loss: expected a finite number, received {value}")
                 self._model.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 self._updates.step()
-                total += loss.item() * len(images)
+                total += value * len(images)
                 n += len(images)
         if not all(bool(torch.isfinite(theta).all()) for theta in self._model.parameters()):
             raise DivergedError("weights: expected finite numbers, received infinities or NaN")
