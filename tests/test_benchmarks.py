@@ -416,14 +416,15 @@ def test_no_other_verifier_knows_more_of_acas_xu(monkeypatch):
     found = verification_results("verifiers")
     rows, peers = found["rows"], list(verifiers.DISTRIBUTIONS)
     assert {"torch", OURS, *peers, "nnenum's commit", "abcrown's commit"} <= set(found["versions"])
-    assert len({(row["network"], row["property"]) for row in rows}) == len(rows) >= 3
+    assert len({(row["network"], row["property"]) for row in rows}) == len(rows)
     for row in rows:
         assert verifiers.judge(row["result"], row[OURS]["answer"]) == "right", row
         for name in {*peers} & {*row}:
             assert verifiers.judge(row["result"], row[name]["answer"]) != "wrong", row
     lines = {line["beside"]: line for line in verifiers.summary(rows)}
     assert set(lines) == set(peers)
-    assert lines["abcrown"]["cpu"] <= 0.25
+    assert lines["abcrown"]["questions"] >= 8
+    assert max(lines["abcrown"]["cpu"], lines["abcrown"]["total_cpu"]) <= 0.25
     # Alone, others find some counterexamples sooner, which the performance page lists.
     assert max(line["cpu"] for line in lines.values()) <= 1
     sys.modules.pop("verifiers")

@@ -159,7 +159,8 @@ def test_bounds_nest(kind):
             crown(model, images, labels, ball, steps=10).lower,
             falsify(model, images, ball, objective_rows(labels, 4, 3)).values.unsqueeze(1),
         ]
-        assert (chain[0] <= chain[1]).all()
+        # (Sums over matrices of another size are rounded otherwise.)
+        assert (chain[0] <= chain[1] + 1e-12).all()
         assert (chain[1] <= chain[2] + 1e-12).all()
         assert (chain[2].amin(dim=1, keepdim=True) <= chain[3]).all()
 
