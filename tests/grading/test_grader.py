@@ -100,6 +100,7 @@ def test_the_kernel_is_this_pythons_whatever_is_installed_under_its_name(tmp_pat
     other = {"argv": ["/absent/python", "{connection_file}"], "display_name": "another Python"}
     (place / "kernel.json").write_text(json.dumps(other))
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")  # as outside of a virtual environment
     path = notebook(tmp_path / "one.ipynb", f'import torch\n{LEAD}\nexercises.check("0.3", lead)')
     assert _reasons(grade(path))["0.3"] == "correct"
 

@@ -184,7 +184,9 @@ def _device(asked: str | None, local: int, size: int) -> torch.device:
 
 def _stopped(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
     signal.signal(number, signal.SIG_IGN)  # once is enough
-    raise StoppedError("this process was told to end")
+    many = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    why = ", as torchrun tells all when one has failed or was killed" if many else ""
+    raise StoppedError(f"this process was told to end{why}")
 
 
 def leave(words: str, status: int) -> NoReturn:
