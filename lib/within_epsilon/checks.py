@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 
 class BadExampleError(ValueError):
@@ -224,11 +225,18 @@ def check_model(model: object) -> None:
     ------
     TypeError
         If it is something else.
+    ValueError
+        If it has parameters without values.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(
             f"model: expected a torch.nn.Module, received {type(model).__name__}; call yours in "
             "the forward method of one"
+        )
+    if any(theta.is_meta or is_lazy(theta) for theta in model.parameters()):
+        raise ValueError(
+            "model: expected one with weights, received parameters without values (of a lazy "
+            "module, or on the device meta); run the model on a batch once, or load its weights"
         )
 
 

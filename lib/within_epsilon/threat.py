@@ -14,6 +14,9 @@ from within_epsilon.geometry import Norm, double
 from within_epsilon.region import SLACK, Region
 from within_epsilon.wording import percent, radius
 
+# Further than any image reaches; beyond, its powers overflow.
+_LARGEST = 1e12
+
 
 @dataclass(frozen=True, eq=False)
 class Ball:
@@ -62,7 +65,7 @@ class Ball:
             )
         try:
             object.__setattr__(self, "epsilon", float(self.epsilon))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RuntimeError, OverflowError):
             raise TypeError(
                 f"epsilon: expected a number, received {self.epsilon!r}; "
                 "give one radius for all images, such as 8 / 255"
@@ -73,6 +76,11 @@ class Ball:
             raise ValueError(
                 f"epsilon: expected at most 1, since pixels run from 0 to 1, received "
                 f"{self.epsilon:g}; for {self.epsilon:g} of 255 levels give {self.epsilon:g} / 255"
+            )
+        if self.epsilon > _LARGEST:
+            raise ValueError(
+                f"epsilon: expected at most {_LARGEST:g}, received {self.epsilon:g}; pixels run "
+                "from 0 to 1, so that the number of pixels reaches every image in l2 and l1"
             )
 
     def __str__(self) -> str:
@@ -98,7 +106,13 @@ class Ball:
         """Return the ball of some of the images."""
         if self.mask is None or len(self.mask) == 1:
             return self
-        return replace(self, mask=self.mask[rows])
+        try:
+            return replace(self, mask=self.mask[rows])
+        except IndexError as error:
+            raise ValueError(
+                f"mask: expected one for all images, or one for each, received {len(self.mask)} "
+                f"for others ({error}); give as many as there are images in the whole data set"
+            ) from error
 
     def length(self, delta: Tensor) -> Tensor:
         """Measure perturbations (N, ...) in the ball's norm, free of overflow and underflow.

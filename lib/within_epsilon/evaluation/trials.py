@@ -74,7 +74,8 @@ class Trials:
     ) -> None:
         self.model, self.ball, self.reject, self.seed = model, ball, reject, seed
         self._steps, self._queries, self._samples = steps, queries, samples
-        self._data = _read(data, model)
+        with untouched(model, seed):  # a loader draws from torch's generator
+            self._data = _read(data, model)
         looked = self._run(noise_control, diagnose=True)
         self.n, self.clean = looked.n, looked.clean
         names = {finding.name for finding in looked.findings}

@@ -9,8 +9,15 @@ import torch
 from scipy.special import betaincinv
 from torch import Tensor, nn
 
-from within_epsilon.checks import check_counts, check_images, check_indices, check_logits
-from within_epsilon.runtime import device_of, streams
+from within_epsilon.checks import (
+    check_counts,
+    check_images,
+    check_indices,
+    check_logits,
+    check_model,
+)
+from within_epsilon.modes import warn_if_training
+from within_epsilon.runtime import device_of, streams, untouched
 
 ABSTAINED = -1
 
@@ -215,6 +222,11 @@ def certify_smoothed(
     TypeError, ValueError
         If images are no pixels in [0, 1], counts are below 1, or sigma or alpha impossible.
 
+    Warns
+    -----
+    UserWarning
+        If a part of the model is in train mode, where votes depend on each other.
+
     Notes
     -----
     The guarantee is about the smoothed classifier, and with probability 1 - alpha over the
@@ -225,16 +237,19 @@ def certify_smoothed(
     ----------
     Cohen, Rosenfeld, Kolter, ICML 2019, algorithm CERTIFY.
     """
+    check_model(model)
     check_images(images)
     check_counts(n=n, n_selection=n_selection, batch=batch)
     radius_of(0.5, sigma)
+    warn_if_training(model)
     found = []
     generators = streams(check_indices(indices, len(images)), seed)
-    for image, generator in zip(images, generators, strict=True):
-        few = count_votes(model, image, sigma, n_selection, batch=batch, generator=generator)
-        winner = int(few.argmax())
-        votes = count_votes(model, image, sigma, n, batch=batch, generator=generator)
-        found.append(judge(int(votes[winner]), n, winner, sigma, alpha))
+    with untouched(model, seed):
+        for image, generator in zip(images, generators, strict=True):
+            few = count_votes(model, image, sigma, n_selection, batch=batch, generator=generator)
+            winner = int(few.argmax())
+            votes = count_votes(model, image, sigma, n, batch=batch, generator=generator)
+            found.append(judge(int(votes[winner]), n, winner, sigma, alpha))
     return found
 
 
