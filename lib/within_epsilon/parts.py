@@ -13,6 +13,7 @@ from torch import Tensor, nn
 _REGISTERED = frozenset(vars(nn.Module()))
 # What holds no module; and of global variables, what is no model's own.
 _PLAIN = (int, float, str, bytes, type(None), Tensor, np.ndarray)
+_LIBRARIES = ("torch.", "within_epsilon.")
 _CODE = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
 
 
@@ -84,15 +85,15 @@ def _content(cell: types.CellType) -> object:
 
 @functools.cache
 def _functions(kind: type) -> tuple[types.FunctionType, ...]:
-    """Return the functions of a class that are not torch's."""
-    own = (parent for parent in kind.__mro__ if not parent.__module__.startswith("torch."))
+    """Return the functions of a class that are neither torch's nor this library's."""
+    own = (parent for parent in kind.__mro__ if not parent.__module__.startswith(_LIBRARIES))
     values = (value for parent in own for value in vars(parent).values())
     return tuple(value for value in values if isinstance(value, types.FunctionType))
 
 
 def of_library(variables: Mapping[str, object]) -> bool:
     """Tell by a function's global variables whether it is torch's or this library's."""
-    return str(variables.get("__name__")).startswith(("torch.", "within_epsilon."))
+    return str(variables.get("__name__")).startswith(_LIBRARIES)
 
 
 @functools.cache

@@ -177,11 +177,12 @@ def untouched(model: nn.Module, seed: int = 0) -> Iterator[None]:
     """
     parts = [part for _, part in modules_of(model)]
     modes = [(part, part.training) for part in parts if hasattr(part, "training")]
-    buffers = [(part, _copies(part)) for part in parts]
+    buffers = [(part, _copies(part) if part._buffers else {}) for part in parts]
     slopes = [
         (parameter, parameter.grad, None if parameter.grad is None else parameter.grad.clone())
         for part in parts
-        for parameter in part.parameters(recurse=False)
+        for parameter in part._parameters.values()
+        if parameter is not None
     ]
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     on_cuda = torch.cuda.is_initialized()
@@ -205,7 +206,8 @@ def untouched(model: nn.Module, seed: int = 0) -> Iterator[None]:
                 part.training = training
         with torch.no_grad():
             for part, copies in buffers:
-                _put_back(part, copies)
+                if copies or part._buffers:
+                    _put_back(part, copies)
             for parameter, gradient, values in slopes:
                 parameter.grad = gradient
                 if gradient is not None and values is not None:

@@ -51,7 +51,8 @@ def diagnose(
         Of modules in train mode, answers that are random or depend on the batch, outputs
         that are probabilities, sigmoids or saturated, impossible classes, losses that are flat,
         of the wrong sign or take all rivals alike, and gradients that are missing, not finite,
-        zero, zero where pixels are 0 or 1, or at odds with what the loss does. Empty if nothing was found, which proves nothing.
+        zero, zero where pixels are 0 or 1, or at odds with what the loss does. Empty if nothing
+        was found, which proves nothing.
 
     Raises
     ------
@@ -213,8 +214,9 @@ def _loss(look: Look) -> Finding | None:
         flat.append((slopes == 0).all(dim=1))
         wrong.append(own > 0)
         rivals = slopes.double().scatter(1, look.labels.unsqueeze(1), 0).abs()
-        total, most = rivals.sum(dim=1), 1.5 / (rivals.shape[1] - 1)
-        even.append((total > 0) & (rivals.amax(dim=1) < most * total))
+        # Of two or three classes the others are too few to compare.
+        most = 1.25 / (rivals.shape[1] - 1) if rivals.shape[1] > 3 else 0
+        even.append(rivals.amax(dim=1) < most * rivals.sum(dim=1))
     hits = torch.stack(wrong).all(dim=0) if wrong else look.labels < 0
     if hits.double().mean() > 0.5:
         return Finding(
