@@ -52,7 +52,7 @@ def draw_rows(
     further = {"linf": 0, "l2": 2, "l1": 1}[norm] if inside else 0
     number, size = shape
     rows = torch.empty(number, size + further, dtype=torch.float64)
-    factors = torch.ones(number, 1)
+    factors = torch.ones(number, 1, dtype=torch.float32)
     for row, factor, generator in zip(rows.unbind(), factors.unbind(), generators, strict=True):
         if norm == "l2":
             row.normal_(generator=generator)

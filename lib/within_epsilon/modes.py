@@ -93,7 +93,7 @@ def _traced(module: nn.Module) -> bool:
     return any(
         list(node.inputs())[place].toIValue() is True
         for kind, place in _MODE_OF.items()
-        for node in module.graph.findAllNodes(kind)
+        for node in module.graph.findAllNodes(kind)  # type: ignore[attr-defined]
     )
 
 

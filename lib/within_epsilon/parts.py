@@ -5,6 +5,7 @@ import functools
 import types
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ def modules_of(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     model : nn.Module
         The model, itself the first.
     """
-    seen: set[nn.Module] = set()
+    seen: set[Any] = set()
     waiting = deque([("", model)])
     while waiting:
         name, module = waiting.popleft()

@@ -130,8 +130,8 @@ def robust_curve(
     check_model(model)
     balls = _balls(norm, epsilons)
     radii_of = _by_distance if callable(attack) and not takes(attack, "ball") else _by_radius
-    attacks = attack if radii_of is _by_distance else attacks_of(attack, balls[0], seed)
-    widest = [Guarded(attack)] if attacks is attack else stages_in(attacks, balls[-1], seed)
+    attacks: Any = attack if radii_of is _by_distance else attacks_of(attack, balls[0], seed)
+    widest = [Guarded(attacks)] if attacks is attack else stages_in(attacks, balls[-1], seed)
     lost, n, bad = [0] * len(balls), 0, dict[int, str]()
     examples = Examples(data, batch_size, indices, model_dtype(model))
     with untouched(model, seed or 0):
@@ -150,8 +150,8 @@ def robust_curve(
     findings = list(weighed(findings, widest, n - lost[-1]))
     warn_of(findings)
     names = describe(attack) if callable(attack) else " + ".join(map(describe, attack))
-    radii = tuple(ball.epsilon for ball in balls)
-    return RobustCurve(norm, radii, tuple(lost), names, n, bad, tuple(findings))
+    ascending = tuple(ball.epsilon for ball in balls)
+    return RobustCurve(norm, ascending, tuple(lost), names, n, bad, tuple(findings))
 
 
 def _balls(norm: Norm, epsilons: Iterable[float]) -> list[Ball]:

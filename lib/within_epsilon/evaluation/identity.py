@@ -210,7 +210,7 @@ def probe(model: nn.Module, images: Tensor) -> list[float]:
         For shape, dtype and device.
     """
     generator = torch.Generator().manual_seed(0)
-    noise = torch.rand((2, *images.shape[1:]), generator=generator)
+    noise = torch.rand((2, *images.shape[1:]), generator=generator, dtype=torch.float32)
     flat = torch.stack((torch.full_like(noise[0], 0.1), torch.full_like(noise[0], 0.9)))
     logits = check_logits(model(torch.cat((noise, flat)).to(images)), 4).double().cpu()
     logits = logits.nan_to_num(0.0, 1e300, -1e300).clamp(-1e9, 1e9)

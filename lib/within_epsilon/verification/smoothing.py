@@ -15,6 +15,7 @@ from within_epsilon.checks import (
     check_indices,
     check_logits,
     check_model,
+    dtype_explained,
 )
 from within_epsilon.modes import warn_if_training
 from within_epsilon.runtime import device_of, streams, untouched
@@ -165,7 +166,8 @@ def count_votes(
     noise = torch.empty(min(n, batch), *image.shape, device=generator.device, dtype=image.dtype)
     for size in _sizes(n, batch):
         drawn = noise[:size].normal_(0.0, sigma, generator=generator)
-        logits = check_logits(model(drawn.to(device).add_(clean)), size)
+        with dtype_explained(model, image):
+            logits = check_logits(model(drawn.to(device).add_(clean)), size)
         largest, answers = logits.max(dim=1)
         # A maximum is NaN if anything is, and a sum too: one pass over a column, in most cases.
         if math.isnan(largest.sum().item()) and bool(largest.isnan().any()):
