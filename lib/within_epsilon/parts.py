@@ -30,7 +30,7 @@ def modules_of(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     model : nn.Module
         The model, itself the first.
     """
-    seen: set[Any] = set()
+    seen: Any = set()
     waiting = deque([("", model)])
     while waiting:
         name, module = waiting.popleft()

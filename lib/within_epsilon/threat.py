@@ -67,7 +67,7 @@ class Ball:
                 f"epsilon: expected a number, received {self.epsilon!r}; "
                 "give one radius for all images, such as 8 / 255"
             ) from None
-        if not 0 <= self.epsilon <= 1e12:  # no image is as far, and powers overflow
+        if not 0 <= self.epsilon <= 1e12:  # beyond, powers overflow
             raise ValueError(f"epsilon: expected a radius >= 0, received {self.epsilon}")
         if self.norm == "linf" and self.epsilon > 1:
             raise ValueError(
@@ -100,9 +100,8 @@ class Ball:
             return self
         try:
             return replace(self, mask=self.mask[rows])
-        except IndexError as error:
-            n = len(self.mask)
-            raise ValueError(f"mask: expected 1, or one per image, received {n}: {error}") from None
+        except IndexError as e:
+            raise ValueError(f"mask: expected one for each image; {e}") from None
 
     def length(self, delta: Tensor) -> Tensor:
         """Measure perturbations (N, ...) in the ball's norm, free of overflow and underflow.

@@ -131,7 +131,8 @@ def robust_curve(
     balls = _balls(norm, epsilons)
     radii_of = _by_distance if callable(attack) and not takes(attack, "ball") else _by_radius
     attacks: Any = attack if radii_of is _by_distance else attacks_of(attack, balls[0], seed)
-    widest = [Guarded(attacks)] if attacks is attack else stages_in(attacks, balls[-1], seed)
+    one = radii_of is _by_distance
+    widest = [Guarded(attacks)] if one else stages_in(attacks, balls[-1], seed)
     lost, n, bad = [0] * len(balls), 0, dict[int, str]()
     examples = Examples(data, batch_size, indices, model_dtype(model))
     with untouched(model, seed or 0):

@@ -135,8 +135,9 @@ def _differ(logits: Tensor, others: Tensor) -> Tensor:
     """Tell which rows differ by more than rounding, (N,)."""
     scale = logits.abs().nan_to_num(0, 0, 0).amax(dim=1).clamp(min=1e-6)
     apart = (logits - others).nan_to_num(0).abs().amax(dim=1)
-    unlike: Tensor = (logits.isnan() != others.isnan()).any(dim=1)
-    return unlike | (apart > torch.finfo(logits.dtype).eps ** 0.5 * scale)
+    unlike = (logits.isnan() != others.isnan()).any(dim=1)
+    differ: Tensor = unlike | (apart > torch.finfo(logits.dtype).eps ** 0.5 * scale)
+    return differ
 
 
 def _writes(look: Look) -> Finding | None:

@@ -69,7 +69,7 @@ class Examples:
         dtype: torch.dtype | None = None,
     ) -> None:
         if batch_size is not None and not (isinstance(batch_size, int) and batch_size >= 1):
-            raise ValueError(f"batch_size: expected a whole number >= 1, received {batch_size!r}")
+            raise ValueError(f"batch_size: expected at least 1, received {batch_size!r}")
         self._data, self._size, self._columns = data, batch_size, columns_of(data)
         if self._columns is not None and isinstance(self._columns[1], Tensor):
             check_labels(self._columns[1], len(self._columns[0]))
