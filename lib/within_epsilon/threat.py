@@ -87,9 +87,8 @@ class Ball:
         if not isinstance(other, Ball) or (self.mask is None) != (other.mask is None):
             return False
         same = (self.norm, self.epsilon) == (other.norm, other.epsilon)
-        if self.mask is None or other.mask is None:
-            return same
-        return same and torch.equal(self.mask, other.mask.to(self.mask.device))
+        one, two = self.mask, other.mask
+        return same and (one is None or two is None or torch.equal(one, two.to(one.device)))
 
     def __hash__(self) -> int:
         return hash((self.norm, self.epsilon))

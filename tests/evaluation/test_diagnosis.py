@@ -405,5 +405,5 @@ def test_images_that_a_mask_holds_in_place_are_no_sign_of_a_weak_attack(ball):
 
 def test_one_image_alone_shows_that_a_model_looks_at_the_others():
     model = Changed(before=Does(lambda x: (x - x.mean(0) / 2).clamp(0, 1)))
-    (finding,) = diagnose(model, TEST.images[:1], TEST.labels[:1], BALL)
-    assert finding.name == "batch dependence"
+    found = diagnose(model, TEST.images[:1], TEST.labels[:1], BALL)
+    assert "batch dependence" in [finding.name for finding in found]

@@ -178,9 +178,9 @@ def _saturated(look: Look) -> Finding | None:
     if len(wide) < 2 or wide.shape[1] < 4 or _probabilities(look) is not None:
         return None
     low, high = wide.aminmax(dim=1, keepdim=True)
-    near = torch.minimum(wide - low, high - wide) <= 0.01 * (high - low)
+    near = torch.minimum(wide - low, high - wide) <= 0.05 * (high - low)
     hits = near.sum(dim=1) - 2 > 0.5 * (wide.shape[1] - 2)  # beside the two ends themselves
-    if 2 * hits.sum() <= len(hits):
+    if 4 * hits.sum() <= len(hits):
         return None
     return Finding(
         "saturated outputs",
