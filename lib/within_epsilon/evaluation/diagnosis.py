@@ -178,8 +178,10 @@ def _saturated(look: Look) -> Finding | None:
     if len(wide) < 2 or wide.shape[1] < 4 or _probabilities(look) is not None:
         return None
     low, high = wide.aminmax(dim=1, keepdim=True)
-    near = torch.minimum(wide - low, high - wide) <= 0.05 * (high - low)
-    hits = near.sum(dim=1) - 2 > 0.5 * (wide.shape[1] - 2)  # beside the two ends themselves
+    # Not exactly there, as scores of 0 are.
+    gap = torch.minimum(wide - low, high - wide)
+    near = (gap > 0) & (gap <= 0.05 * (high - low))
+    hits = near.sum(dim=1) > 0.5 * (wide.shape[1] - 2)
     if 4 * hits.sum() <= len(hits):
         return None
     return Finding(
@@ -228,12 +230,13 @@ def _loss(look: Look) -> Finding | None:
         )
     hits = torch.stack(flat).all(dim=0) if flat else look.labels < 0
     alike = torch.stack(even).all(dim=0) if even else look.labels < 0
+    alike &= _spread(look.logits) < 1
     squeezed = _probabilities(look) or _saturated(look)  # which is said by itself
     if 2 * alike.sum() > len(alike) and squeezed is None:
         return Finding(
             "small logits",
             f"the loss weighs all other classes alike for {look.of(alike)}, whose logits differ by "
-            f"{_spread(look.logits):.2g} (median)",
+            f"{_spread(look.logits).median().item():.2g} (median)",
             "an attack that follows it heads for none of them, and the robust accuracy is too high",
             "return the logits, not squeezed or divided; try losses.margin_loss, or autoattack",
         )
@@ -248,9 +251,9 @@ def _loss(look: Look) -> Finding | None:
     )
 
 
-def _spread(logits: Tensor) -> float:
-    """Return how far apart the logits of an example are, in the median."""
-    return (logits.amax(dim=1) - logits.amin(dim=1)).median().item()
+def _spread(logits: Tensor) -> Tensor:
+    """Return how far apart the logits of each example are, (N,)."""
+    return logits.amax(dim=1) - logits.amin(dim=1)
 
 
 def _slopes(loss: Loss, logits: Tensor, labels: Tensor) -> Tensor | None:
