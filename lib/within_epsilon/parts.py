@@ -4,7 +4,7 @@ import dis
 import functools
 import types
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,8 @@ def _elsewhere(name: str, part: nn.Module) -> list[tuple[str, nn.Module]]:
     if origin.startswith("torch.") and ("forward" not in kept or "torch.nn." not in origin):
         return []
     waiting = [(f"{name}.{key}", value) for key, value in kept.items() if key not in _REGISTERED]
-    waiting += [(name, function) for function in _functions(type(part))]
+    kind: Hashable = type(part)  # type: ignore[assignment]
+    waiting += [(name, function) for function in _functions(kind)]
     found, seen = [], set[int]()
     while waiting:
         place, value = waiting.pop()
