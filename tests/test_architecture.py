@@ -13,8 +13,9 @@ LIBRARY = Path(__file__).resolve().parent.parent / "lib" / "within_epsilon"
 ANYTHING = None
 MAY_IMPORT = {
     "checks": set(),
-    "modes": set(),
-    "runtime": set(),
+    "parts": set(),
+    "modes": {"parts"},
+    "runtime": {"parts"},
     "wording": set(),
     "geometry": set(),
     "deep_compression": set(),
@@ -40,7 +41,8 @@ MAY_IMPORT = {
         *("evaluation", "verification"),
     },
     "verification": {
-        *("runtime", "checks", "geometry", "region", "threat", "models", "losses", "attacks"),
+        *("runtime", "checks", "modes", "geometry", "region", "threat", "models", "losses"),
+        "attacks",
     },
     "grading": {"data"},
     "widgets": ANYTHING,

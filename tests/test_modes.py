@@ -1,6 +1,7 @@
 """Train mode, found where it changes answers and nowhere else."""
 
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torchvision.ops import StochasticDepth
 from torchvision.transforms import Normalize
 
 from within_epsilon import modes
+from within_epsilon.models import Classifier
 
 
 class Noisy(nn.Module):
@@ -36,6 +38,38 @@ class Calm(Noisy):
 
     def train(self, mode=True):
         return super().train(mode or self.training)
+
+
+class ByProperty(Noisy):
+    @property
+    def rate(self):
+        return float(self.training)
+
+    def noisy(self, logits):
+        return logits + self.rate
+
+
+def shift(module):
+    return float(module.training)
+
+
+class ByHelper(Noisy):
+    def noisy(self, logits):
+        return logits + shift(self)
+
+
+class TwoRates(Noisy):
+    def __init__(self):
+        super().__init__()
+        self.p, self.dropout = 0.5, 0.0
+
+
+def with_partial_hook():
+    layer = nn.ReLU()
+    layer.register_forward_hook(
+        partial(lambda _, module, __, out: out.relu6() if module.training else out, None)
+    )
+    return layer
 
 
 class Leaf(nn.Module):
@@ -74,6 +108,10 @@ TRAIN = [
     Noisy(),
     Noisier(),
     with_hook(),
+    with_partial_hook(),
+    ByProperty(),
+    ByHelper(),
+    TwoRates(),
 ]
 STEADY = [
     nn.Linear(3, 3),
@@ -89,6 +127,7 @@ STEADY = [
     StochasticDepth(0.0, "row"),
     Normalize([0.5], [0.5]),
     Calm(),
+    Classifier(nn.Linear(3, 3)),
     Leaf(),
     torch.jit.script(nn.Linear(3, 3)),
     torch.jit.freeze(torch.jit.script(nn.Dropout().eval())),
@@ -128,3 +167,12 @@ def test_only_a_model_in_train_mode_is_warned_about():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         modes.warn_if_training(model.eval())
+
+
+@pytest.mark.parametrize("layer", [nn.Dropout(), nn.BatchNorm1d(3)], ids=["dropout", "batch norm"])
+def test_what_was_traced_in_train_mode_is_found_though_eval_was_called(layer):
+    images = torch.rand(4, 3)
+    traced = torch.jit.trace(nn.Sequential(layer.train()), images, check_trace=False).eval()
+    with pytest.warns(UserWarning, match="trace 0 in eval mode"):
+        modes.warn_if_training(traced)
+    assert modes.training_modules(torch.jit.trace(nn.Sequential(layer.eval()), images)) == []

@@ -400,3 +400,22 @@ def test_balls_are_equal_where_they_allow_the_same():
         Ball("l2", 1, mask=mask.float())
     with pytest.raises(ValueError, match=r"mask: expected shape \(1, 3\) .* received \(1, 2\)"):
         Ball("l2", 1, mask=mask).within(torch.zeros(4, 3))
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_a_ball_smaller_than_rounding_is_not_left_in_float64_either(norm):
+    ball, generator = Ball(norm, 1e-12), torch.Generator().manual_seed(0)
+    images = torch.rand(20, 1, 8, 8, generator=generator, dtype=torch.float64)
+    delta = torch.randn(images.shape, generator=generator, dtype=torch.float64)
+    assert ball.admits(images, ball.perturb(images, delta)).all()
+    assert ball.admits(images, ball.within(images).step(images, delta, 1e-12)).all()
+
+
+def test_masks_of_too_few_images_and_radii_that_are_no_numbers_are_named():
+    with pytest.raises(ValueError, match="mask: expected one for each image"):
+        Ball("l2", 1, torch.ones(3, 1, 8, 8, dtype=torch.bool))[torch.tensor([3])]
+    for epsilon in (torch.tensor([0.1, 0.2]), 10**400):
+        with pytest.raises(TypeError, match="epsilon: expected a number"):
+            Ball("l2", epsilon)
+    with pytest.raises(ValueError, match="epsilon: expected a radius"):
+        Ball("l2", 1e200)

@@ -1,11 +1,13 @@
 """Checks of what users hand in: what was expected, what came, what to do."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 
 class BadExampleError(ValueError):
@@ -224,12 +226,40 @@ def check_model(model: object) -> None:
     ------
     TypeError
         If it is something else.
+    ValueError
+        If it has parameters without values.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(
             f"model: expected a torch.nn.Module, received {type(model).__name__}; call yours in "
             "the forward method of one"
         )
+    if any(theta.is_meta or is_lazy(theta) for theta in model.parameters()):
+        raise ValueError(
+            "model: expected one with weights, received parameters without values (of a lazy "
+            "module, or on the device meta); run the model on a batch once, or load its weights"
+        )
+
+
+@contextmanager
+def dtype_explained(model: nn.Module, images: Tensor) -> Iterator[None]:
+    """Say what is wrong where torch refuses images of another dtype than the model's weights.
+
+    Raises
+    ------
+    TypeError
+        If that is why a RuntimeError was raised inside.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        wanted = next((p.dtype for p in model.parameters() if p.is_floating_point()), images.dtype)
+        if wanted == images.dtype or "type" not in str(error):
+            raise
+        raise TypeError(
+            f"images: expected {wanted}, as the model's weights are, received {images.dtype}; "
+            f"convert with images.to({wanted})"
+        ) from error
 
 
 def check_batch(name: str, tensor: Tensor) -> None:

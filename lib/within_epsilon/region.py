@@ -47,6 +47,8 @@ class Region:
         farthest = torch.finfo(images.dtype).eps / 4 * (number if norm == "l1" else number**0.5)
         smallest = epsilon if not isinstance(epsilon, Tensor) else epsilon.min().item()
         self._rounds_safely = len(images) > 0 and farthest < 0.99 * SLACK * smallest
+        # There is no dtype to round float64 from: leave room for its rounding.
+        self._spare = 0.0 if self._rounds_safely or images.dtype.itemsize < 8 else 2 * farthest
 
     def __getitem__(self, rows: Tensor) -> "Region":
         """Return the region of some of the images, chosen by number or by a mask."""
@@ -90,7 +92,7 @@ class Region:
         if self.norm == "linf":
             return torch.clamp(self.images + delta.to(self.images), self.lower, self.upper)
         rows = self._masked(double(delta)).flatten(1)
-        change = geometry.project_rows(rows, self.norm, self._radius).view_as(self._clean)
+        change = geometry.project_rows(rows, self.norm, self._inner).view_as(self._clean)
         return self._rounded((self._clean + change).clamp_(0, 1))
 
     def step(self, points: Tensor, uphill: Tensor, length: float) -> Tensor:
@@ -152,8 +154,15 @@ class Region:
             raise ValueError("norm: expected linf or l1, received l2; use clip")
         change = double(points) - self._clean
         room = self._masked(torch.where(change > 0, 1 - self._clean, self._clean))
-        rows = geometry.project_rows(change.flatten(1), "l1", self._radius, room.flatten(1))
+        rows = geometry.project_rows(change.flatten(1), "l1", self._inner, room.flatten(1))
         return self._rounded(self._clean + rows.view_as(change))
+
+    @property
+    def _inner(self) -> float | Tensor:
+        """The radius that is projected onto."""
+        if isinstance(self._radius, Tensor):
+            return (self._radius - self._spare).clamp(min=0)
+        return max(self._radius - self._spare, 0.0)
 
     def _bounds(self) -> tuple[Tensor, Tensor]:
         """Return the lowest and highest pixels that linf allows, rounded inwards."""
@@ -162,6 +171,7 @@ class Region:
             radius = radius.view(-1, *[1] * (self.images.ndim - 1))
         if self.mask is not None:
             radius = radius * self.mask.to(self._clean)
+<<<<<<< HEAD
         # Both ends in one tensor: on small images it is the number of calls that costs.
         ends = self._clean.new_empty(2, *self._clean.shape)
         torch.sub(self._clean, radius, out=ends[0]).clamp_(min=0)
@@ -169,6 +179,16 @@ class Region:
         ends = geometry.round_towards(ends, self._clean, self.images.dtype)
         lower, upper = ends.to(self.images.device)
         return lower, upper
+=======
+        ends = (self._clean - radius).clamp_(min=0), (self._clean + radius).clamp_(max=1)
+        dtype, device = self.images.dtype, self.images.device
+        if dtype == torch.float64:  # which no rounding follows: undo what was rounded outwards
+            inner = (torch.nextafter(end, self._clean) for end in ends)
+            apart = ((end - self._clean).abs() > radius for end in ends)
+            ends = tuple(map(torch.where, apart, inner, ends))  # type: ignore[assignment]
+        lower, upper = (geometry.round_towards(end, self._clean, dtype) for end in ends)
+        return lower.to(device), upper.to(device)
+>>>>>>> cases
 
     def _masked(self, change: Tensor) -> Tensor:
         return change if self.mask is None else change * self.mask.to(change)

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from within_epsilon.parts import modules_of
+
 T = TypeVar("T")
 
 
@@ -160,11 +162,11 @@ def _watched() -> bool:
 def untouched(model: nn.Module, seed: int = 0) -> Iterator[None]:
     """Leave a model, and the global random generators, as they are, whatever happens inside.
 
-    Restored are the modes of all its modules, its buffers, its parameters' gradients, and the
-    states of Python's, NumPy's and torch's generators. Inside, these are seeded: a model that
-    draws random numbers gives the same answers in every such block, and not those that it will
-    give outside. What else a model may change of itself, such as a counter of its own, is not
-    seen; parameters are not copied.
+    Restored are the modes of all its modules (see `parts.modules_of`), their buffers, their
+    parameters' gradients, and the states of Python's, NumPy's and torch's generators. Inside,
+    these are seeded: a model that draws random numbers gives the same answers in every such
+    block, and not those that it will give outside. What else a model may change of itself, such
+    as a counter of its own, is not seen; parameters are not copied.
 
     Parameters
     ----------
@@ -173,11 +175,14 @@ def untouched(model: nn.Module, seed: int = 0) -> Iterator[None]:
     seed : int
         Seed of the generators inside.
     """
-    modes = [(part, part.training) for part in model.modules() if hasattr(part, "training")]
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    parts = [part for _, part in modules_of(model)]
+    modes = [(part, part.training) for part in parts if hasattr(part, "training")]
+    buffers = [(part, _copies(part) if part._buffers else {}) for part in parts]
     slopes = [
         (parameter, parameter.grad, None if parameter.grad is None else parameter.grad.clone())
-        for parameter in model.parameters()
+        for part in parts
+        for parameter in part._parameters.values()
+        if parameter is not None
     ]
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     on_cuda = torch.cuda.is_initialized()
@@ -200,10 +205,36 @@ def untouched(model: nn.Module, seed: int = 0) -> Iterator[None]:
             if part.training != training:
                 part.training = training
         with torch.no_grad():
-            for buffer, kept in buffers:
-                if not torch.equal(buffer, kept):
-                    buffer.copy_(kept)
+            for part, copies in buffers:
+                if copies or part._buffers:
+                    _put_back(part, copies)
             for parameter, gradient, values in slopes:
                 parameter.grad = gradient
                 if gradient is not None and values is not None:
                     gradient.copy_(values)
+
+
+def _copies(part: nn.Module) -> dict[str, tuple[Tensor | None, Tensor | None]]:
+    """Return a module's own buffers by name, each with a copy of it."""
+    return {
+        name: (buffer, None if buffer is None else buffer.clone())
+        for name, buffer in part._buffers.items()
+    }
+
+
+def _put_back(part: nn.Module, copies: dict[str, tuple[Tensor | None, Tensor | None]]) -> None:
+    """Give a module its own buffers again: the same tensors, of the same shapes and values."""
+    for name in set(part._buffers.keys()) - set(copies):
+        del part._buffers[name]
+    for name, (buffer, copy) in copies.items():
+        if name not in part._buffers or part._buffers[name] is not buffer:
+            part._buffers[name] = buffer
+        if buffer is None or copy is None or buffer.is_meta:
+            continue
+        if buffer.layout is not torch.strided:  # whose values cannot be compared
+            buffer.copy_(copy)
+            continue
+        if buffer.shape != copy.shape:
+            buffer.resize_(copy.shape)
+        if not torch.equal(buffer, copy):
+            buffer.copy_(copy)

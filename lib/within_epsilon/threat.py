@@ -62,12 +62,12 @@ class Ball:
             )
         try:
             object.__setattr__(self, "epsilon", float(self.epsilon))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RuntimeError, OverflowError):
             raise TypeError(
                 f"epsilon: expected a number, received {self.epsilon!r}; "
                 "give one radius for all images, such as 8 / 255"
             ) from None
-        if not 0 <= self.epsilon < float("inf"):
+        if not 0 <= self.epsilon <= 1e12:  # beyond, powers overflow
             raise ValueError(f"epsilon: expected a radius >= 0, received {self.epsilon}")
         if self.norm == "linf" and self.epsilon > 1:
             raise ValueError(
@@ -87,9 +87,8 @@ class Ball:
         if not isinstance(other, Ball) or (self.mask is None) != (other.mask is None):
             return False
         same = (self.norm, self.epsilon) == (other.norm, other.epsilon)
-        if self.mask is None or other.mask is None:
-            return same
-        return same and torch.equal(self.mask, other.mask.to(self.mask.device))
+        one, two = self.mask, other.mask
+        return same and (one is None or two is None or torch.equal(one, two.to(one.device)))
 
     def __hash__(self) -> int:
         return hash((self.norm, self.epsilon))
@@ -98,7 +97,10 @@ class Ball:
         """Return the ball of some of the images."""
         if self.mask is None or len(self.mask) == 1:
             return self
-        return replace(self, mask=self.mask[rows])
+        try:
+            return replace(self, mask=self.mask[rows])
+        except IndexError as e:
+            raise ValueError(f"mask: expected one for each image; {e}") from None
 
     def length(self, delta: Tensor) -> Tensor:
         """Measure perturbations (N, ...) in the ball's norm, free of overflow and underflow.

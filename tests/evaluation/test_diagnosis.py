@@ -150,6 +150,38 @@ DOUBTFUL = {
         "Square",
     ),
 }
+
+
+def by_place(images):
+    """Add noise that follows from the place in the batch."""
+    return images + 0.3 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+
+
+DOUBTFUL |= {
+    name: (Changed(after=Does(function)), pgd, "saturated outputs", "of 64 examples, as after")
+    for name, function in {
+        "tanh": lambda z: (z / 2).tanh(),
+        "sigmoids of 10": lambda z: 10 * z.sigmoid(),
+        "sigmoids below 0": lambda z: z.sigmoid() - 1,
+        "percent": lambda z: 100 * z.softmax(1),
+    }.items()
+}
+DOUBTFUL |= {
+    "tiny": (Changed(after=Does(lambda z: 1e-6 * z)), pgd, "small logits", "weighs all other"),
+    "batch mean": (
+        Changed(before=Does(lambda x: (x - x.mean(0) / 2).clamp(0, 1))),
+        pgd,
+        "batch dependence",
+        "64 of 64",
+    ),
+    "seeded noise": (Changed(before=Does(by_place)), pgd, "batch dependence", "of 64 examples"),
+    "no statistics": (
+        nn.Sequential(nn.BatchNorm2d(1, track_running_stats=False), digits_classifier()).eval(),
+        pgd,
+        "batch dependence",
+        "of 64 examples",
+    ),
+}
 HARMLESS = {
     "clamp": (Changed(before=Does(lambda x: x.clamp(0, 1))), "zero gradient at 0 and 1"),
     "in place": (Changed(before=Does(lambda x: 2 * x.mul_(0.5))), "in-place writes"),
@@ -357,3 +389,21 @@ def test_a_callback_of_the_readers_own_is_left_alone():
     watch = partial(pgd, steps=3, callback=lambda step, images_adv, losses: steps.append(step))
     assert warnings_of(digits_classifier(), watch, batch_size=50) == []
     assert steps == [0, 1, 2, 3] * 2
+
+
+@pytest.mark.parametrize(
+    "ball",
+    [
+        Ball("linf", 0.1, torch.zeros(1, 1, 8, 8, dtype=torch.bool)),
+        Ball("l2", 0.5, (torch.arange(100) % 2 == 0).view(-1, 1, 1, 1).expand(100, 1, 8, 8)),
+    ],
+    ids=["none", "some"],
+)
+def test_images_that_a_mask_holds_in_place_are_no_sign_of_a_weak_attack(ball):
+    assert warnings_of(digits_classifier(), partial(pgd, steps=10), ball=ball) == []
+
+
+def test_one_image_alone_shows_that_a_model_looks_at_the_others():
+    model = Changed(before=Does(lambda x: (x - x.mean(0) / 2).clamp(0, 1)))
+    found = diagnose(model, TEST.images[:1], TEST.labels[:1], BALL)
+    assert "batch dependence" in [finding.name for finding in found]

@@ -4,7 +4,11 @@ import json
 import subprocess
 import sys
 import warnings
+from collections import deque
+from datetime import date
+from decimal import Decimal
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -326,11 +330,11 @@ def test_attacks_that_look_alike_are_told_apart(pair):
 
 def test_another_process_recognises_model_and_attack():
     def identities():
-        model = identity.model_hash(Levels(4).eval(), [])
+        model = identity.identity.model_hash(Levels(4).eval(), [])
         return [model, str(identity.stage(Own({"a", "b", "c"}), []))]
 
     script = f"import {__name__} as m, json; i = m.identity\n"
-    script += "print(json.dumps([i.model_hash(m.Levels(4).eval(), []), "
+    script += "print(json.dumps([i.identity.model_hash(m.Levels(4).eval(), []), "
     script += "str(i.stage(m.Own({'a', 'b', 'c'}), []))]))"
     command, here = [sys.executable, "-c", script], Path(__file__).parent
     there = subprocess.run(command, cwd=here, capture_output=True, text=True)
@@ -433,3 +437,77 @@ def test_doubts_are_remembered(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run(tmp_path / "other.json", attack=noise_control)
+
+
+class Shifts(nn.Module):
+    """Answers by an attribute of the class, which no description shows."""
+
+    shift = 0
+
+    def __init__(self, **kept):
+        super().__init__()
+        self.network = digits_classifier()
+        self.__dict__.update(kept)
+
+    def forward(self, images):
+        return self.network(images).roll(self.shift, 1)
+
+
+def test_a_finished_record_is_not_that_of_a_model_with_other_answers(tmp_path, monkeypatch):
+    path, model = tmp_path / "record.json", Shifts().eval()
+    report = run(path, model=model, diagnose=False)
+    assert run(path, model=model, diagnose=False) == report
+    monkeypatch.setattr(Shifts, "shift", 3)
+    with pytest.raises(ValueError, match="its answers"):
+        run(path, model=model, diagnose=False)
+
+
+class Listed(list):
+    pass
+
+
+def listed(value):
+    kept = Listed([0])
+    kept.value = value
+    return kept
+
+
+KEPT = {
+    "deque": lambda k: deque([k]),
+    "range": range,
+    "Decimal": Decimal,
+    "date": lambda k: date(2020, 1, k + 1),
+    "bytearray": lambda k: bytearray([k]),
+    "bound method": lambda k: {0: k}.get,
+    "itemgetter": itemgetter,
+    "names": lambda k: np.array([f"class {k}"]),
+    "objects": lambda k: np.array([k, "a"], dtype=object),
+    "backwards": lambda k: np.arange(k + 1)[::-1],
+    "big-endian": lambda k: np.array([k], dtype=">f4"),
+    "days": lambda k: np.array([k], dtype="M8[D]"),
+    "conjugate": lambda k: (k * torch.ones(2, dtype=torch.complex64)).conj(),
+    "child of list": listed,
+    "generator": lambda k: torch.Generator().manual_seed(k),
+    "TorchScript": lambda k: torch.jit.script(Scripted(k)),
+}
+
+
+class Scripted(nn.Module):
+    def __init__(self, k):
+        super().__init__()
+        self.k = k
+
+    def forward(self, images):
+        return images * self.k
+
+
+@pytest.mark.parametrize("what", KEPT)
+def test_attributes_of_every_kind_tell_models_apart(what):
+    hashes = [identity.model_hash(Shifts(kept=KEPT[what](k)), []) for k in (1, 2, 1)]
+    assert hashes[0] == hashes[2] != hashes[1]
+
+
+def test_an_attribute_whose_name_speaks_of_hooks_counts():
+    assert identity.model_hash(Shifts(my_hook_size=1), []) != identity.model_hash(
+        Shifts(my_hook_size=2), []
+    )

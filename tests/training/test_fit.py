@@ -22,6 +22,7 @@ from within_epsilon.training import (
     Adversarial,
     History,
     SingleStep,
+    Trades,
     fit,
     minibatches,
     sgd_step,
@@ -479,3 +480,32 @@ def test_progress_says_loss_accuracies_and_time_left(capsys, monkeypatch):
     )
     shown = capsys.readouterr().err
     assert re.search(r"training: +\d+%.*<.*epoch.*loss \d\.\d+, clean \d+.*%, robust \d+", shown)
+
+
+class WritesIn(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+    def forward(self, images):
+        return self.network(images.mul_(0.5))
+
+
+@pytest.mark.parametrize("objective", ["standard", "TRADES"])
+def test_a_model_that_writes_into_its_input_does_not_reach_the_examples(objective):
+    images, labels = digits().train.images[:40].clone(), digits().train.labels[:40]
+    before, options = images.clone(), {}
+    if objective == "TRADES":
+        options["objective"] = Trades(partial(pgd, steps=1), Ball("linf", 0.1))
+    batches = DataLoader([(images, labels)], batch_size=None)
+    fit(
+        *(WritesIn(), batches),
+        epochs=1,
+        batch_size=8,
+        step_size=0.1,
+        validation=batches,
+        attack=fgsm,
+        ball=Ball("linf", 0.1),
+        **options,
+    )
+    assert torch.equal(images, before)

@@ -1,8 +1,7 @@
 """How often a classifier is right, with and without an adversary."""
 
 import time
-import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from within_epsilon.attacks import describe
 from within_epsilon.checks import check_model
 from within_epsilon.evaluation import identity
-from within_epsilon.evaluation.diagnosis import DoubtfulEvaluationWarning, training
+from within_epsilon.evaluation.diagnosis import training, warn_of
 from within_epsilon.evaluation.examples import (
     Data,
     Examples,
@@ -25,7 +24,7 @@ from within_epsilon.evaluation.keeping import keeper
 from within_epsilon.evaluation.record import Record
 from within_epsilon.evaluation.running import Run
 from within_epsilon.evaluation.watching import bad_examples
-from within_epsilon.reports import Finding, RobustReport
+from within_epsilon.reports import RobustReport
 from within_epsilon.runtime import progress_bar, untouched
 from within_epsilon.threat import Ball
 
@@ -84,7 +83,7 @@ def accuracy(
     require_some(n, bad)
     if bad:
         findings.append(bad_examples(bad, n))
-    _warn(findings)
+    warn_of(findings)
     return hits / n
 
 
@@ -189,6 +188,7 @@ def robust_accuracy(
             if isinstance(item, Unreadable):
                 record.lose(item)
             else:
+                run.check(item, record)
                 batch = record.fresh(item)
                 images_adv = run.judge(batch, record) if len(batch.labels) else batch.images
                 kept.add(item, batch, images_adv)
@@ -198,7 +198,7 @@ def robust_accuracy(
     require_some(report.n, report.bad)
     report = replace(report, findings=run.findings(record, report))
     kept.close(report)
-    _warn(report.findings)
+    warn_of(report.findings)
     return report
 
 
@@ -251,10 +251,3 @@ def _begin(
     return run, RobustReport(
         ball, asked, described, model=hashed, seed=seed, key=key, versions=versions
     )
-
-
-def _warn(findings: Iterable[Finding]) -> None:
-    """Warn the caller's caller of what is doubtful."""
-    for finding in findings:
-        if finding.doubtful:
-            warnings.warn(str(finding), DoubtfulEvaluationWarning, stacklevel=3)

@@ -1,6 +1,6 @@
 """Error against epsilon."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from within_epsilon.attacks import describe, takes
 from within_epsilon.checks import check_model
+from within_epsilon.evaluation.diagnosis import warn_of
 from within_epsilon.evaluation.examples import (
     Batch,
     Data,
@@ -25,8 +26,10 @@ from within_epsilon.evaluation.judging import (
     on_device,
     stages_in,
 )
+from within_epsilon.evaluation.running import first_findings, weighed
+from within_epsilon.evaluation.watching import bad_examples
 from within_epsilon.geometry import Norm
-from within_epsilon.reports import wilson_interval
+from within_epsilon.reports import Finding, wilson_interval
 from within_epsilon.runtime import progress_bar, untouched
 from within_epsilon.threat import Ball
 
@@ -53,6 +56,8 @@ class RobustCurve:
         Number of examples.
     bad : dict
         Why an example could not be judged, by its position.
+    findings : tuple of Finding
+        What a look at the model found on the first examples, as in `diagnose`.
     """
 
     norm: Norm
@@ -61,6 +66,7 @@ class RobustCurve:
     attack: str
     n: int
     bad: dict[int, str] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = field(default=(), compare=False)
 
     @property
     def errors(self) -> tuple[float, ...]:
@@ -115,16 +121,22 @@ def robust_curve(
     ------
     TypeError, ValueError
         As `robust_accuracy`, or if a radius is none for that norm, or there is none.
+
+    Warns
+    -----
+    DoubtfulEvaluationWarning
+        Once for each doubtful finding.
     """
     check_model(model)
-    balls = [Ball(norm, epsilon) for epsilon in sorted(set(map(float, epsilons)))]
-    if not balls:
-        raise ValueError("epsilons: expected at least one radius, received none")
+    balls = _balls(norm, epsilons)
     radii_of = _by_distance if callable(attack) and not takes(attack, "ball") else _by_radius
-    attacks = attack if radii_of is _by_distance else attacks_of(attack, balls[0], seed)
+    attacks: Any = attack if radii_of is _by_distance else attacks_of(attack, balls[0], seed)
+    one = radii_of is _by_distance
+    widest = [Guarded(attacks)] if one else stages_in(attacks, balls[-1], seed)
     lost, n, bad = [0] * len(balls), 0, dict[int, str]()
     examples = Examples(data, batch_size, indices, model_dtype(model))
     with untouched(model, seed or 0):
+        findings = first_findings(model, examples, balls[-1], widest)
         for item in progress_bar(examples, show=progress, label="attacking", unit="batch"):
             if isinstance(item, Unreadable):
                 bad[item.position] = item.reason
@@ -135,8 +147,22 @@ def robust_curve(
             for place, ball in enumerate(balls):
                 lost[place] += int((radii <= ball.epsilon * (1 + _ROUNDING)).sum())
     require_some(n, bad)
+    findings += [bad_examples(bad, n)] if bad else []
+    findings = list(weighed(findings, widest, n - lost[-1]))
+    warn_of(findings)
     names = describe(attack) if callable(attack) else " + ".join(map(describe, attack))
-    return RobustCurve(norm, tuple(ball.epsilon for ball in balls), tuple(lost), names, n, bad)
+    ascending = tuple(ball.epsilon for ball in balls)
+    return RobustCurve(norm, ascending, tuple(lost), names, n, bad, tuple(findings))
+
+
+def _balls(norm: Norm, epsilons: Iterable[float]) -> list[Ball]:
+    """Return the balls of these radii, each once, the smallest first."""
+    if not isinstance(epsilons, Iterable):
+        raise TypeError(f"epsilons: expected several radii, received {epsilons!r}; give a list")
+    balls = {ball.epsilon: ball for ball in (Ball(norm, epsilon) for epsilon in epsilons)}
+    if not balls:
+        raise ValueError("epsilons: expected at least one radius, received none")
+    return [balls[epsilon] for epsilon in sorted(balls)]
 
 
 def _by_radius(

@@ -1,7 +1,7 @@
 """What would make an evaluation doubtful, looked for in the model before any attack."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from within_epsilon.checks import check_images, check_labels, check_model
 from within_epsilon.evaluation.looking import Look
 from within_epsilon.evaluation.slopes import check_gradient
 from within_epsilon.losses import cross_entropy
-from within_epsilon.modes import training_modules
+from within_epsilon.modes import how_to_eval, training_modules
 from within_epsilon.reports import Finding
 from within_epsilon.runtime import untouched
 from within_epsilon.threat import Ball, check_ball
@@ -48,10 +48,11 @@ def diagnose(
     Returns
     -------
     list of Finding
-        Of modules in train mode, random answers, outputs that are probabilities or
-        sigmoids, impossible classes, losses that are flat or of the wrong sign, and
-        gradients that are missing, not finite, zero, zero where pixels are 0 or 1, or at
-        odds with what the loss does. Empty if nothing was found, which proves nothing.
+        Of modules in train mode, answers that are random or depend on the batch, outputs
+        that are probabilities, sigmoids or saturated, impossible classes, losses that are flat,
+        of the wrong sign or take all rivals alike, and gradients that are missing, not finite,
+        zero, zero where pixels are 0 or 1, or at odds with what the loss does. Empty if nothing
+        was found, which proves nothing.
 
     Raises
     ------
@@ -76,6 +77,13 @@ def diagnose(
         return [finding for check in _CHECKS if (finding := check(look)) is not None]
 
 
+def warn_of(findings: Iterable[Finding], stacklevel: int = 3) -> None:
+    """Warn the caller's caller of what is doubtful."""
+    for finding in findings:
+        if finding.doubtful:
+            warnings.warn(str(finding), DoubtfulEvaluationWarning, stacklevel=stacklevel)
+
+
 def training(model: nn.Module) -> Finding | None:
     """Find modules in train mode whose answers depend on it."""
     names = training_modules(model)
@@ -86,7 +94,7 @@ def training(model: nn.Module) -> Finding | None:
         "train mode",
         f"in train mode is {shown}",
         "dropout and batch statistics change the answers, from batch to batch",
-        "call model.eval() first",
+        how_to_eval(model, names),
     )
 
 
@@ -95,19 +103,41 @@ def _training(look: Look) -> Finding | None:
 
 
 def _random(look: Look) -> Finding | None:
-    # On images that are not the first pass's: the two must differ by nothing but chance.
-    logits, again = look.logits, look.answers(look.images)
-    scale = logits.abs().nan_to_num(0, 0, 0).amax(dim=1).clamp(min=1e-6)
-    apart = (logits - again).nan_to_num(0).abs().amax(dim=1)
-    hits = apart > torch.finfo(logits.dtype).eps ** 0.5 * scale
+    hits = _differ(look.logits, _in_other_batches(look))
     if not hits.any() or training_modules(look.model):
         return None
+    if not _differ(look.logits, look.answers(look.images)).any():
+        return Finding(
+            "batch dependence",
+            f"answers depend on the other images of the batch for {look.of(hits)}",
+            "outcomes change with the batch size, the order and the part of the data",
+            "normalise by fixed numbers (BatchNorm: running statistics, in eval mode), and let "
+            "noise follow from the image, not from its place in the batch",
+        )
     return Finding(
         "randomness",
         f"two passes over the same images differ for {look.of(hits)}",
         "the model is random: an attack aims at another draw than it is judged by",
         "let the attack average gradients over draws, and the judge votes, and repeat it",
     )
+
+
+def _in_other_batches(look: Look) -> Tensor:
+    """Answer the images again, each among others than before."""
+    images = look.images
+    if len(images) == 1:
+        return look.answers(torch.cat([1 - images, images]))[1:]
+    halves = images.split((len(images) + 1) // 2)
+    return torch.cat([look.answers(half) for half in halves])
+
+
+def _differ(logits: Tensor, others: Tensor) -> Tensor:
+    """Tell which rows differ by more than rounding, (N,)."""
+    scale = logits.abs().nan_to_num(0, 0, 0).amax(dim=1).clamp(min=1e-6)
+    apart = (logits - others).nan_to_num(0).abs().amax(dim=1)
+    unlike = (logits.isnan() != others.isnan()).any(dim=1)
+    differ: Tensor = unlike | (apart > torch.finfo(logits.dtype).eps ** 0.5 * scale)
+    return differ
 
 
 def _writes(look: Look) -> Finding | None:
@@ -139,6 +169,30 @@ def _probabilities(look: Look) -> Finding | None:
     )
 
 
+def _saturated(look: Look) -> Finding | None:
+    """Find outputs that gather at the ends of their range, which logits do not."""
+    logits = look.logits.double().nan_to_num(0, 0, 0)
+    wide = logits[
+        :, (logits != logits[:1]).any(dim=0)
+    ]  # a class that is never possible is constant
+    if len(wide) < 2 or wide.shape[1] < 4 or _probabilities(look) is not None:
+        return None
+    low, high = wide.aminmax(dim=1, keepdim=True)
+    # Not exactly there, as scores of 0 are.
+    gap = torch.minimum(wide - low, high - wide)
+    near = (gap > 0) & (gap <= 0.05 * (high - low))
+    hits = near.sum(dim=1) > 0.5 * (wide.shape[1] - 2)
+    if 4 * hits.sum() <= len(hits):
+        return None
+    return Finding(
+        "saturated outputs",
+        f"most outputs lie at the ends of their range for {look.of(hits)}, as after sigmoids, tanh "
+        "or a clamp",
+        "they flatten every loss and hide its gradient",
+        "return the logits, without what squeezes them",
+    )
+
+
 def _impossible(look: Look) -> Finding | None:
     hits = look.logits.isneginf().any(dim=1)
     if not hits.any():
@@ -154,7 +208,7 @@ def _impossible(look: Look) -> Finding | None:
 
 def _loss(look: Look) -> Finding | None:
     """Judge the losses by their slopes in the logits: no pass through the model is needed."""
-    flat, wrong = [], []
+    flat, wrong, even = [], [], []
     for loss in look.losses:
         slopes = _slopes(loss, look.logits, look.labels)
         if slopes is None:
@@ -162,6 +216,10 @@ def _loss(look: Look) -> Finding | None:
         own = slopes.gather(1, look.labels.unsqueeze(1)).squeeze(1)
         flat.append((slopes == 0).all(dim=1))
         wrong.append(own > 0)
+        rivals = slopes.double().scatter(1, look.labels.unsqueeze(1), 0).abs()
+        # Of two or three classes the others are too few to compare.
+        most = 1.25 / (rivals.shape[1] - 1) if rivals.shape[1] > 3 else 0
+        even.append(rivals.amax(dim=1) < most * rivals.sum(dim=1))
     hits = torch.stack(wrong).all(dim=0) if wrong else look.labels < 0
     if hits.double().mean() > 0.5:
         return Finding(
@@ -171,6 +229,17 @@ def _loss(look: Look) -> Finding | None:
             "give minus this loss, or losses.margin_loss",
         )
     hits = torch.stack(flat).all(dim=0) if flat else look.labels < 0
+    alike = torch.stack(even).all(dim=0) if even else look.labels < 0
+    alike &= _spread(look.logits) < 1
+    squeezed = _probabilities(look) or _saturated(look)  # which is said by itself
+    if 2 * alike.sum() > len(alike) and squeezed is None:
+        return Finding(
+            "small logits",
+            f"the loss weighs all other classes alike for {look.of(alike)}, whose logits differ by "
+            f"{_spread(look.logits).median().item():.2g} (median)",
+            "an attack that follows it heads for none of them, and the robust accuracy is too high",
+            "return the logits, not squeezed or divided; try losses.margin_loss, or autoattack",
+        )
     if not look.many(hits):
         return None
     return Finding(
@@ -180,6 +249,11 @@ def _loss(look: Look) -> Finding | None:
         "attacks that follow it stand still there, and the robust accuracy is too high",
         "try losses.margin_loss, or an attack without gradients",
     )
+
+
+def _spread(logits: Tensor) -> Tensor:
+    """Return how far apart the logits of each example are, (N,)."""
+    return logits.amax(dim=1) - logits.amin(dim=1)
 
 
 def _slopes(loss: Loss, logits: Tensor, labels: Tensor) -> Tensor | None:
@@ -197,6 +271,7 @@ def _slopes(loss: Loss, logits: Tensor, labels: Tensor) -> Tensor | None:
 _CHECKS: tuple[Callable[[Look], Finding | None], ...] = (
     _training,
     _probabilities,
+    _saturated,
     _random,
     _impossible,
     _loss,

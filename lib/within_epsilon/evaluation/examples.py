@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import Dataset
 
 from within_epsilon.checks import Labelled, check_labels
-from within_epsilon.data import Split
+from within_epsilon.evaluation.pairs import columns_of, is_data_set, pair
 
 # A split, a pair of tensors or arrays, a data set, or batches such as a DataLoader gives.
 Data: TypeAlias = Labelled | Sequence[Any] | Dataset[Any] | Iterable[Any]
@@ -68,9 +68,9 @@ class Examples:
         indices: Sequence[int] | Tensor | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        if batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch_size: expected at least 1, received {batch_size}")
-        self._data, self._size, self._columns = data, batch_size, _columns(data)
+        if batch_size is not None and not (isinstance(batch_size, int) and batch_size >= 1):
+            raise ValueError(f"batch_size: expected at least 1, received {batch_size!r}")
+        self._data, self._size, self._columns = data, batch_size, columns_of(data)
         if self._columns is not None and isinstance(self._columns[1], Tensor):
             check_labels(self._columns[1], len(self._columns[0]))
         elif self._columns is not None and len(self._columns[0]) != len(self._columns[1]):
@@ -97,7 +97,7 @@ class Examples:
             images = self._columns[0]
             size = self._size or default_batch_size(images[0] if len(images) else images)
             return -(-len(images) // size)
-        if _is_data_set(self._data):
+        if is_data_set(self._data):
             raise TypeError("the size of a data set's batches depends on its images")
         return len(self._data)  # type: ignore[arg-type]
 
@@ -148,7 +148,7 @@ class Examples:
             images, labels = self._columns
             for part in self._parts(images, labels):
                 yield self._pair(part)
-        elif _is_data_set(self._data):
+        elif is_data_set(self._data):
             yield from self._read(self._data)
         else:
             for batch in self._data:  # type: ignore[union-attr]
@@ -208,89 +208,6 @@ def require_some(n: int, bad: Mapping[int, str]) -> None:
         )
 
 
-def pair(
-    batch: Any, *, one: bool = False, dtype: torch.dtype | None = None
-) -> tuple[Tensor, Tensor]:
-    """Find images and labels in a batch, or image and label of `one` example, as tensors.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If there are none where `Examples` looks for them, or not as many of both.
-    """
-    found: Any = ()
-    if isinstance(batch, Labelled):
-        found = batch.images, batch.labels
-    elif isinstance(batch, Mapping):
-        names = ("images", "image"), ("labels", "label")
-        found = [batch[key] for keys in names for key in keys if key in batch]
-    elif isinstance(batch, tuple | list):
-        found = batch[:2]
-    if len(found) == 2 and isinstance(found[0], Tensor | np.ndarray):
-        images, labels = _tensor(found[0], dtype), _labels(found[1], one)
-        if labels is not None:
-            if not one:
-                check_labels(labels, len(images))
-            return images, labels
-    words = type(batch).__name__
-    if isinstance(batch, Mapping):
-        words += f" with keys {list(batch)}"
-    elif isinstance(batch, tuple | list):
-        words += f" of {', '.join(type(part).__name__ for part in batch[:4]) or 'nothing'}"
-    raise TypeError(
-        "data: expected images (N, ...) and labels (N,) as tensors or arrays, in a pair or under "
-        f'the keys "images" and "labels", received a {words}; turn pictures into tensors with '
-        "torchvision.transforms.ToTensor(), put a data set of another kind into a DataLoader, or "
-        "name the parts: ((batch['pixels'], batch['class']) for batch in loader)"
-    )
-
-
-def _tensor(array: Tensor | np.ndarray, dtype: torch.dtype | None) -> Tensor:
-    if isinstance(array, Tensor):
-        return array
-    tensor = torch.from_numpy(np.array(array))  # a copy: an array may be read-only, or a file
-    # NumPy computes in float64 unless asked; networks do so only if asked.
-    return tensor.to(dtype) if dtype and tensor.dtype == torch.float64 else tensor
-
-
-def _labels(labels: Any, one: bool) -> Tensor | None:
-    if isinstance(labels, Tensor):
-        return labels
-    if isinstance(labels, np.ndarray | np.integer | int) or _is_list_of_numbers(labels):
-        array = np.asarray(labels)
-        if array.dtype.kind in "iu" and array.ndim == (0 if one else 1):
-            return torch.from_numpy(array.astype(np.int64))
-    return None
-
-
 def _stacked(examples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     images, labels = zip(*examples, strict=True)
     return torch.stack(images), torch.stack(labels)
-
-
-def _columns(data: Any) -> tuple[Any, Any] | None:
-    """Return all images and all labels, if that is how the data come."""
-    if isinstance(data, Split) or (isinstance(data, Labelled) and not isinstance(data, Dataset)):
-        return data.images, data.labels
-    if not (isinstance(data, tuple | list) and len(data) == 2 and _is_array(data[0], 2)):
-        return None
-    return (data[0], data[1]) if _is_array(data[1], 1) or _is_list_of_numbers(data[1]) else None
-
-
-def _is_array(value: Any, dimensions: int) -> bool:
-    return isinstance(value, Tensor | np.ndarray) and value.ndim >= dimensions
-
-
-def _is_list_of_numbers(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(part, int | np.integer) for part in value)
-
-
-def _is_data_set(data: Any) -> bool:
-    """Tell whether examples are read one by one, by their number."""
-    if isinstance(data, IterableDataset | DataLoader | Mapping):
-        return False
-    if isinstance(data, list | tuple):
-        # Examples with a number for a label; batches have an array.
-        first = data[0] if data else None
-        return isinstance(first, tuple | list) and len(first) >= 2 and isinstance(first[1], int)
-    return hasattr(data, "__getitem__") and hasattr(data, "__len__")

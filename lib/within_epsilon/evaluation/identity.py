@@ -3,8 +3,9 @@
 import functools
 import hashlib
 import math
+import re
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from platform import python_version
 from typing import Any
 
@@ -24,6 +25,10 @@ _WRAPPERS = {"OptimizedModule": "_orig_mod", "DataParallel": "module"}
 _WRAPPERS["DistributedDataParallel"] = "module"
 # Objects of these modules say nothing about answers, and lead everywhere.
 _OPAQUE = {"logging", "threading", "_thread", "weakref"}
+# What TorchScript's text says of the session: numbers of classes, addresses, places in files.
+_OF_SESSION = re.compile(r"\.___torch_mangle_\d+| object at 0x[0-9a-f]+| # \S+:\d+:\d+")
+# Where torch keeps hooks, which are not looked at.
+_HOOKS = {name for name in vars(nn.Module()) if "_hook" in name}
 
 
 def plain(
@@ -48,12 +53,18 @@ def plain(
         return value
     if isinstance(value, float | complex | bytes | torch.dtype | torch.device | np.generic):
         return repr(value)
-    if isinstance(value, Tensor | np.ndarray):
+    if isinstance(value, Tensor):
         return digest(value)
+    if isinstance(value, np.ndarray):
+        return _digest_of_array(value, unnamed, known)
     if isinstance(value, functools.partial):
         return [plain(part, unnamed, known) for part in (value.func, value.args, value.keywords)]
     if isinstance(value, types.MethodType):
         return [value.__func__.__qualname__, plain(value.__self__, unnamed, known)]
+    if isinstance(value, types.BuiltinMethodType) and not isinstance(
+        value.__self__, types.ModuleType | type | None
+    ):
+        return [value.__name__, plain(value.__self__, unnamed, known)]
     if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType | types.ModuleType):
         return _named(value, unnamed)
     if id(value) in known:
@@ -61,10 +72,14 @@ def plain(
     known[id(value)] = value, f"#{len(known)}"  # kept alive, so that nothing else gets its id
     if isinstance(value, set | frozenset):  # which have another order in every session
         return sorted((plain(part, unnamed, known) for part in value), key=repr)
-    if isinstance(value, list | tuple):
-        return [plain(part, unnamed, known) for part in value]
-    if isinstance(value, Mapping):
-        return {str(k): plain(v, unnamed, known) for k, v in value.items()}
+    if isinstance(value, list | tuple | Mapping):
+        held: Any = None
+        if isinstance(value, Mapping):
+            held = {str(k): plain(v, unnamed, known) for k, v in value.items()}
+        else:
+            held = [plain(part, unnamed, known) for part in value]
+        own = getattr(value, "__dict__", None)  # a child class's attributes
+        return [held, plain(own, unnamed, known)] if own else held
     inside = _attributes(value)
     return [_named(type(value), []), None if inside is None else plain(inside, unnamed, known)]
 
@@ -83,21 +98,36 @@ def _attributes(value: Any) -> Any:
     if type(value).__module__.split(".")[0] in _OPAQUE:
         return None
     if isinstance(value, torch.jit.ScriptModule):
-        return dict(value.state_dict()), str(value.graph)
+        # Its tensors, and attributes and code of all its parts.
+        return dict(value.state_dict()), _OF_SESSION.sub(
+            "", value._c.dump_to_str(True, True, False)
+        )
     if isinstance(value, nn.Module):
         wrapped = _WRAPPERS.get(type(value).__name__)
         if wrapped is not None:
             return getattr(value, wrapped)
-        return {name: part for name, part in vars(value).items() if "_hook" not in name}
-    try:
-        return vars(value) if hasattr(value, "__dict__") else value.__getstate__()
+        return {name: part for name, part in vars(value).items() if name not in _HOOKS}
+    if hasattr(value, "__dict__"):
+        return vars(value)
+    try:  # what a copy would be made from, such as a deque's items
+        parts = value.__reduce_ex__(4)
+        return [list(part) if isinstance(part, Iterator) else part for part in parts]
     except Exception:
         return None
 
 
-def digest(values: Tensor | np.ndarray) -> str:
+def _digest_of_array(array: np.ndarray, unnamed: list[str], known: Any) -> Any:
+    """Hash an array of numbers, or describe what else it holds."""
+    if array.dtype.hasobject:
+        return [list(array.shape), plain(array.ravel().tolist(), unnamed, known)]
+    whole = np.ascontiguousarray(array)
+    words = f"{whole.dtype} {whole.shape}"
+    return f"{words} {hashlib.blake2b(whole.tobytes(), digest_size=16).hexdigest()}"
+
+
+def digest(values: Tensor) -> str:
     """Hash dtype, shape and numbers."""
-    tensor = torch.as_tensor(values).detach() if isinstance(values, np.ndarray) else values.detach()
+    tensor = values.detach().resolve_conj().resolve_neg()
     words = f"{tensor.dtype} {tuple(tensor.shape)}"
     if tensor.is_quantized:
         words, tensor = f"{words} {tensor.qscheme()}", tensor.dequantize()
@@ -180,7 +210,7 @@ def probe(model: nn.Module, images: Tensor) -> list[float]:
         For shape, dtype and device.
     """
     generator = torch.Generator().manual_seed(0)
-    noise = torch.rand((2, *images.shape[1:]), generator=generator)
+    noise = torch.rand((2, *images.shape[1:]), generator=generator, dtype=torch.float32)
     flat = torch.stack((torch.full_like(noise[0], 0.1), torch.full_like(noise[0], 0.9)))
     logits = check_logits(model(torch.cat((noise, flat)).to(images)), 4).double().cpu()
     logits = logits.nan_to_num(0.0, 1e300, -1e300).clamp(-1e9, 1e9)

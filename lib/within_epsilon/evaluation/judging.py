@@ -168,6 +168,8 @@ def _check_attack(attack: object) -> None:
     extra: dict[str, object] = {"indices": []} if takes(attack, "indices") else {}
     try:  # as it will be called
         inspect.signature(attack).bind("model", "images", "labels", "ball", **extra)
+        if takes(attack, "norm") and not takes(attack, "ball"):
+            raise TypeError("it takes a norm, and no ball")
     except TypeError as error:
         raise TypeError(
             "attack: expected one to call as attack(model, images, labels, ball), received "

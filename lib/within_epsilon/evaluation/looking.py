@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.attacks import Loss
-from within_epsilon.checks import check_logits
+from within_epsilon.checks import check_logits, dtype_explained
 from within_epsilon.losses import margin_loss
 from within_epsilon.threat import Ball
 
@@ -30,7 +30,7 @@ class Look:
     def answers(self, images: Tensor) -> Tensor:
         """Return the logits of a copy of images."""
         given = images.clone()
-        with torch.no_grad():
+        with torch.no_grad(), dtype_explained(self.model, images):
             logits = check_logits(self.model(given), len(images))
         self.writes |= not torch.equal(given, images)
         return logits

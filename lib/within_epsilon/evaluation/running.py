@@ -1,6 +1,6 @@
 """What an evaluation does: a look at the model, then the attacks, batch by batch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import torch
@@ -26,7 +26,8 @@ _ENOUGH, _ENOUGH_NUMBERS, _COMPARED = 64, 2**17, 8
 _HARMLESS_HERE = {"zero gradient at 0 and 1", "in-place writes"}
 # What could only make the robust accuracy too high, and does not if nothing stands.
 _TOO_HIGH = {
-    *("probabilities", "flat loss", "zero gradient", "no gradient", "misleading gradient"),
+    *("probabilities", "saturated outputs", "small logits", "flat loss"),
+    *("zero gradient", "no gradient", "misleading gradient"),
     *("gradient-free attack finds more", "zero gradient at 0 and 1"),
 }
 
@@ -58,7 +59,7 @@ class Run:
             record.note([] if finding is None else [finding])
             return
         ball = self.ball[sample.indices]
-        losses = _losses(self.stages)
+        losses = losses_of(self.stages)
         record.note(diagnose(self.model, sample.images, sample.labels, ball, losses=losses))
         if len(sample.labels) >= _COMPARED:
             self._controls = Controls(self.model, sample, self.ball, self.stages)
@@ -67,22 +68,17 @@ class Run:
         """Return the first examples of one shape that are not on record and have no NaN."""
         if record.report.n >= _ENOUGH:
             return None
-        first = [record.unknown(batch) for batch in examples.ahead(_ENOUGH)]
-        first = [batch for batch in first if len(batch.labels)]
-        if not first:
-            return None
-        shape = first[0].images.shape[1:]
-        alike = [batch for batch in first if batch.images.shape[1:] == shape]
-        most = max(1, min(_ENOUGH, _ENOUGH_NUMBERS // max(shape.numel(), 1)))
-        whole = Batch(*(torch.cat(column)[:most] for column in zip(*alike, strict=True)))
-        sample = whole.rows(~whole.images.flatten(1).isnan().any(dim=1))
-        return on_device(sample, self.model) if len(sample.labels) else None
+        return sample_of(self.model, map(record.unknown, examples.ahead(_ENOUGH)))
+
+    def check(self, batch: Batch, record: Record) -> None:
+        """Require that the model answers as on record, though all examples may be known."""
+        with untouched(self.model, self.seed):
+            record.check(self.model, on_device(batch, self.model).images)
 
     def judge(self, batch: Batch, record: Record) -> Tensor:
         """Judge a batch, add what became of it to the record, and return adversarial images."""
         here = on_device(batch, self.model)
         with untouched(self.model, self.seed):
-            record.check(self.model, here.images)
             judged = judge(self.model, here, self.ball, self.stages)
         record.add(batch, judged)
         if self._controls is not None:
@@ -97,13 +93,44 @@ class Run:
         if self._controls is not None:
             record.note(self._controls.findings())
         record.note(check_stages(report))
-        own = any(stage.own for stage in self.stages)
-        found = []
-        for finding in record.findings:
-            doubtful = finding.doubtful or (own and finding.name in _HARMLESS_HERE)
-            doubtful &= not (report.robust == 0 and finding.name in _TOO_HIGH)
-            found.append(replace(finding, doubtful=doubtful))
-        return tuple(found)
+        return weighed(record.findings, self.stages, report.robust)
+
+
+def first_findings(
+    model: nn.Module, examples: Examples, ball: Ball, stages: Sequence[Guarded]
+) -> list[Finding]:
+    """Diagnose the model on the first examples, which iterating still yields."""
+    sample = sample_of(model, examples.ahead(_ENOUGH))
+    if sample is None:
+        return [finding] if (finding := training(model)) else []
+    ball, losses = ball[sample.indices], losses_of(stages)
+    return diagnose(model, sample.images, sample.labels, ball, losses=losses)
+
+
+def sample_of(model: nn.Module, batches: Iterable[Batch]) -> Batch | None:
+    """Return the first examples of one shape that have no NaN, on the model's device."""
+    first = [batch for batch in batches if len(batch.labels)]
+    if not first:
+        return None
+    shape = first[0].images.shape[1:]
+    alike = [batch for batch in first if batch.images.shape[1:] == shape]
+    most = max(1, min(_ENOUGH, _ENOUGH_NUMBERS // max(shape.numel(), 1)))
+    whole = Batch(*(torch.cat(column)[:most] for column in zip(*alike, strict=True)))
+    sample = whole.rows(~whole.images.flatten(1).isnan().any(dim=1))
+    return on_device(sample, model) if len(sample.labels) else None
+
+
+def weighed(
+    findings: Iterable[Finding], stages: Sequence[Guarded], robust: int
+) -> tuple[Finding, ...]:
+    """Tell which findings are doubtful for these attacks, when so many examples stand."""
+    own = any(stage.own for stage in stages)
+    found = []
+    for finding in findings:
+        doubtful = finding.doubtful or (own and finding.name in _HARMLESS_HERE)
+        doubtful &= not (robust == 0 and finding.name in _TOO_HIGH)
+        found.append(replace(finding, doubtful=doubtful))
+    return tuple(found)
 
 
 def findings_of_parts(report: RobustReport) -> tuple[Finding, ...]:
@@ -128,7 +155,7 @@ def findings_of_parts(report: RobustReport) -> tuple[Finding, ...]:
     )
 
 
-def _losses(stages: Sequence[Guarded]) -> list[Loss]:
+def losses_of(stages: Sequence[Guarded]) -> list[Loss]:
     """Return what the attacks raise; those of the library that do not say raise margins."""
     losses: list[Loss] = []
     for stage in stages:

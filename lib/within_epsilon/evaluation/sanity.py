@@ -15,9 +15,9 @@ from within_epsilon.threat import Ball, check_ball
 # What ought to be, and the findings of `diagnose` and of `robust_accuracy` that say otherwise.
 _LOOKED = {
     "it is in eval mode": {"train mode"},
-    "one image, one answer": {"randomness"},
-    "it returns logits": {"probabilities"},
-    "the cross-entropy has a slope": {"flat loss"},
+    "one image, one answer": {"randomness", "batch dependence"},
+    "it returns logits": {"probabilities", "saturated outputs"},
+    "the cross-entropy has a slope": {"flat loss", "small logits"},
     "gradients predict the loss": {
         *("no gradient", "gradient not finite", "zero gradient", "misleading gradient"),
     },

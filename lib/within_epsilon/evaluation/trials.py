@@ -74,7 +74,8 @@ class Trials:
     ) -> None:
         self.model, self.ball, self.reject, self.seed = model, ball, reject, seed
         self._steps, self._queries, self._samples = steps, queries, samples
-        self._data = _read(data, model)
+        with untouched(model, seed):  # a loader draws from torch's generator
+            self._data = _read(data, model)
         looked = self._run(noise_control, diagnose=True)
         self.n, self.clean = looked.n, looked.clean
         names = {finding.name for finding in looked.findings}
@@ -172,7 +173,8 @@ class Trials:
     def said_of_noise(self) -> int | None:
         """Return the class that the model finds in most pictures of noise, if there is one."""
         shape = (_NOISE, *self._data[0].shape[1:])
-        noise = torch.rand(shape, generator=torch.Generator().manual_seed(self.seed))
+        generator = torch.Generator().manual_seed(self.seed)
+        noise = torch.rand(shape, generator=generator, dtype=torch.float32)
         with torch.no_grad(), untouched(self.model, self.seed):
             said = self.model(noise.to(self._data[0].dtype).to(device_of(self.model))).argmax(1)
         times, label = said.bincount().max(0)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from within_epsilon.attacks import check_admitted, describe
 from within_epsilon.checks import check_images, check_logits, check_model
+from within_epsilon.modes import warn_if_training
 from within_epsilon.runtime import untouched
 from within_epsilon.threat import Ball
 from within_epsilon.wording import with_share
@@ -53,6 +54,7 @@ def verdict(
             f"{tuple(image.shape)} and {tuple(image_adv.shape)}"
         )
     check_admitted(ball, image, image_adv)
+    warn_if_training(model)
     with untouched(model):
         before, after = (_answer(model, pixels) for pixels in (image, image_adv))
     words = [f"{before} → {after}", str(ball)]

@@ -44,11 +44,13 @@ class Controls:
         self._seen, self._fooled, self._still = (torch.zeros(n, dtype=torch.bool) for _ in "123")
         controls = {"FGSM": fgsm, "noise": noise_control}
         self._by: dict[str, Tensor] = {}
+        self._movable = torch.zeros(n, dtype=torch.bool)
         for name, control in controls.items():
             # A model without a gradient has no step to compare with.
             with contextlib.suppress(ValueError, RuntimeError):
                 if control not in self._functions:
-                    self._by[name] = _fooled(model, batch, ball, Guarded(control))
+                    self._by[name], moved = _fooled(model, batch, ball, Guarded(control))
+                    self._movable |= moved
 
     @property
     def complete(self) -> bool:
@@ -93,7 +95,8 @@ class Controls:
         )
 
     def _no_progress(self) -> Finding | None:
-        left = self._seen & ~self._fooled
+        # A mask or a tiny ball may leave some images nowhere to go.
+        left = self._seen & ~self._fooled & self._movable
         still = int((left & self._still).sum())
         if 2 * still <= int(left.sum()):
             return None
@@ -107,12 +110,13 @@ class Controls:
 
 
 @torch.no_grad()
-def _fooled(model: nn.Module, batch: Batch, ball: Ball, attack: Guarded) -> Tensor:
-    """Tell which examples the model gets wrong after an attack of the library's."""
+def _fooled(model: nn.Module, batch: Batch, ball: Ball, attack: Guarded) -> tuple[Tensor, Tensor]:
+    """Tell which examples an attack of the library's fools, and which ones it moves."""
     ball = ball[batch.indices]
     images_adv = attack(model, batch.images, batch.labels, ball, indices=batch.indices)
     wrong: Tensor = model(images_adv.clone()).argmax(dim=1) != batch.labels
-    return wrong.cpu()
+    moved = (images_adv != batch.images).flatten(1).any(dim=1)
+    return wrong.cpu(), moved.cpu()
 
 
 def check_stages(report: RobustReport) -> list[Finding]:

@@ -11,6 +11,7 @@ from within_epsilon.checks import check_images
 from within_epsilon.models.normalize import Normalize
 from within_epsilon.models.outputs import check_one_row_each, find_logits
 from within_epsilon.modes import warn_if_training
+from within_epsilon.runtime import untouched
 from within_epsilon.wording import with_share
 
 _UNSQUEEZE = "add a batch dimension to a single image with images.unsqueeze(0)"
@@ -152,7 +153,7 @@ class Classifier(nn.Module):
         """
         check_images(images)
         warn_if_training(self)
-        with torch.no_grad():
+        with torch.no_grad(), untouched(self):
             probabilities = self(images).cpu().double().softmax(-1)
         values, indices = probabilities.topk(min(top, probabilities.shape[1]))
         return [

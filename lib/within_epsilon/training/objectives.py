@@ -42,7 +42,8 @@ def standard(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     Tensor of shape (N,)
         One loss per image.
     """
-    return cross_entropy(check_logits(model(images), len(images)), labels)
+    # A copy, for a model may write into its input, and the images are needed again.
+    return cross_entropy(check_logits(model(images.clone()), len(images)), labels)
 
 
 @contextmanager
@@ -170,11 +171,11 @@ class Trades:
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """Attack the predictions, and return the losses (N,)."""
-        clean = check_logits(model(images), len(images))
+        clean = check_logits(model(images.clone()), len(images))
         before = clean.detach()
         if training_modules(model):  # in eval mode the predictions are others
             with under_attack(model), torch.no_grad():
-                before = model(images)
+                before = model(images.clone())
         divergence = divergence_from(before)
         images_adv = attacked(
             self.attack,

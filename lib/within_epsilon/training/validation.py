@@ -83,4 +83,5 @@ class Validation:
 
 @torch.no_grad()
 def _right(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    return check_logits(model(images), len(images)).argmax(dim=1) == labels
+    # A copy, for a model may write into its input, and attacks come after.
+    return check_logits(model(images.clone()), len(images)).argmax(dim=1) == labels

@@ -51,6 +51,11 @@ def objective_rows(labels: Tensor | None, n: int, classes: int) -> Tensor:
         return eye.unsqueeze(0)
     if not isinstance(labels, Tensor) or not labels.is_floating_point():
         check_labels(labels, n, classes)
+        if classes < 2:
+            raise ValueError(
+                f"logits: expected shape (N, k) with k >= 2, received {(n, classes)}; give a "
+                "two-class model two outputs"
+            )
         labels = labels.cpu()
         return eye[labels].unsqueeze(1) - eye[rivals(labels, classes)]
     rows = labels.detach().cpu().double()

@@ -8,8 +8,16 @@ from statistics import NormalDist
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.checks import check_counts, check_images, check_indices, check_logits
-from within_epsilon.runtime import device_of, streams
+from within_epsilon.checks import (
+    check_counts,
+    check_images,
+    check_indices,
+    check_logits,
+    check_model,
+    dtype_explained,
+)
+from within_epsilon.modes import warn_if_training
+from within_epsilon.runtime import device_of, streams, untouched
 
 ABSTAINED = -1
 
@@ -160,7 +168,8 @@ def count_votes(
     noise = torch.empty(min(n, batch), *image.shape, device=generator.device, dtype=image.dtype)
     for size in _sizes(n, batch):
         drawn = noise[:size].normal_(0.0, sigma, generator=generator)
-        logits = check_logits(model(drawn.to(device).add_(clean)), size)
+        with dtype_explained(model, image):
+            logits = check_logits(model(drawn.to(device).add_(clean)), size)
         largest, answers = logits.max(dim=1)
         # A maximum is NaN if anything is, and a sum too: one pass over a column, in most cases.
         if math.isnan(largest.sum().item()) and bool(largest.isnan().any()):
@@ -219,6 +228,11 @@ def certify_smoothed(
     TypeError, ValueError
         If images are no pixels in [0, 1], counts are below 1, or sigma or alpha impossible.
 
+    Warns
+    -----
+    UserWarning
+        If a part of the model is in train mode, where votes depend on each other.
+
     Notes
     -----
     The guarantee is about the smoothed classifier, and with probability 1 - alpha over the
@@ -229,16 +243,19 @@ def certify_smoothed(
     ----------
     Cohen, Rosenfeld, Kolter, ICML 2019, algorithm CERTIFY.
     """
+    check_model(model)
     check_images(images)
     check_counts(n=n, n_selection=n_selection, batch=batch)
     radius_of(0.5, sigma)
+    warn_if_training(model)
     found = []
     generators = streams(check_indices(indices, len(images)), seed)
-    for image, generator in zip(images, generators, strict=True):
-        few = count_votes(model, image, sigma, n_selection, batch=batch, generator=generator)
-        winner = int(few.argmax())
-        votes = count_votes(model, image, sigma, n, batch=batch, generator=generator)
-        found.append(judge(int(votes[winner]), n, winner, sigma, alpha))
+    with untouched(model, seed):
+        for image, generator in zip(images, generators, strict=True):
+            few = count_votes(model, image, sigma, n_selection, batch=batch, generator=generator)
+            winner = int(few.argmax())
+            votes = count_votes(model, image, sigma, n, batch=batch, generator=generator)
+            found.append(judge(int(votes[winner]), n, winner, sigma, alpha))
     return found
 
 

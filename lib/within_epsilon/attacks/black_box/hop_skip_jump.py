@@ -145,7 +145,10 @@ def _start(
             return
         if starts is None:
             shape = closest.images.shape[1:]
-            noise = [torch.rand(shape, generator=generators[row]) for row in rows.tolist()]
+            noise = [
+                torch.rand(shape, generator=generators[row], dtype=torch.float32)
+                for row in rows.tolist()
+            ]
             candidates = torch.stack(noise).to(closest.images)
             # Every other time black and white, which reaches further.
             candidates = candidates.round() if attempt % 2 else candidates
@@ -195,7 +198,9 @@ def _normal(
 def _directions(generators: Sequence[torch.Generator], like: Tensor) -> Tensor:
     """Draw directions of length 1, a block of them for each example, (block, M, ...)."""
     # Always as many: what a generator yields depends on how much is asked of it at once.
-    draws = [torch.randn(_BLOCK, like[0].numel(), generator=g) for g in generators]
+    draws = [
+        torch.randn(_BLOCK, like[0].numel(), generator=g, dtype=torch.float32) for g in generators
+    ]
     units = torch.nn.functional.normalize(torch.stack(draws, dim=1), dim=2)
     return units.to(like.device).view(_BLOCK, *like.shape)
 

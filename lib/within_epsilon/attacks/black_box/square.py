@@ -152,7 +152,7 @@ def square(
 
 def _draw(generators: Sequence[torch.Generator], *shape: int) -> Tensor:
     """Draw uniform numbers in [0, 1), a tensor for every example, (M, ...)."""
-    return torch.stack([torch.rand(shape, generator=g) for g in generators])
+    return torch.stack([torch.rand(shape, generator=g, dtype=torch.float32) for g in generators])
 
 
 def _as_grid(images: Tensor) -> Tensor:
@@ -196,7 +196,7 @@ def _start(region: Region, generators: Sequence[torch.Generator]) -> Tensor:
     tile = _bump(height // tiles[0], width // tiles[1])
     board = torch.kron(_signs(_draw(generators, channels, *tiles)), tile)
     top, left = (height - board.shape[2]) // 2, (width - board.shape[3]) // 2
-    delta = torch.zeros(images.shape)
+    delta = torch.zeros(images.shape, dtype=torch.float32)
     delta[:, :, top : top + board.shape[2], left : left + board.shape[3]] = board
     lengths = norm_of_rows(delta.double().flatten(1), region.norm).view(-1, 1, 1, 1)
     return region.perturb((delta * (region.epsilon / lengths)).to(images.device))

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
 
 @dataclass
@@ -56,7 +58,14 @@ def count_evaluations(model: nn.Module) -> Iterator[Evaluations]:
     def count_gradient(gradient: Tensor) -> None:
         spent.gradients += len(gradient)
 
-    handle = model.register_forward_hook(count_forward)
+    def count_if_model(module: nn.Module, inputs: object, logits: object) -> None:
+        if module is model:
+            count_forward(module, inputs, logits)
+
+    if isinstance(model, torch.jit.ScriptModule):  # which takes no hooks of its own
+        handle = register_module_forward_hook(count_if_model)
+    else:
+        handle = model.register_forward_hook(count_forward)
     try:
         yield spent
     finally:

@@ -13,6 +13,7 @@ from within_epsilon.checks import (
     check_logits,
     check_losses,
     check_no_nan,
+    dtype_explained,
 )
 from within_epsilon.losses import cross_entropy, cross_entropy_slopes
 
@@ -106,7 +107,8 @@ class Objective:
 @torch.no_grad()
 def logits_of(model: nn.Module, images: Tensor) -> Tensor:
     """Return logits free of NaN, (N, k), of the very images, from a forward pass alone."""
-    logits = check_logits(model(images.clone()), len(images))  # a model may write into its input
+    with dtype_explained(model, images):
+        logits = check_logits(model(images.clone()), len(images))  # it may write into its input
     check_no_nan(logits)
     return logits
 
@@ -191,7 +193,7 @@ def forward(model: nn.Module, images: Tensor, *, beyond: bool = False) -> tuple[
     inner = images.detach().clamp(lowest, 1 - max(lowest, place / 2))
     if beyond:
         inner = torch.where((images < 0) | (images > 1), images.detach(), inner)
-    with torch.enable_grad():
+    with torch.enable_grad(), dtype_explained(model, images):
         pixels = inner.requires_grad_()
         # Under autocast, torch keeps a leaf and its half-precision copy to the end of the block:
         # an attack would hold the pictures of all its steps. A view is not a leaf.

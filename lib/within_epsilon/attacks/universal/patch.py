@@ -194,7 +194,8 @@ def _paste(
     """Paste without checks; linear in the patch, so interpolation may leave [0, 1] by rounding."""
     # No clamp: where it acts it has no gradient, and pixels at 0 and 1 would never move again.
     wide = torch.promote_types(images.dtype, torch.float32)
-    draws = torch.stack([torch.rand(4, generator=g) for g in generators]).to(images.device, wide)
+    draws = torch.stack([torch.rand(4, generator=g, dtype=torch.float32) for g in generators])
+    draws = draws.to(images.device, wide)
     angle = (2 * draws[:, 0] - 1) * math.radians(max_angle)
     scale = scales[0] + (scales[1] - scales[0]) * draws[:, 1]
     cosine, sine = angle.cos(), angle.sin()

@@ -1,0 +1,78 @@
+"""Models and data of odd form: evaluated as what they are, or named with a remedy."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from within_epsilon.attacks import fgsm
+from within_epsilon.data import digits
+from within_epsilon.evaluation import accuracy, robust_accuracy
+from within_epsilon.models import digits_classifier
+from within_epsilon.threat import Ball
+
+BALL = Ball("linf", 0.1)
+IMAGES, LABELS = digits().test.images[:40], digits().test.labels[:40]
+
+
+def scripted():
+    return torch.jit.script(digits_classifier().body)
+
+
+def test_a_torchscript_model_needs_no_wrapper_to_be_evaluated():
+    data = IMAGES[:20], LABELS[:20]
+    report, plain = (
+        robust_accuracy(m.eval(), data, fgsm, BALL) for m in (scripted(), digits_classifier().body)
+    )
+    assert report.outcomes == plain.outcomes
+    assert report.stages[0].gradients == plain.stages[0].gradients > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_images_of_another_dtype_than_the_weights_are_named(dtype):
+    for diagnose in (True, False):
+        with pytest.raises(TypeError, match=r"images: expected torch\.float32, as the model's"):
+            robust_accuracy(
+                digits_classifier(), (IMAGES.to(dtype), LABELS), fgsm, BALL, diagnose=diagnose
+            )
+
+
+def test_lists_of_examples_and_mappings_are_read_as_what_they_are():
+    net, few = digits_classifier(), (IMAGES[:12], LABELS[:12])
+    expected = robust_accuracy(net, few, fgsm, BALL).outcomes
+    pairs = list(zip(*few, strict=True))
+    big_endian = few[0].numpy().astype(">f4"), few[1].numpy().astype(">i8")
+    for data in (
+        pairs,
+        [(image, np.int64(label)) for image, label in pairs],
+        {"images": few[0], "labels": few[1]},
+        big_endian,
+    ):
+        assert robust_accuracy(net, data, fgsm, BALL).outcomes == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (([*IMAGES[:3]], LABELS[:3]), "torch.stack"),
+        ((IMAGES[:3].numpy(), np.eye(10)[LABELS[:3]]), "argmax"),
+        ((IMAGES[:3].numpy(), LABELS[:3].numpy() / 1.0), "labels.long"),
+        ((IMAGES[:3].numpy(), LABELS[:3].numpy()[:, None]), "labels: expected shape"),
+        ((IMAGES[:3].numpy().astype(object), LABELS[:3].numpy()), "astype"),
+    ],
+    ids=["list", "one-hot", "floats", "column", "objects"],
+)
+def test_arrays_that_are_not_quite_right_get_a_remedy(data, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        robust_accuracy(digits_classifier(), data, fgsm, BALL)
+
+
+def test_a_lazy_module_is_not_run_for_the_first_time_by_an_attack():
+    model = nn.Sequential(nn.Flatten(), nn.LazyLinear(10))
+    for use in (
+        lambda: robust_accuracy(model, (IMAGES, LABELS), fgsm, BALL),
+        lambda: accuracy(model, IMAGES, LABELS),
+        lambda: fgsm(model, IMAGES, LABELS, BALL),
+    ):
+        with pytest.raises(ValueError, match="run the model on a batch once"):
+            use()
