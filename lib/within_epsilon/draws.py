@@ -53,14 +53,9 @@ def draw_rows(
     further = {"linf": 0, "l2": 2, "l1": 1}[norm] if inside else 0
     number, size = shape
     rows = torch.empty(number, size + further, dtype=torch.float64)
-<<<<<<< HEAD
-    factors = torch.empty(number, 1) if shortened else None
+    factors = torch.empty(number, 1, dtype=torch.float32) if shortened else None
     each = repeat(None, number) if factors is None else factors.unbind()
     for row, factor, generator in zip(rows.unbind(), each, generators, strict=True):
-=======
-    factors = torch.ones(number, 1, dtype=torch.float32)
-    for row, factor, generator in zip(rows.unbind(), factors.unbind(), generators, strict=True):
->>>>>>> cases
         if norm == "l2":
             row.normal_(generator=generator)
         else:

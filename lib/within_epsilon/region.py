@@ -171,24 +171,16 @@ class Region:
             radius = radius.view(-1, *[1] * (self.images.ndim - 1))
         if self.mask is not None:
             radius = radius * self.mask.to(self._clean)
-<<<<<<< HEAD
         # Both ends in one tensor: on small images it is the number of calls that costs.
         ends = self._clean.new_empty(2, *self._clean.shape)
         torch.sub(self._clean, radius, out=ends[0]).clamp_(min=0)
         torch.add(self._clean, radius, out=ends[1]).clamp_(max=1)
+        if self.images.dtype == torch.float64:  # no rounding follows: undo what went outwards
+            outside = (ends - self._clean).abs() > radius
+            ends = torch.where(outside, torch.nextafter(ends, self._clean), ends)
         ends = geometry.round_towards(ends, self._clean, self.images.dtype)
         lower, upper = ends.to(self.images.device)
         return lower, upper
-=======
-        ends = (self._clean - radius).clamp_(min=0), (self._clean + radius).clamp_(max=1)
-        dtype, device = self.images.dtype, self.images.device
-        if dtype == torch.float64:  # which no rounding follows: undo what was rounded outwards
-            inner = (torch.nextafter(end, self._clean) for end in ends)
-            apart = ((end - self._clean).abs() > radius for end in ends)
-            ends = tuple(map(torch.where, apart, inner, ends))  # type: ignore[assignment]
-        lower, upper = (geometry.round_towards(end, self._clean, dtype) for end in ends)
-        return lower.to(device), upper.to(device)
->>>>>>> cases
 
     def _masked(self, change: Tensor) -> Tensor:
         return change if self.mask is None else change * self.mask.to(change)
