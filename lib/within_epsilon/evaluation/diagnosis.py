@@ -172,9 +172,8 @@ def _probabilities(look: Look) -> Finding | None:
 def _saturated(look: Look) -> Finding | None:
     """Find outputs that gather at the ends of their range, which logits do not."""
     logits = look.logits.double().nan_to_num(0, 0, 0)
-    wide = logits[
-        :, (logits != logits[:1]).any(dim=0)
-    ]  # a class that is never possible is constant
+    # A class that is never possible is constant.
+    wide = logits[:, (logits != logits[:1]).any(dim=0)]
     if len(wide) < 2 or wide.shape[1] < 4 or _probabilities(look) is not None:
         return None
     low, high = wide.aminmax(dim=1, keepdim=True)
@@ -216,10 +215,7 @@ def _loss(look: Look) -> Finding | None:
         own = slopes.gather(1, look.labels.unsqueeze(1)).squeeze(1)
         flat.append((slopes == 0).all(dim=1))
         wrong.append(own > 0)
-        rivals = slopes.double().scatter(1, look.labels.unsqueeze(1), 0).abs()
-        # Of two or three classes the others are too few to compare.
-        most = 1.25 / (rivals.shape[1] - 1) if rivals.shape[1] > 3 else 0
-        even.append(rivals.amax(dim=1) < most * rivals.sum(dim=1))
+        even.append(_even(slopes, look.labels))
     hits = torch.stack(wrong).all(dim=0) if wrong else look.labels < 0
     if hits.double().mean() > 0.5:
         return Finding(
@@ -249,6 +245,14 @@ def _loss(look: Look) -> Finding | None:
         "attacks that follow it stand still there, and the robust accuracy is too high",
         "try losses.margin_loss, or an attack without gradients",
     )
+
+
+def _even(slopes: Tensor, labels: Tensor) -> Tensor:
+    """Tell for which examples a loss weighs all classes but the true one alike, (N,)."""
+    rivals = slopes.double().scatter(1, labels.unsqueeze(1), 0).abs()
+    # Of two or three classes the others are too few to compare.
+    most = 1.25 / (rivals.shape[1] - 1) if rivals.shape[1] > 3 else 0
+    return rivals.amax(dim=1) < most * rivals.sum(dim=1)
 
 
 def _spread(logits: Tensor) -> Tensor:
