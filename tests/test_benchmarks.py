@@ -313,6 +313,14 @@ def test_the_memory_of_an_evaluation_does_not_grow_with_the_data():
         assert row["ratio"] < 1.05, row
 
 
+def test_votes_cost_little_more_than_passes_with_noise():
+    path = FOLDER.parent / "results" / "smoothing.json"
+    rows = json.loads(path.read_text("utf-8"))["rows"]
+    found = {row["subject"]: row["ratio"] for row in rows if row["over"] == "with noise"}
+    assert set(found) == {"digits", "photos"}
+    assert max(found.values()) <= 1.03
+
+
 def test_two_processes_take_little_more_than_half_the_time():
     path = FOLDER.parent / "results" / "processes.json"
     rows = {row["subject"]: row for row in json.loads(path.read_text("utf-8"))["rows"]}
