@@ -5,7 +5,7 @@
 set -eu
 . "$(dirname "$0")/environment.sh"
 
-python_with attackbenchlib==2.0.2 torch==2.13.0 torchvision==0.28.0 numpy==2.4.6 <<'PY'
+python_with attackbenchlib==2.0.2 torch==2.15.0 torchvision==0.29.2 numpy==2.4.6 <<'PY'
 from importlib.metadata import version
 
 import numpy as np
