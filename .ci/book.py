@@ -119,7 +119,7 @@ def finish(missing: dict[str, str]) -> None:
             text = text.replace(shipped, f'"missing":{json.dumps(sentence)},{shipped}')
         if '<meta name="description"' not in text:
             text = LEAD.sub(describe, text, count=1)
-        if 'class="tied"' not in text:  # else an earlier build has left the page behind
+        if 'class="tied formula"' not in text:  # else an earlier build has left the page behind
             text = PUNCTUATED.sub(keep_together, text)
         if text != built:
             page.write_text(text, encoding="utf-8")
@@ -139,7 +139,7 @@ def describe(found: re.Match[str]) -> str:
 
 def keep_together(found: re.Match[str]) -> str:
     """Tie a formula to the marks that touch it, if any do."""
-    return f'<span class="tied">{found[0]}</span>' if found[1] or found[3] else found[0]
+    return f'<span class="tied formula">{found[0]}</span>' if found[1] or found[3] else found[0]
 
 
 def forget_old_menus() -> None:

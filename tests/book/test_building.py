@@ -114,6 +114,12 @@ def test_a_hyphen_stays_with_what_it_belongs_to(finished, line, whole):
     assert [re.sub(r"<[^>]*>", "", found) for found in tied] == whole
 
 
+def test_a_formula_is_tied_to_its_comma_beside_a_listing_with_hyphens(finished):
+    formula = r'<span class="math notranslate nohighlight">\(x &lt; 1\)</span>,'
+    html = finished(f"{START}within-epsilon evaluate --batch-size 2</pre></div>{formula}", {}, 2)
+    assert html.endswith(f'</div><span class="tied formula">{formula}</span>')
+
+
 def test_an_option_in_the_text_stays_whole(finished):
     words = '<code><span class="pre">--epochs</span> <span class="pre">a-b</span></code>'
     html = finished(words, {}, times=2)

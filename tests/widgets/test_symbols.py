@@ -52,6 +52,15 @@ def test_each_symbol_shows_its_row(open_widget: Callable[..., Any]) -> None:
 
 
 @pytest.mark.browser
+def test_the_way_from_image_to_loss_stands_on_paper_too(open_widget: Callable[..., Any]) -> None:
+    page = open_widget(SymbolExplorer(symbol="x"))
+    page.emulate_media(media="print")
+    for button in page.locator(".pipeline button").all():
+        assert button.is_visible()
+    assert not page.get_by_role("button", name="Reset").is_visible()
+
+
+@pytest.mark.browser
 def test_a_shape_waits_until_it_is_asked_for(open_widget: Callable[..., Any]) -> None:
     page = open_widget(SymbolExplorer(symbol="x"))
     shape, ask = page.locator("dl dd").nth(2), page.get_by_role("button", name="Show its shape")

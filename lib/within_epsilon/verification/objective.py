@@ -14,7 +14,7 @@ def rivals(labels: Tensor, classes: int) -> Tensor:
     labels : Tensor of shape (N,), int64
         Classes, from 0 to k - 1.
     classes : int
-        k.
+        How many classes there are, k.
 
     Returns
     -------

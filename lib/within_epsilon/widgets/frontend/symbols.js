@@ -9,8 +9,8 @@ const SYMBOLS_STYLE = `
 .pipeline li { display: flex; align-items: center; flex: 1 1 0; min-width: 0; }
 .pipeline li + li::before { content: "→"; flex: none; width: 22px; text-align: center;
   color: var(--muted); }
-.pipeline button { flex: 1 1 auto; flex-direction: column; min-width: 0; min-height: 64px;
-  height: 100%; padding: 6px 4px; line-height: 1.25; }
+.pipeline button { display: flex; flex: 1 1 auto; flex-direction: column; min-width: 0;
+  min-height: 64px; height: 100%; padding: 6px 4px; line-height: 1.25; }
 .pipeline button b { font: italic 600 18px Georgia, "Times New Roman", serif; }
 .pipeline button small { font-size: 12px; color: var(--muted); }
 .pipeline .here { box-shadow: inset 0 0 0 2px var(--control); border-color: var(--control); }
