@@ -293,6 +293,27 @@ def test_a_write_that_fails_leaves_the_last_checkpoint_whole(tmp_path, monkeypat
     assert_same(train(path), train())
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_full_disk_is_said_to_be_one(tmp_path, begun):
+    """Torch raises an error of its own over that of the disk."""
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "run.pt"
+    if begun:
+        train(path, epochs=1)
+    before = path.read_bytes() if begun else None
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))  # it is as if no more had room
+    try:
+        with pytest.raises(OSError, match="File too large") as raised:
+            train(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert raised.value.filename == str(path)
+    assert ("the epoch before is still there" in str(raised.value)) == begun
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [before] * begun
+    assert_same(train(path), train())
+
+
 def test_a_schedule_made_of_functions_goes_on(tmp_path):
     path = tmp_path / "run.pt"
     options = {"schedule": partial(LambdaLR, lr_lambda=halved)}
