@@ -293,6 +293,33 @@ def test_a_write_that_fails_leaves_the_last_checkpoint_whole(tmp_path, monkeypat
     assert_same(train(path), train())
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_full_disk_is_said_to_be_one(tmp_path, begun):
+    """Torch raises an error of its own over that of the disk."""
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "run.pt"
+
+    def run(**options):  # wide: weights of more than Python's buffer
+        torch.manual_seed(0)
+        return train(path, model=mlp(64, 512, 10), epochs=2, **options)
+
+    if begun:
+        with pytest.raises(KeyboardInterrupt):
+            run(callback=stopping_after(1))
+    before = path.read_bytes() if begun else None
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))  # it is as if no more had room
+    try:
+        with pytest.raises(OSError, match="File too large") as raised:
+            run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert raised.value.filename == str(path)
+    assert ("the epoch before is still there" in str(raised.value)) == begun
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [before] * begun
+    assert len(run()[1].train_losses) == 2
+
+
 def test_a_schedule_made_of_functions_goes_on(tmp_path):
     path = tmp_path / "run.pt"
     options = {"schedule": partial(LambdaLR, lr_lambda=halved)}

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +60,21 @@ class Checkpoint:
         return dict(state)
 
     def save(self, state: Callable[[], dict[str, Any]]) -> None:
-        """Write the state, whole or not at all."""
+        """Write the state, whole or not at all.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written, on a full disk for instance; what was there is still there.
+        TypeError
+            If it could not be read back.
+        """
         if self._path is None:
             return
         first = not self._path.exists()
         scratch = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
         try:
-            with scratch.open("wb") as file:
+            with _about(self._path, first), scratch.open("wb") as file:
                 torch.save({"format": _FORMAT, "settings": self._settings, **state()}, file)
                 file.flush()
                 os.fsync(file.fileno())
@@ -80,6 +89,21 @@ class Checkpoint:
             f"checkpoint: {self._path} is damaged, or no checkpoint of fit ({why}); it is left as "
             "it is: give another path, or move it away"
         )
+
+
+@contextmanager
+def _about(path: Path, first: bool) -> Iterator[None]:
+    """Say of a disk that is full that it is: torch raises an error of its own over it."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        below: BaseException | None = error
+        while below is not None and not isinstance(below, OSError):
+            below = below.__context__
+        if below is None or below.errno is None:
+            raise
+        kept = "" if first else "; the checkpoint of the epoch before is still there"
+        raise OSError(below.errno, f"{below.strerror}{kept}", str(path)) from error
 
 
 def _require_readable(path: Path) -> None:
