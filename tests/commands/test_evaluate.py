@@ -225,21 +225,27 @@ def test_a_damaged_picture_is_one_bad_example_and_the_others_count(call, folder,
     assert found.clean >= 15
 
 
+OUTS = "quick", "shortened", "standard"
+
+
 def test_a_record_is_as_robustbench_keeps_them(call, folder, arrays):
     """Its keys and kinds are those of the records in RobustBench's repository."""
     words = ("--model", "digits_cnn", "--data", arrays(n=20), "--epsilon", "8/255", "--check", 0)
     call("evaluate", *words, "--attack", "pgd", "--steps", 5, "--out", "quick")
-    quickly = ("--set", "version=standard", "--set", "queries=20", "--steps", 5)
-    call("evaluate", *words, *quickly, "--out", "standard")
-    path = "model_info/test/Linf/digits_cnn_8_255.json"
-    quick, standard = (json.loads((folder / o / path).read_text()) for o in ("quick", "standard"))
+    standard_version = ("--set", "version=standard")
+    quickly = (*standard_version, "--set", "queries=20", "--steps", 5)
+    call("evaluate", *words, *quickly, "--out", "shortened")
+    wide = [1 if word == "8/255" else word for word in words]  # all fall to the first attack
+    call("evaluate", *wide, *standard_version, "--out", "standard")
+    paths = (next((folder / out).glob("model_info/test/Linf/digits_cnn_*.json")) for out in OUTS)
+    quick, shortened, standard = (json.loads(path.read_text()) for path in paths)
     texts = {"link", "name", "authors", "dataset", "venue", "architecture", "eps", "footnote"}
     numbers = {"clean_acc", "reported"}
     others = {"additional_data", "number_forward_passes", "unreliable"}
-    assert set(quick) == texts | numbers | others | {"external"}
+    assert set(quick) == set(shortened) == texts | numbers | others | {"external"}
     assert set(standard) == texts | numbers | others | {"autoattack_acc"}
     assert all(isinstance(quick[name], str) for name in texts | numbers | {"external"})
-    assert standard["eps"] == "8/255"
+    assert (shortened["eps"], standard["eps"]) == ("8/255", "1")
     report = written(folder / "standard")
     assert standard["autoattack_acc"] == f"{100 * report.robust_accuracy:.2f}"
     assert re.fullmatch(r"\d+\.\d\d", quick["clean_acc"])

@@ -4,10 +4,12 @@ import importlib.util
 import io
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from within_epsilon import __version__
+from within_epsilon.attacks import autoattack, describe
 from within_epsilon.commands.processes.files import write_whole
 from within_epsilon.reports import RobustReport, SanityReport, wilson_interval
 from within_epsilon.wording import radius
@@ -76,8 +78,9 @@ def record(report: RobustReport, about: dict[str, Any]) -> dict[str, Any]:
     """Return a record in the format of RobustBench's ``model_info``.
 
     Its numbers are percentages in words, as there. ``autoattack_acc`` is there if the attack was
-    the standard version of AutoAttack; else the number is ``external``, which is what RobustBench
-    calls another evaluation's, and its leaderboard the best known.
+    the standard version of AutoAttack with the settings that are published; else the number is
+    ``external``, which is what RobustBench calls another evaluation's, and its leaderboard the
+    best known.
 
     Parameters
     ----------
@@ -93,7 +96,8 @@ def record(report: RobustReport, about: dict[str, Any]) -> dict[str, Any]:
     """
     robust = f"{100 * report.robust_accuracy:.2f}"
     doubts = sorted({finding.name for finding in report.findings if finding.doubtful})
-    standard = report.attack.startswith("AutoAttack, standard version")
+    # Fewer steps or queries than published, and the number is not AutoAttack's.
+    standard = report.attack == describe(partial(autoattack, version="standard"))
     note = f"{report.attack} on {report.n:,} examples, by within-epsilon {__version__}"
     return {
         "link": "",
