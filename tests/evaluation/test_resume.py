@@ -330,11 +330,11 @@ def test_attacks_that_look_alike_are_told_apart(pair):
 
 def test_another_process_recognises_model_and_attack():
     def identities():
-        model = identity.identity.model_hash(Levels(4).eval(), [])
+        model = identity.model_hash(Levels(4).eval(), [])
         return [model, str(identity.stage(Own({"a", "b", "c"}), []))]
 
     script = f"import {__name__} as m, json; i = m.identity\n"
-    script += "print(json.dumps([i.identity.model_hash(m.Levels(4).eval(), []), "
+    script += "print(json.dumps([i.model_hash(m.Levels(4).eval(), []), "
     script += "str(i.stage(m.Own({'a', 'b', 'c'}), []))]))"
     command, here = [sys.executable, "-c", script], Path(__file__).parent
     there = subprocess.run(command, cwd=here, capture_output=True, text=True)
