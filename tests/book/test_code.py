@@ -48,13 +48,7 @@ def test_code_on_a_phone_breaks_its_lines(chromium, book, name):
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_what_is_broken_off_a_line_stands_right_of_where_the_line_began(chromium, book, name):
     with Visit(chromium, book, size="phone") as visit:
-        page = visit.open(name)
-        page.evaluate(
-            """() => {
-              document.querySelector('.reading button')?.click();
-              document.querySelectorAll('details').forEach(fold => { fold.open = true; });
-            }"""
-        )
+        page = visit.open_with_all_shown(name)
         assert page.locator(".bd-article .hang").count() > 20
         assert page.evaluate(FALLEN) == []
 

@@ -46,13 +46,7 @@ BLANK_ROWS = """
 @pytest.mark.parametrize("name", PAGES)
 def test_no_line_of_code_begins_with_an_empty_row(chromium, book, name):
     with Visit(chromium, book, size="phone") as visit:
-        page = visit.open(name)
-        page.evaluate(
-            """() => {
-              document.querySelector('.reading button')?.click();
-              document.querySelectorAll('details').forEach(fold => { fold.open = true; });
-            }"""
-        )
+        page = visit.open_with_all_shown(name)
         assert page.evaluate(BLANK_ROWS) == []
 
 

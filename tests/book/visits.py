@@ -59,6 +59,17 @@ class Visit:
         )
         return self.page
 
+    def open_with_all_shown(self, name: str):
+        """Open a page without predictions to answer first, its folds open."""
+        page = self.open(name)
+        page.evaluate(
+            """() => {
+              document.querySelector('.reading button')?.click();
+              document.querySelectorAll('details').forEach(fold => { fold.open = true; });
+            }"""
+        )
+        return page
+
     def __enter__(self):
         return self
 
