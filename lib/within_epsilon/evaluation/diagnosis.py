@@ -66,12 +66,13 @@ def diagnose(
     Costs at most two gradients and four forward passes per example, unless something looks
     suspicious: that is then looked into. The gradient is that of the margin loss, which no
     scale of the logits flattens, and it is taken just inside the box: at its faces, that of a
-    clamp is zero. It is compared with the loss's rise along it, at a step as short as rounding allows, and, where they disagree, across the ball:
-    a straight-through estimate is right there. Steps of random signs are compared too, up to a
-    factor, on 16 examples: a gradient that is lost at some pixels, rounded or moved may rise as
-    it says along itself. In half precision steps that are longer than rounding are too long for
-    that, and nothing of the kind is found. Outputs that look bounded are attacked in ten steps
-    each as they are and stretched in two ways.
+    clamp is zero. It is compared with the loss's rise along it, at a step as short as rounding
+    allows, and, where they disagree, across the ball: a straight-through estimate is right
+    there. Steps of random signs are compared too, up to a factor, on 16 examples: a gradient
+    that is lost at some pixels, rounded or moved may rise as it says along itself. In half
+    precision, steps that are longer than rounding are too long for that, and nothing of the
+    kind is found. Outputs that look bounded are attacked in ten steps each as they are and
+    stretched in two ways.
     """
     check_model(model)
     check_images(images)
