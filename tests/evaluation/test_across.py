@@ -88,6 +88,14 @@ WRONG = {
         Behind(lambda x: halved(x.double()), digits_classifier().double()),
         "gradient with holes",
     ),
+    "zero at half, half precision": (
+        Behind(halved, digits_classifier()).half(),
+        "gradient with holes",
+    ),
+    "rolled, bfloat16": (
+        Behind(backwards(lambda g: g.roll(1, -1))).bfloat16(),
+        "misleading gradient",
+    ),
     "zero at half, robust": (Behind(halved, digits_classifier("linf")), "gradient with holes"),
     "zero at half, photos": (photo_network(halved), "gradient with holes"),
     "three levels": (Behind(rounded(1)), "gradient with holes"),
@@ -112,6 +120,8 @@ HONEST = {
     "certified": digits_classifier("certified"),
     "double": Behind(lambda x: x.double(), digits_classifier().double()),
     "half": Behind(lambda x: x.half(), digits_classifier().half()),
+    "half of itself": Behind().half(),
+    "bfloat16": Behind(network=digits_classifier("linf")).bfloat16(),
     "clamp": Behind(lambda x: x.clamp(0, 1)),
     "crop": Behind(lambda x: F.pad(x[..., 2:-2, 2:-2], (2, 2, 2, 2))),
     "half of the pixels": Behind(lambda x: x * KEPT),
@@ -127,6 +137,13 @@ HONEST = {
     "ReLU at its kink": untrained(nn.Conv2d(1, 16, 3, bias=False), nn.ReLU()),
     "photos": photo_network(),
 }
+# Those that take images of their own precision.
+HALF = {
+    "zero at half, half precision": torch.float16,
+    "rolled, bfloat16": torch.bfloat16,
+    "half of itself": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
 ABOUT = {"gradient with holes", "misleading gradient"}
 
 
@@ -134,7 +151,8 @@ ABOUT = {"gradient with holes", "misleading gradient"}
 @pytest.mark.parametrize("what", WRONG)
 def test_a_gradient_that_is_not_the_losses_is_found(what, ball):
     model, name = WRONG[what]
-    (finding,) = [each for each in diagnose(model, IMAGES, LABELS, ball) if each.name in ABOUT]
+    images = IMAGES.to(dtype) if (dtype := HALF.get(what)) else IMAGES
+    (finding,) = [each for each in diagnose(model, images, LABELS, ball) if each.name in ABOUT]
     assert finding.name == name
     assert finding.doubtful
     assert finding.evidence
@@ -148,7 +166,8 @@ def test_an_honest_gradient_is_not_doubted(what, count):
     # Within a level of grey a straight-through estimate has nothing to be right about.
     small = [] if what == "straight-through" else [Ball("linf", 1 / 255)]
     for ball in (BALL, Ball("l2", 0.5), Ball("linf", 0.1, LEFT), *small):
-        found = diagnose(HONEST[what], IMAGES[:count], LABELS[:count], ball)
+        images = IMAGES.to(dtype) if (dtype := HALF.get(what)) else IMAGES
+        found = diagnose(HONEST[what], images[:count], LABELS[:count], ball)
         assert not ABOUT & {finding.name for finding in found}
 
 

@@ -70,9 +70,9 @@ def diagnose(
     allows, and, where they disagree, across the ball: a straight-through estimate is right
     there. Steps of random signs are compared too, up to a factor, on 16 examples: a gradient
     that is lost at some pixels, rounded or moved may rise as it says along itself. In half
-    precision, steps that are longer than rounding are too long for that, and nothing of the
-    kind is found. Outputs that look bounded are attacked in ten steps each as they are and
-    stretched in two ways.
+    precision, steps that are longer than rounding are too long: a copy in float32 is looked at,
+    if the model can be copied so. Outputs that look bounded are attacked in ten steps each as
+    they are and stretched in two ways.
     """
     check_model(model)
     check_images(images)

@@ -1,5 +1,6 @@
 """What a diagnosis looks at: a model's answers and gradients on a few examples."""
 
+import copy
 import functools
 from dataclasses import dataclass
 
@@ -105,6 +106,23 @@ class Look:
         else:
             before = margin_loss(self.logits.double(), self.labels)
         return predicted, margin_loss(self.answers(there).double(), self.labels) - before
+
+    def in_single_precision(self) -> "Look | None":
+        """Return a look at a copy in float32 of a half-precision model, on a few examples.
+
+        None of any other model, and of one that cannot be copied or casts its input itself.
+        """
+        if self.logits.dtype not in (torch.float16, torch.bfloat16):
+            return None
+        some = slice(0, 2 * _FEW)
+        images, labels = self.images[some].float(), self.labels[some]
+        ball = self.ball[torch.arange(len(labels))]
+        try:
+            model = copy.deepcopy(self.model).float()
+            found = Look(model, images, labels, ball, self.losses, steady=self.steady)
+            return found if found.logits.dtype == torch.float32 else None
+        except Exception:  # whatever a model may not like about being copied
+            return None
 
     def of(self, hits: Tensor) -> str:
         """Say how many of the examples."""

@@ -30,7 +30,7 @@ def check_gradient(look: Look) -> Finding | None:
             "replace rounding and thresholds by smooth stand-ins in the backward pass (BPDA), or "
             "try an attack without gradients",
         )
-    return _at_bounds(look) or _prediction(look)
+    return _at_bounds(look) or _prediction(look) or _in_single_precision(look)
 
 
 def _missing(look: Look) -> Finding:
@@ -96,6 +96,14 @@ def _prediction(look: Look) -> Finding | None:
         "look for a backward pass of one's own, shuffling or an inverted sign; try an attack "
         "without gradients",
     )
+
+
+def _in_single_precision(look: Look) -> Finding | None:
+    """Predict a half-precision model's rises by a copy in float32: its own are mostly rounding."""
+    copied = look.in_single_precision()
+    if copied is None or copied.gradient is None or not copied.gradient.isfinite().all():
+        return None
+    return _prediction(copied)
 
 
 def _along(look: Look) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]] | None:
