@@ -11,6 +11,7 @@ from pathlib import Path
 
 import engine  # .ci/engine.py
 import listings  # .ci/listings.py
+import preloads  # .ci/preloads.py
 
 ROOT = Path(__file__).resolve().parent.parent
 STATIC = ROOT / "_build" / "static"
@@ -106,7 +107,8 @@ def finish(missing: dict[str, str]) -> None:
     """Drop from the built pages what none of them uses, and add what the notebooks cannot know.
 
     That is: what folds hold, what a page is about, formulas tied to their full stops, how far a
-    listing's lines hang, and in each lab whose weights are missing, the sentence that says so.
+    listing's lines hang, the modules of the first explorer, and in each lab whose weights are
+    missing, the sentence that says so.
     """
     unused = re.compile("|".join(UNUSED))
     for page in (ROOT / "_build" / "html").rglob("*.html"):
@@ -114,6 +116,7 @@ def finish(missing: dict[str, str]) -> None:
         text = FOLD.sub(name_fold, unused.sub("", built))
         text = ABOVE_TABLE.sub("Code of this table", text)
         text = listings.hang(MISSED.sub("", text))
+        text = preloads.name(text, ROOT / "_build" / "html" / "_static" / "explorers")
         for network, sentence in missing.items():
             shipped = f'"shipped":"{network}"'
             text = text.replace(shipped, f'"missing":{json.dumps(sentence)},{shipped}')
