@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from within_epsilon.attacks.core.registry import takes
 from within_epsilon.checks import check_labels, check_logits
+from within_epsilon.geometry import per_pixel
 from within_epsilon.threat import Ball
 
 
@@ -101,7 +102,7 @@ def unnoticed(
     with torch.no_grad():
         logits = check_logits(model(images_adv.clone()), len(images))
     refused = logits.argmax(dim=1) == _place(reject, logits.shape[1])
-    return torch.where(refused.view(-1, *[1] * (images.ndim - 1)), images, images_adv)
+    return torch.where(per_pixel(refused, images), images, images_adv)
 
 
 def _place(reject: int, classes: int) -> int:

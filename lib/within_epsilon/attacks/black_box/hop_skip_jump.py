@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.attacks.core.minimal import Closest, Minimal, begin, bisect
-from within_epsilon.attacks.core.objective import Callback, Objective, logits_of, per_pixel
+from within_epsilon.attacks.core.objective import Callback, Objective, logits_of
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_counts, check_images, check_indices
-from within_epsilon.geometry import steepest_rows
+from within_epsilon.geometry import per_pixel, steepest_rows
 from within_epsilon.losses import margin_loss
 from within_epsilon.runtime import example_generators
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from within_epsilon.attacks.core.objective import Callback, Loss, Objective, logits_of
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_counts, check_indices
-from within_epsilon.geometry import norm_of_rows
+from within_epsilon.geometry import norm_of_rows, wider
 from within_epsilon.losses import margin_loss
 from within_epsilon.region import Region
 from within_epsilon.runtime import example_generators
@@ -231,7 +231,7 @@ def _gather(
 ) -> Tensor:
     """Take a square's share of the budget to another, as a bump and its opposite (l2, l1)."""
     order = 2 if region.norm == "l2" else 1
-    delta = (present - region.images).to(torch.promote_types(present.dtype, torch.float32))
+    delta = (present - region.images).to(wider(present.dtype))
     inside, rows, columns = _window(places[:, :2], sides, present)
     emptied, *_ = _window(places[:, 2:4], sides, present)
     # What the two squares hold, and each channel's part of what nobody uses.

@@ -5,9 +5,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.core.objective import Objective, logits_of, per_pixel
+from within_epsilon.attacks.core.objective import Objective, logits_of
 from within_epsilon.checks import check_labels
-from within_epsilon.geometry import Norm, double, norm_of_rows
+from within_epsilon.geometry import Norm, double, norm_of_rows, per_pixel, wider
 
 # How much further a find is carried that fools the model only from just inside [0, 1].
 _STRETCHES = (1.001, 1.01, 1.1, 1.5)
@@ -52,8 +52,7 @@ class Closest:
     def __init__(self, images: Tensor, norm: Norm | Literal["l0"]) -> None:
         self.images, self.norm = images, norm
         self.images_adv = images.clone()
-        dtype = torch.promote_types(images.dtype, torch.float32)
-        self.distances = torch.full((len(images),), torch.inf, dtype=dtype, device=images.device)
+        self.distances = images.new_full((len(images),), torch.inf, dtype=wider(images.dtype))
 
     def offer(self, rows: Tensor, images_adv: Tensor, achieved: Tensor) -> None:
         """Take one candidate for each of the examples `rows`, where it is adversarial and closer.

@@ -15,6 +15,7 @@ from within_epsilon.checks import (
     check_no_nan,
     dtype_explained,
 )
+from within_epsilon.geometry import wider
 from within_epsilon.losses import cross_entropy, cross_entropy_slopes
 
 # (logits, labels) -> one loss per example.
@@ -228,11 +229,6 @@ def differentiate(
     return gradient
 
 
-def per_pixel(values: Tensor, images: Tensor) -> Tensor:
-    """View one value per example, (N,), so that it applies to each of its pixels."""
-    return values.view(-1, *[1] * (images.ndim - 1))
-
-
 def whole_batch(callback: Callback, images: Tensor) -> Visit:
     """Tell a callback of whole batches, in which examples that have stopped stay as they were."""
     whole: dict[str, Tensor] = {"points": images.clone()}
@@ -245,11 +241,6 @@ def whole_batch(callback: Callback, images: Tensor) -> Visit:
         callback(step, whole["points"].clone(), whole["losses"].clone())
 
     return visit
-
-
-def wider(dtype: torch.dtype) -> torch.dtype:
-    """Return float32 for narrower dtypes: wide enough that rounding confuses no two values."""
-    return torch.promote_types(dtype, torch.float32)
 
 
 class Strongest:

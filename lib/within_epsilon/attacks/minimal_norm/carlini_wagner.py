@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.attacks.core.minimal import Minimal, begin
-from within_epsilon.attacks.core.objective import Callback, Objective, per_pixel, steepest_ascent
+from within_epsilon.attacks.core.objective import Callback, Objective, steepest_ascent
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_counts
+from within_epsilon.geometry import per_pixel
 from within_epsilon.losses import margin_loss
 
 # The constant grows by this factor until it suffices.

@@ -12,12 +12,11 @@ from within_epsilon.attacks.core.objective import (
     Callback,
     Objective,
     logits_of,
-    per_pixel,
     steepest_ascent,
 )
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_counts
-from within_epsilon.geometry import Norm, steepest_rows
+from within_epsilon.geometry import Norm, per_pixel, steepest_rows
 from within_epsilon.losses import margin_loss
 
 # Halvings of the way back from where the walk ended.

@@ -14,13 +14,12 @@ from within_epsilon.attacks.core.objective import (
     Callback,
     Objective,
     logits_of,
-    per_pixel,
     steepest_ascent,
 )
 from within_epsilon.attacks.core.packing import one_by_one, packed, superfluous
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_counts, check_indices
-from within_epsilon.geometry import Norm, double, norm_of_rows
+from within_epsilon.geometry import Norm, double, norm_of_rows, per_pixel
 from within_epsilon.losses import margin_loss
 from within_epsilon.runtime import streams
 from within_epsilon.threat import Ball

@@ -12,12 +12,11 @@ from within_epsilon.attacks.core.objective import (
     Callback,
     Objective,
     logits_of,
-    per_pixel,
     steepest_ascent,
 )
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_counts
-from within_epsilon.geometry import Norm, double, steepest_rows
+from within_epsilon.geometry import Norm, double, per_pixel, steepest_rows
 from within_epsilon.losses import margin_loss
 from within_epsilon.region import Region
 

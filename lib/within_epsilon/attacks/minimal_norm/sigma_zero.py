@@ -12,12 +12,11 @@ from within_epsilon.attacks.core.objective import (
     Callback,
     Objective,
     logits_of,
-    per_pixel,
     steepest_ascent,
-    wider,
 )
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_counts
+from within_epsilon.geometry import per_pixel, wider
 from within_epsilon.losses import margin_loss
 
 _FIRST_THRESHOLD = 0.3  # tau_0
