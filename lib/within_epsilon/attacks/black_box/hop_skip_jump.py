@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.core.minimal import Closest, Minimal, begin, bisect
+from within_epsilon.attacks.core.minimal import Closest, Minimal, begin
 from within_epsilon.attacks.core.objective import Callback, Objective, logits_of
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_counts, check_images, check_indices
@@ -117,25 +117,21 @@ def hop_skip_jump(
             )
     generators = example_generators(check_indices(indices, len(images)), seed)
     objective = Objective(labels, margin_loss, targeted, mask=mask)
-    closest, rows = begin(model, images, objective, norm)
-    _start(model, closest, rows, objective, starts, generators)
+    closest, rows = begin(model, images, objective, norm, callback)
+    _start(closest, rows, starts, generators)
     rows = closest.movable
-    bisect(model, closest, rows, closest.images_adv[rows], objective, _HALVINGS)
+    closest.bisect(rows, closest.images_adv[rows], _HALVINGS)
     for step in range(steps + 1):
         if step > 0 and len(rows):
             count = round(samples * step**0.5)
-            direction = _normal(model, closest, rows, objective, count, generators)
-            _leap(model, closest, rows, objective, direction, step)
-        if callback is not None:
-            callback(step, closest.images_adv.clone(), closest.distances.clone())
-    return closest.result(model, objective)
+            _leap(closest, rows, _normal(closest, rows, count, generators), step)
+        closest.visit(step, rows, closest.images_adv[rows])
+    return closest.result()
 
 
 def _start(
-    model: nn.Module,
     closest: Closest,
     rows: Tensor,
-    objective: Objective,
     starts: Tensor | None,
     generators: Sequence[torch.Generator],
 ) -> None:
@@ -154,24 +150,18 @@ def _start(
             candidates = candidates.round() if attempt % 2 else candidates
         else:
             candidates = starts.to(closest.images)[rows]
-        mask = objective[rows].mask
+        mask = closest.objective[rows].mask
         if mask is not None:
             candidates = torch.where(mask, candidates, closest.images[rows])
-        achieved = objective[rows].achieved(logits_of(model, candidates))
-        closest.offer(rows, candidates, achieved)
-        rows = rows[~achieved]
+        rows = rows[~closest.query(rows, candidates)]
 
 
 def _normal(
-    model: nn.Module,
-    closest: Closest,
-    rows: Tensor,
-    objective: Objective,
-    count: int,
-    generators: Sequence[torch.Generator],
+    closest: Closest, rows: Tensor, count: int, generators: Sequence[torch.Generator]
 ) -> Tensor:
     """Estimate the direction into the adversarial region, of length 1, (M, ...)."""
-    here, radii = closest.images_adv[rows], _PROBE * closest.distances[rows]
+    here, objective = closest.images_adv[rows], closest.objective
+    radii = _PROBE * closest.distances[rows]
     at_a_time = max(_PIXELS // here.numel(), 1)
     signed = torch.zeros_like(here, dtype=radii.dtype)
     plain, votes = torch.zeros_like(signed), torch.zeros_like(radii)
@@ -182,7 +172,7 @@ def _normal(
             units = units * objective[rows].mask
         points = (here + units * per_pixel(radii, here)).clamp_(0, 1).to(here)
         moves = points.to(radii) - here.to(radii)
-        logits = logits_of(model, points.flatten(0, 1))
+        logits = logits_of(closest.model, points.flatten(0, 1))
         achieved = objective[rows.repeat(len(units))].achieved(logits)
         signs = (2.0 * achieved - 1).to(radii).view(len(units), len(rows))
         signed += (moves * signs.view(*signs.shape, *[1] * (here.ndim - 1))).sum(dim=0)
@@ -205,20 +195,13 @@ def _directions(generators: Sequence[torch.Generator], like: Tensor) -> Tensor:
     return units.to(like.device).view(_BLOCK, *like.shape)
 
 
-def _leap(
-    model: nn.Module,
-    closest: Closest,
-    rows: Tensor,
-    objective: Objective,
-    direction: Tensor,
-    step: int,
-) -> None:
+def _leap(closest: Closest, rows: Tensor, direction: Tensor, step: int) -> None:
     """Leap into the adversarial region, less far until it is met, then walk back."""
     here, lengths = closest.images_adv[rows], closest.distances[rows] / step**0.5
     for _ in range(_LEAPS):
         points = (here + direction * per_pixel(lengths, here)).clamp_(0, 1).to(here)
-        achieved = objective[rows].achieved(logits_of(model, points))
-        bisect(model, closest, rows[achieved], points[achieved], objective, _HALVINGS)
+        achieved = closest.objective[rows].achieved(logits_of(closest.model, points))
+        closest.bisect(rows[achieved], points[achieved], _HALVINGS)
         rows, here, direction = rows[~achieved], here[~achieved], direction[~achieved]
         lengths = lengths[~achieved] / 2
         if not len(rows):

@@ -141,14 +141,9 @@ def fab(
     radius = _radius(norm, epsilon, near_enough)
     positions = torch.as_tensor(check_indices(indices, len(images)))
     objective = Objective(labels, margin_loss, targeted, mask=mask)
-    closest, rows = begin(model, images, objective, norm)
-    count = itertools.count()
-
-    def visit(rows: Tensor, points: Tensor) -> None:
-        if callback is not None:
-            callback(next(count), closest.visit(rows, points), closest.distances.clone())
-
-    visit(rows, images[rows])
+    closest, rows = begin(model, images, objective, norm, callback)
+    closest.visit(0, rows, images[rows])
+    count = itertools.count(1)
     border, heading = _borders(model, images, rows, objective, norm, targets, nearest=nearest)
     rivals = heading.repeat_interleave(restarts, dim=0)
     numbers = torch.arange(len(rivals), device=rows.device).repeat_interleave(len(rows))
@@ -168,14 +163,14 @@ def fab(
             points = _around(points, radii, norm, wanted.mask, draws)
         if not (targeted or nearest):
             wanted = dataclasses.replace(wanted, loss=_gap, rivals=rivals.flatten()[runs])
-        kept = closest if single else Closest(images[some], norm)
+        kept = closest if single else Closest(model, images[some], wanted, norm)
         places = some if single else torch.arange(len(some), device=some.device)
-        _walk(model, border, wanted, norm, kept, places, some, points, steps, near_enough, visit)
+        _walk(border, wanted, norm, kept, places, some, points, steps, near_enough, count)
         for part in () if single else one_by_one(numbers[runs]):
             part = part[going(some[part])]
             closest.offer(some[part], kept.images_adv[part], kept.found[part])
-    _final_search(model, objective, closest)
-    return closest.result(model, objective)
+    _final_search(closest)
+    return closest.result()
 
 
 def _radius(norm: Norm, epsilon: float | None, near_enough: float) -> float:
@@ -235,7 +230,6 @@ def _around(
 
 
 def _walk(
-    model: nn.Module,
     border: Border,
     objective: Objective,
     norm: Norm,
@@ -245,15 +239,14 @@ def _walk(
     points: Tensor,
     steps: int,
     near_enough: float,
-    visit: Callable[[Tensor, Tensor], None],
+    count: Iterator[int],
 ) -> None:
     """Take the steps of runs from given points; `closest` has them at `rows`."""
     images = closest.images[rows]
     for _ in range(steps):
         points = _step(images, points, *border(points, objective), norm)
-        achieved = objective.achieved(logits_of(model, points))
-        closest.offer(rows, points, achieved)
-        visit(rows, points)
+        achieved = closest.query(rows, points)
+        closest.visit(next(count), rows, points)
         back = torch.lerp(images, points, _BACK)
         points = torch.where(per_pixel(achieved, points), back, points)
         near = closest.distances[rows] <= near_enough
@@ -280,17 +273,17 @@ def _step(images: Tensor, points: Tensor, gaps: Tensor, uphill: Tensor, norm: No
     return ends.clamp_(0, 1).view_as(images).to(images)
 
 
-def _final_search(model: nn.Module, objective: Objective, closest: Closest) -> None:
+def _final_search(closest: Closest) -> None:
     """Look for the border on the straight way back, where the margin would be 0, were it linear."""
     rows = closest.movable
     if not len(rows):
         return
-    inner, outer, wanted = closest.images[rows], closest.images_adv[rows], objective[rows]
-    lowest, highest = (wanted.values(logits_of(model, points)) for points in (inner, outer))
+    inner, outer, wanted = closest.images[rows], closest.images_adv[rows], closest.objective[rows]
+    lowest, highest = (wanted.values(logits_of(closest.model, points)) for points in (inner, outer))
     for _ in range(_FINAL_SEARCH):
         share = (highest / (highest - lowest)).nan_to_num(0, 0, 0).clamp(0, 1)
         point = torch.lerp(outer, inner, per_pixel(share, outer).to(outer))
-        logits = logits_of(model, point)
+        logits = logits_of(closest.model, point)
         achieved, values = wanted.achieved(logits), wanted.values(logits)
         closest.offer(rows, point, achieved)
         wide = per_pixel(achieved, point)

@@ -11,7 +11,6 @@ from within_epsilon.attacks.core.minimal import Minimal, begin
 from within_epsilon.attacks.core.objective import (
     Callback,
     Objective,
-    logits_of,
     steepest_ascent,
 )
 from within_epsilon.attacks.core.registry import attack
@@ -107,7 +106,7 @@ def fmn(
     check_counts(steps=steps, rivals=rivals)
     _check(step_size, gamma)
     everyone = Objective(labels, margin_loss, targeted, mask=mask)
-    closest, rows = begin(model, images, everyone, norm)
+    closest, rows = begin(model, images, everyone, norm, callback)
     clean, objective = images[rows], everyone[rows]
     images_adv, radii = clean, torch.full_like(closest.distances[rows], torch.inf)
     for step in range(steps if len(rows) else 0):
@@ -122,8 +121,7 @@ def fmn(
             gaps, uphill = objective.losses(logits), movable(uphill, images_adv)
         achieved, found = objective.achieved(logits), closest.found[rows]
         closest.offer(rows, images_adv, achieved)
-        if callback is not None:
-            callback(step, closest.visit(rows, images_adv), closest.distances.clone())
+        closest.visit(step, rows, images_adv)
         estimate = closest.measure(rows, images_adv) + gaps.abs() / dual_norm(uphill, norm)
         swing = gamma * (0.02 + 0.98 * share)
         shrunk = torch.minimum(radii * (1 - swing), closest.distances[rows])
@@ -137,10 +135,9 @@ def fmn(
         delta = double(images_adv) - double(clean) + stride
         images_adv = Region(clean, norm, radii, objective.mask).perturb(delta)
     if len(rows):
-        closest.offer(rows, images_adv, objective.achieved(logits_of(model, images_adv)))
-    if callback is not None:
-        callback(steps, closest.visit(rows, images_adv), closest.distances.clone())
-    return closest.result(model, everyone)
+        closest.query(rows, images_adv)
+    closest.visit(steps, rows, images_adv)
+    return closest.result()
 
 
 def _check(step_size: float, gamma: float) -> None:
