@@ -11,10 +11,8 @@ from within_epsilon.attacks.core.objective import (
     Loss,
     Objective,
     Strongest,
-    Visit,
     logits_of,
     steepest_ascent,
-    whole_batch,
 )
 from within_epsilon.attacks.core.packing import one_by_one, packed, superfluous
 from within_epsilon.attacks.core.registry import attack
@@ -23,6 +21,9 @@ from within_epsilon.checks import check_counts, check_indices
 from within_epsilon.losses import cross_entropy
 from within_epsilon.runtime import streams
 from within_epsilon.threat import Ball
+
+# Like `Callback`, for some rows of the batch: (step, rows, images_adv, losses).
+Visit = Callable[[int, Tensor, Tensor, Tensor], None]
 
 # Where l1 runs begin: (radius in units of epsilon, share of the steps).
 _WIDER = ((3, 0.3), (2, 0.3))
@@ -129,9 +130,23 @@ def apgd(
         steps=steps,
         early_stop=early_stop,
         at_once=(at_once or len(images)) if callback is None else None,
-        visit=None if callback is None else whole_batch(callback, images),
+        visit=None if callback is None else _whole_batch(callback, images),
     )
     return strongest.images_adv
+
+
+def _whole_batch(callback: Callback, images: Tensor) -> Visit:
+    """Tell a callback of whole batches, in which examples that have stopped stay as they were."""
+    whole: dict[str, Tensor] = {"points": images.clone()}
+
+    def visit(step: int, rows: Tensor, points: Tensor, losses: Tensor) -> None:
+        if "losses" not in whole:
+            whole["losses"] = losses.new_full((len(images),), torch.nan)
+        whole["points"][rows] = points
+        whole["losses"][rows] = losses
+        callback(step, whole["points"].clone(), whole["losses"].clone())
+
+    return visit
 
 
 def run_apgd(
