@@ -10,6 +10,7 @@ from within_epsilon.attacks.core.minimal import Closest, Minimal, begin
 from within_epsilon.attacks.core.objective import Callback, Objective, logits_of
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_counts, check_images, check_indices
+from within_epsilon.draws import draw_uniform
 from within_epsilon.geometry import per_pixel, steepest_rows
 from within_epsilon.losses import margin_loss
 from within_epsilon.runtime import example_generators
@@ -140,12 +141,9 @@ def _start(
         if not len(rows):
             return
         if starts is None:
-            shape = closest.images.shape[1:]
-            noise = [
-                torch.rand(shape, generator=generators[row], dtype=torch.float32)
-                for row in rows.tolist()
-            ]
-            candidates = torch.stack(noise).to(closest.images)
+            chosen = [generators[row] for row in rows.tolist()]
+            noise = draw_uniform(chosen, *closest.images.shape[1:])
+            candidates = noise.to(closest.images)
             # Every other time black and white, which reaches further.
             candidates = candidates.round() if attempt % 2 else candidates
         else:

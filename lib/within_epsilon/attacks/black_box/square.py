@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from within_epsilon.attacks.core.objective import Callback, Loss, Objective, logits_of
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_counts, check_indices
+from within_epsilon.draws import draw_uniform
 from within_epsilon.geometry import norm_of_rows, wider
 from within_epsilon.losses import margin_loss
 from within_epsilon.region import Region
@@ -125,9 +126,8 @@ def square(
         if query > 0:
             if query % _BLOCK == 1:
                 # Many at a time: a call per example and query would cost more than the model.
-                numbers = _draw(
-                    [generators[row] for row in rows.tolist()], _BLOCK, 5 + grid.shape[1]
-                )
+                going = [generators[row] for row in rows.tolist()]
+                numbers = draw_uniform(going, _BLOCK, 5 + grid.shape[1])
             progress = query / queries if rescale_schedule else query / 10_000
             draws = numbers[:, (query - 1) % _BLOCK].to(images.device)
             candidates = _move(region, present, p_init * _shrinkage(progress), draws)
@@ -148,11 +148,6 @@ def square(
                 break
     best[rows] = present
     return best.view_as(images)
-
-
-def _draw(generators: Sequence[torch.Generator], *shape: int) -> Tensor:
-    """Draw uniform numbers in [0, 1), a tensor for every example, (M, ...)."""
-    return torch.stack([torch.rand(shape, generator=g, dtype=torch.float32) for g in generators])
 
 
 def _as_grid(images: Tensor) -> Tensor:
@@ -190,11 +185,11 @@ def _start(region: Region, generators: Sequence[torch.Generator]) -> Tensor:
     images = region.images
     _, channels, height, width = images.shape
     if region.norm == "linf":
-        signs = _signs(_draw(generators, channels, 1, width)).to(images)
+        signs = _signs(draw_uniform(generators, channels, 1, width)).to(images)
         return torch.where(signs > 0, region.upper, region.lower)
     tiles = min(_TILES, height), min(_TILES, width)
     tile = _bump(height // tiles[0], width // tiles[1])
-    board = torch.kron(_signs(_draw(generators, channels, *tiles)), tile)
+    board = torch.kron(_signs(draw_uniform(generators, channels, *tiles)), tile)
     top, left = (height - board.shape[2]) // 2, (width - board.shape[3]) // 2
     delta = torch.zeros(images.shape, dtype=torch.float32)
     delta[:, :, top : top + board.shape[2], left : left + board.shape[3]] = board

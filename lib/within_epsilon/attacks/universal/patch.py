@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from within_epsilon.attacks.core.objective import Callback, Loss, input_gradient
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_counts, check_images
+from within_epsilon.draws import draw_uniform
 from within_epsilon.geometry import wider
 from within_epsilon.losses import cross_entropy
 from within_epsilon.runtime import example_generators
@@ -195,8 +196,7 @@ def _paste(
     """Paste without checks; linear in the patch, so interpolation may leave [0, 1] by rounding."""
     # No clamp: where it acts it has no gradient, and pixels at 0 and 1 would never move again.
     wide = wider(images.dtype)
-    draws = torch.stack([torch.rand(4, generator=g, dtype=torch.float32) for g in generators])
-    draws = draws.to(images.device, wide)
+    draws = draw_uniform(generators, 4).to(images.device, wide)
     angle = (2 * draws[:, 0] - 1) * math.radians(max_angle)
     scale = scales[0] + (scales[1] - scales[0]) * draws[:, 1]
     cosine, sine = angle.cos(), angle.sin()
