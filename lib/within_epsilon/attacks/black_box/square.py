@@ -112,12 +112,11 @@ def square(
     check_counts(queries=queries)
     if not 0 < p_init <= 1:
         raise ValueError(f"p_init: expected a share in (0, 1], received {p_init}")
-    grid = _as_grid(images)
+    grid, mask = _as_grid(images), ball.mask
+    if mask is not None:
+        mask = _as_grid(mask.expand(len(mask), *images.shape[1:]))
     generators = example_generators(check_indices(indices, len(images)), seed)
-    region, objective = (
-        ball.within(grid, _grid_mask(ball, images)),
-        Objective(labels, loss, targeted),
-    )
+    region, objective = ball.within(grid, mask), Objective(labels, loss, targeted)
     rows = torch.arange(len(images), device=images.device)
     best = _start(region, generators)
     present, losses = best.clone(), torch.full_like(best[:, 0, 0, 0], torch.nan)
@@ -130,7 +129,8 @@ def square(
                 numbers = draw_uniform(going, _BLOCK, 5 + grid.shape[1])
             progress = query / queries if rescale_schedule else query / 10_000
             draws = numbers[:, (query - 1) % _BLOCK].to(images.device)
-            candidates = _move(region, present, p_init * _shrinkage(progress), draws)
+            halvings = sum(progress > place / 10_000 for place in _HALVINGS)
+            candidates = _move(region, present, p_init * 0.5**halvings, draws)
         logits = logits_of(model, candidates.view(-1, *images.shape[1:]))
         proposed, achieved = objective.losses(logits).to(losses), objective.achieved(logits)
         rise = objective.sign * (proposed - losses[rows])
@@ -157,11 +157,6 @@ def _as_grid(images: Tensor) -> Tensor:
     return images.flatten(1, -3)
 
 
-def _shrinkage(progress: float) -> float:
-    """Return by how much squares have shrunk after a share of all queries."""
-    return 0.5 ** sum(progress > halving / 10_000 for halving in _HALVINGS)
-
-
 def _sides(share: float, height: int, width: int, least: int) -> tuple[int, int]:
     """Return rows and columns of a square of that share of the pixels."""
     pixels = share * height * width
@@ -172,12 +167,6 @@ def _sides(share: float, height: int, width: int, least: int) -> tuple[int, int]
     elif side > width:
         rows = min(round(pixels / width), height)
     return rows, columns
-
-
-def _grid_mask(ball: Ball, images: Tensor) -> Tensor | None:
-    if ball.mask is None:
-        return None
-    return _as_grid(ball.mask.expand(len(ball.mask), *images.shape[1:]))
 
 
 def _start(region: Region, generators: Sequence[torch.Generator]) -> Tensor:
