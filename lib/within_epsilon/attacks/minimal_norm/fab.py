@@ -138,7 +138,12 @@ def fab(
     Robustness with an Ensemble of Diverse Parameter-free Attacks", ICML 2020, section 5.
     """
     check_counts(steps=steps, restarts=restarts, targets=targets)
-    radius = _radius(norm, epsilon, near_enough)
+    radius = _RADII[norm] if epsilon is None else epsilon
+    if radius <= 0 or near_enough < 0:
+        raise ValueError(
+            "epsilon, near_enough: expected distances > 0 and >= 0, received "
+            f"{epsilon} and {near_enough}"
+        )
     positions = torch.as_tensor(check_indices(indices, len(images)))
     objective = Objective(labels, margin_loss, targeted, mask=mask)
     closest, rows = begin(model, images, objective, norm, callback)
@@ -171,16 +176,6 @@ def fab(
             closest.offer(some[part], kept.images_adv[part], kept.found[part])
     _final_search(closest)
     return closest.result()
-
-
-def _radius(norm: Norm, epsilon: float | None, near_enough: float) -> float:
-    radius = _RADII[norm] if epsilon is None else epsilon
-    if radius <= 0 or near_enough < 0:
-        raise ValueError(
-            "epsilon, near_enough: expected distances > 0 and >= 0, received "
-            f"{epsilon} and {near_enough}"
-        )
-    return radius
 
 
 def _borders(

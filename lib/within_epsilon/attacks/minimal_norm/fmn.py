@@ -104,7 +104,11 @@ def fmn(
     Constraints", NeurIPS 2021, Algorithm 1.
     """
     check_counts(steps=steps, rivals=rivals)
-    _check(step_size, gamma)
+    if step_size <= 0 or not 0 < gamma < 1:
+        raise ValueError(
+            f"step_size, gamma: expected step_size > 0 and gamma in (0, 1), received "
+            f"{step_size} and {gamma}"
+        )
     everyone = Objective(labels, margin_loss, targeted, mask=mask)
     closest, rows = begin(model, images, everyone, norm, callback)
     clean, objective = images[rows], everyone[rows]
@@ -138,14 +142,6 @@ def fmn(
         closest.query(rows, images_adv)
     closest.visit(steps, rows, images_adv)
     return closest.result()
-
-
-def _check(step_size: float, gamma: float) -> None:
-    if step_size <= 0 or not 0 < gamma < 1:
-        raise ValueError(
-            f"step_size, gamma: expected step_size > 0 and gamma in (0, 1), received "
-            f"{step_size} and {gamma}"
-        )
 
 
 def _widest(norm: Norm, images: Tensor) -> float:
