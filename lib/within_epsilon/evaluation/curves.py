@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.attacks import describe, takes
+from within_epsilon.attacks.core.registry import accepted
 from within_epsilon.checks import check_model
 from within_epsilon.evaluation.diagnosis import warn_of
 from within_epsilon.evaluation.examples import (
@@ -199,14 +200,13 @@ def _by_distance(
 ) -> Tensor:
     """Return the same from the distances of a minimal-norm attack's finds, which are checked."""
     found: dict[int, float] = {}
-    options: dict[str, Any] = {"norm": balls[0].norm, "seed": seed}
-    options = {k: v for k, v in options.items() if v is not None and takes(attack, k)}
+    options = accepted(attack, norm=balls[0].norm, seed=seed)
 
     def nearest(
         model: nn.Module, images: Tensor, labels: Tensor, ball: Ball, *, indices: Tensor
     ) -> Tensor:
-        extra = {"indices": indices} if takes(attack, "indices") else {}
-        images_adv = attack(model, images.clone(), labels, **options, **extra).images_adv
+        own = accepted(attack, indices=indices)
+        images_adv = attack(model, images.clone(), labels, **options, **own).images_adv
         with torch.no_grad():
             fooled = model(images_adv.clone()).argmax(dim=1) != labels
         lengths = ball.length(images_adv.double() - images.double())

@@ -19,7 +19,7 @@ from within_epsilon.attacks import (
     stages_of,
     takes,
 )
-from within_epsilon.attacks.core.registry import entry_of
+from within_epsilon.attacks.core.registry import accepted, entry_of
 from within_epsilon.checks import BadExampleError, check_images
 from within_epsilon.evaluation.examples import Batch
 from within_epsilon.reports.outcomes import MOST_STAGES
@@ -165,7 +165,7 @@ def attacks_of(attack: Any, ball: object, seed: int | None = None) -> list[Attac
 def _check_attack(attack: object) -> None:
     if not callable(attack):
         raise TypeError(f"attack: expected one such as attacks.pgd, received {attack!r}")
-    extra: dict[str, object] = {"indices": []} if takes(attack, "indices") else {}
+    extra = accepted(attack, indices=[])
     try:  # as it will be called
         inspect.signature(attack).bind("model", "images", "labels", "ball", **extra)
         if takes(attack, "norm") and not takes(attack, "ball"):

@@ -115,8 +115,7 @@ def _check_arguments(given: Mapping[str, Any], norms: tuple[str, ...]) -> None:
 def entry_of(attack: Callable[..., Any]) -> Entry | None:
     """Return what the registry knows of an attack or a `functools.partial` of one."""
     function = function_of(attack)
-    entry = REGISTRY.get(getattr(function, "__name__", ""))
-    return entry if entry is not None and entry.function is function else None
+    return next((entry for entry in REGISTRY.values() if entry.function is function), None)
 
 
 def stages_of(attack: Callable[..., Tensor], ball: object) -> tuple[Callable[..., Tensor], ...]:
@@ -158,6 +157,11 @@ def takes(attack: Callable[..., Any], name: str) -> bool:
     """Tell whether an attack can be called with a keyword argument of that name."""
     parameters = inspect.signature(attack).parameters
     return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def accepted(attack: Callable[..., Any], **given: Any) -> dict[str, Any]:
+    """Return those of the given settings, None left out, that an attack takes."""
+    return {k: v for k, v in given.items() if v is not None and takes(attack, k)}
 
 
 def room_for(attack: Callable[..., Any], images: int | None) -> dict[str, Any]:
@@ -237,7 +241,7 @@ def describe(attack: Callable[..., Any]) -> str:
         words = [f"{_VERSIONS.get(values.pop('version', ''), entry.name)} ({names})"]
     for key in _ALWAYS:
         if isinstance(values.get(key), int):
-            words.append(_count(values[key], key.replace("_", " ").removesuffix("s")))
+            words.append(_count(values[key], key))
     for key, value in values.items():
         same = value is defaults.get(key) or _equal(value, defaults.get(key))
         if key not in (*_ALWAYS, *_NEVER) and not same:
@@ -247,7 +251,7 @@ def describe(attack: Callable[..., Any]) -> str:
 
 def _phrase(key: str, value: Any) -> str:
     if key == "restarts":
-        return _count(value, "restart")
+        return _count(value, key)
     if key == "random_start" and value is False:
         return "clean start"
     if isinstance(value, bool):
@@ -265,7 +269,7 @@ def _equal(one: Any, other: Any) -> bool:
     return isinstance(one, plain) and isinstance(other, plain) and one == other
 
 
-def _count(number: int, noun: str) -> str:
-    if noun == "querie":
-        noun = "query" if number == 1 else "querie"
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def _count(number: int, key: str) -> str:
+    several = key.replace("_", " ")
+    one = "query" if key == "queries" else several.removesuffix("s")
+    return f"{number:,} {one if number == 1 else several}"
