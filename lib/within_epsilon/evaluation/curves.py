@@ -21,7 +21,6 @@ from within_epsilon.evaluation.examples import (
 )
 from within_epsilon.evaluation.judging import (
     Guarded,
-    Judged,
     attacks_of,
     judge,
     on_device,
@@ -180,7 +179,7 @@ def _by_radius(
     for ball in balls:
         part, stages = batch.rows(rows), stages_in(attacks, ball, seed)
         judged = judge(model, part, ball, stages)
-        _note(part, judged, bad)
+        bad.update(judged.bad)
         fell_to = judged.fell_to.cpu()
         radii[rows[fell_to < len(stages)]] = ball.epsilon
         radii[rows[fell_to < 0]] = 0
@@ -215,11 +214,7 @@ def _by_distance(
         return images
 
     judged = judge(model, batch, balls[-1], [Guarded(nearest, seed or 0)])
-    _note(batch, judged, bad)
+    bad.update(judged.bad)
     # What was not attacked was lost already.
     radii = [found.get(index, 0.0) for index in batch.indices.tolist()]
     return torch.tensor(radii, dtype=torch.float64).masked_fill_(judged.fell_to.cpu() == -2, 0)
-
-
-def _note(batch: Batch, judged: Judged, bad: dict[int, str]) -> None:
-    bad.update({int(batch.indices[row]): reason for row, reason in judged.bad.items()})

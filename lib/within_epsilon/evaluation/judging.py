@@ -39,7 +39,7 @@ class Judged(NamedTuple):
     fell_to : Tensor of shape (N,), int64
         As `attacks.in_turn` gives; -2 where an example is bad.
     bad : dict
-        Why, by the example's place in the batch.
+        Why, by the example's position in the data set.
     """
 
     images_adv: Tensor
@@ -85,13 +85,14 @@ def _part_by_part(
             judged = judge(model, part, ball, stages)
         whole.images_adv[rows] = judged.images_adv
         whole.fell_to[rows] = judged.fell_to.cpu()
-        whole.bad.update({int(rows[row]): reason for row, reason in judged.bad.items()})
+        whole.bad.update(judged.bad)
     return whole
 
 
 def _bad(batch: Batch, reason: str) -> Judged:
-    n = len(batch.images)
-    return Judged(batch.images, torch.full((n,), -2), dict.fromkeys(range(n), reason))
+    positions = batch.indices.tolist()
+    fell_to = torch.full((len(positions),), -2)
+    return Judged(batch.images, fell_to, dict.fromkeys(positions, reason))
 
 
 def on_device(batch: Batch, model: nn.Module) -> Batch:

@@ -119,7 +119,7 @@ class Record:
             for number in judged.fell_to.tolist()
         )
         self._pieces += pieces_at(indices, words)
-        self._bad.update({indices[row]: reason for row, reason in judged.bad.items()})
+        self._bad.update(judged.bad)
         found = example_hash(batch.images, batch.labels, indices)
         self._hash = add_hashes((self._hash, found))
 
