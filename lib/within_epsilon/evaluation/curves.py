@@ -26,7 +26,7 @@ from within_epsilon.evaluation.judging import (
     on_device,
     stages_in,
 )
-from within_epsilon.evaluation.running import first_findings, weighed
+from within_epsilon.evaluation.running import ENOUGH, findings_on, sample_of, weighed
 from within_epsilon.evaluation.watching import bad_examples
 from within_epsilon.geometry import Norm
 from within_epsilon.reports import Finding, wilson_interval
@@ -136,7 +136,8 @@ def robust_curve(
     lost, n, bad = [0] * len(balls), 0, dict[int, str]()
     examples = Examples(data, batch_size, indices, model_dtype(model))
     with untouched(model, seed or 0):
-        findings = first_findings(model, examples, balls[-1], widest)
+        sample = sample_of(model, examples.ahead(ENOUGH))
+        findings = findings_on(model, sample, balls[-1], widest)
         for item in progress_bar(examples, show=progress, label="attacking", unit="batch"):
             if isinstance(item, Unreadable):
                 bad[item.position] = item.reason
