@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from within_epsilon.evaluation.identity import example_hash, probe
 from within_epsilon.evaluation.judging import Guarded, Judged
 from within_epsilon.reports import Finding, RobustReport, differences
 from within_epsilon.reports.outcomes import BAD, Piece, add_hashes, join, letters, pieces, pieces_at
+from within_epsilon.runtime import written_whole
 
 
 class Record:
@@ -166,15 +166,8 @@ class Record:
         if self._path is None or self._seen < len(self._done):
             return
         content = {"report": self.grown(stages, seconds).to_json(), "probe": self._probe}
-        scratch = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
-        try:
-            with scratch.open("w", encoding="utf-8") as file:
-                json.dump({"content": content, "checksum": _checksum(content)}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            scratch.replace(self._path)
-        finally:
-            scratch.unlink(missing_ok=True)
+        with written_whole(self._path) as file:
+            file.write(json.dumps({"content": content, "checksum": _checksum(content)}).encode())
 
     def _load(self, path: Path) -> None:
         try:
