@@ -126,7 +126,8 @@ def apgd(
     numbers = torch.arange(restarts, device=rows.device).repeat_interleave(len(images))
     run_apgd(
         *(model, images, ball, Objective(labels, loss, targeted)[rows], strongest, rows, numbers),
-        draws=lambda runs: streams(positions[rows[runs].cpu()], seed, numbers[runs].tolist()),
+        positions=positions,
+        seed=seed,
         steps=steps,
         early_stop=early_stop,
         at_once=(at_once or len(images)) if callback is None else None,
@@ -158,7 +159,8 @@ def run_apgd(
     rows: Tensor,
     numbers: Tensor,
     *,
-    draws: Callable[[Tensor], Iterator[torch.Generator]],
+    positions: Tensor,
+    seed: int,
     steps: int,
     early_stop: bool,
     at_once: int | None,
@@ -176,8 +178,10 @@ def run_apgd(
         Is offered every point visited in the ball.
     rows, numbers : Tensor of shape (R,), int64
         The example and the number of each run; see `packed`.
-    draws : callable
-        Returns a torch.Generator for each of some runs, (M,), int64.
+    positions : Tensor of shape (N,), int64
+        Of the examples in their data set, on the CPU.
+    seed : int
+        Of the experiment; a run's draws follow from it, its example's position and its number.
     steps : int
         Gradients to spend in each.
     early_stop : bool
@@ -193,8 +197,9 @@ def run_apgd(
 
     for runs in packed(rows, numbers, going, at_once):
         some, own = rows[runs], Strongest(images[rows[runs]])
-        region = images[some], ball[some], objective[runs], own, some, draws(runs)
-        _climb(model, *region, steps=steps, early_stop=early_stop, visit=visit)
+        draws = streams(positions[some.cpu()], seed, numbers[runs].tolist())
+        climbers = images[some], ball[some], objective[runs], own, some, draws
+        _climb(model, *climbers, steps=steps, early_stop=early_stop, visit=visit)
         for part in one_by_one(numbers[runs]):
             part = part[going(some[part])]
             strongest.offer(some[part], *own.kept(part))

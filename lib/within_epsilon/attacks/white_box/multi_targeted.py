@@ -11,7 +11,6 @@ from within_epsilon.attacks.core.registry import attack
 from within_epsilon.attacks.white_box.apgd import run_apgd
 from within_epsilon.checks import check_counts, check_indices, check_labels
 from within_epsilon.losses import dlr_targeted
-from within_epsilon.runtime import streams
 from within_epsilon.threat import Ball
 
 
@@ -112,7 +111,8 @@ def multi_targeted(
     run_apgd(
         *(model, images, ball, Objective(labels[rows], loss, rivals=rivals), strongest),
         *(rows, numbers),
-        draws=lambda runs: streams(positions[rows[runs].cpu()], seed, numbers[runs].tolist()),
+        positions=positions,
+        seed=seed,
         steps=steps,
         early_stop=True,
         at_once=at_once or len(images),
