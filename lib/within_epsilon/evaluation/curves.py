@@ -129,10 +129,10 @@ def robust_curve(
     """
     check_model(model)
     balls = _balls(norm, epsilons)
-    radii_of = _by_distance if callable(attack) and not takes(attack, "ball") else _by_radius
-    attacks: Any = attack if radii_of is _by_distance else attacks_of(attack, balls[0], seed)
-    one = radii_of is _by_distance
-    widest = [Guarded(attacks)] if one else stages_in(attacks, balls[-1], seed)
+    by_distance = callable(attack) and not takes(attack, "ball")
+    attacks: Any = attack if by_distance else attacks_of(attack, balls[0], seed)
+    widest = [Guarded(attacks)] if by_distance else stages_in(attacks, balls[-1], seed)
+    radii_of = _by_distance if by_distance else _by_radius
     lost, n, bad = [0] * len(balls), 0, dict[int, str]()
     examples = Examples(data, batch_size, indices, model_dtype(model))
     with untouched(model, seed or 0):
