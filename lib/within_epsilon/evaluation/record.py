@@ -62,7 +62,7 @@ class Record:
         ValueError
             If they are others.
         """
-        if self._path is None or self._answers_checked:
+        if self._answers_checked:
             return
         answers = probe(model, images)
         before = self._probe or answers
@@ -114,10 +114,7 @@ class Record:
     def add(self, batch: Batch, judged: Judged) -> None:
         """Add what became of a batch."""
         indices = batch.indices.tolist()
-        words = "".join(
-            BAD if number == -2 else letters([number], len(self.report.stages))
-            for number in judged.fell_to.tolist()
-        )
+        words = letters(judged.fell_to.tolist(), len(self.report.stages))
         self._pieces += pieces_at(indices, words)
         self._bad.update(judged.bad)
         found = example_hash(batch.images, batch.labels, indices)

@@ -178,7 +178,7 @@ def _normal(
         votes += signs.sum(dim=0)
     mean = votes / (len(blocks) * _BLOCK)
     # Where all agree, the mean sample is all there is to go by.
-    mean = torch.where(mean.abs() == 1, torch.zeros_like(mean), mean)
+    mean = mean.masked_fill(mean.abs() == 1, 0)
     estimate = signed - per_pixel(mean, here) * plain
     return steepest_rows(estimate.flatten(1), "l2").view_as(here)
 
