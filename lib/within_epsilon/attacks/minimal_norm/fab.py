@@ -171,8 +171,7 @@ def fab(
         kept = closest if single else Closest(model, images[some], wanted, norm)
         places = some if single else torch.arange(len(some), device=some.device)
         _walk(border, wanted, norm, kept, places, some, points, steps, near_enough, count)
-        for part in () if single else one_by_one(numbers[runs]):
-            part = part[going(some[part])]
+        for part in () if single else one_by_one(some, numbers[runs], going):
             closest.offer(some[part], kept.images_adv[part], kept.found[part])
     _final_search(closest)
     return closest.result()

@@ -200,8 +200,7 @@ def run_apgd(
         draws = streams(positions[some.cpu()], seed, numbers[runs].tolist())
         climbers = images[some], ball[some], objective[runs], own, some, draws
         _climb(model, *climbers, steps=steps, early_stop=early_stop, visit=visit)
-        for part in one_by_one(numbers[runs]):
-            part = part[going(some[part])]
+        for part in one_by_one(some, numbers[runs], going):
             strongest.offer(some[part], *own.kept(part))
 
 
