@@ -107,9 +107,8 @@ def adversarial_patch(
             with torch.enable_grad():
                 leaf = patch.clone().requires_grad_()
                 pasted = _paste(images[batch], leaf, generators, max_angle, scales)
-            losses, gradient = input_gradient(model, pasted.detach(), labels[batch], loss)
-            # Pasting is linear in the patch: what the pixels say gathers there.
-            with torch.enable_grad():
+                losses, gradient = input_gradient(model, pasted.detach(), labels[batch], loss)
+                # Pasting is linear in the patch: what the pixels say gathers there.
                 said = (pasted * gradient).sum()
             (uphill,) = torch.autograd.grad(said, leaf)
             if callback is not None:
