@@ -107,11 +107,13 @@ def _keys(
         yield int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little") >> 1
 
 
-def progress_bar(items: Iterable[T], *, show: bool, label: str, unit: str) -> Iterator[T]:
+def progress_bar(
+    items: Iterable[T], *, show: bool, label: str, unit: str, done: int = 0
+) -> "tqdm[T]":
     """Iterate with a progress bar where somebody watches and has waited for two seconds.
 
     Somebody watches a terminal or a notebook. Tests, continuous integration and whoever sets
-    TQDM_DISABLE see nothing.
+    TQDM_DISABLE see nothing. The bar's ``set_postfix_str`` says more than how far it is.
 
     Parameters
     ----------
@@ -121,19 +123,6 @@ def progress_bar(items: Iterable[T], *, show: bool, label: str, unit: str) -> It
         False for no bar anywhere.
     label, unit : str
         What the bar says, and what it counts.
-    """
-    return iter(progress_of(items, show=show, label=label, unit=unit))
-
-
-def progress_of(
-    items: Iterable[T], *, show: bool, label: str, unit: str, done: int = 0
-) -> "tqdm[T]":
-    """Make the bar of `progress_bar`, whose ``set_postfix_str`` says more than how far it is.
-
-    Parameters
-    ----------
-    items, show, label, unit
-        See `progress_bar`.
     done : int
         How many items have been dealt with before, besides those that follow.
     """
