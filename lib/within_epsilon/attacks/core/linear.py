@@ -89,6 +89,12 @@ def likeliest_others(logits: Tensor, labels: Tensor) -> Tensor:
     return possible.scatter(1, labels.unsqueeze(1), -torch.inf).argsort(dim=1, descending=True)
 
 
+def rival_gap(logits: Tensor, labels: Tensor, rivals: Tensor) -> Tensor:
+    """Return by how much the rivals' logits exceed the labels', (N,)."""
+    pairs = logits.gather(1, torch.stack([rivals, labels], dim=1))
+    return pairs[:, 0] - pairs[:, 1]
+
+
 def _linearise(
     model: nn.Module,
     images: Tensor,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.attacks.core.hyperplane import step_to_hyperplane
-from within_epsilon.attacks.core.linear import likeliest_others, nearest_rival
+from within_epsilon.attacks.core.linear import likeliest_others, nearest_rival, rival_gap
 from within_epsilon.attacks.core.minimal import Closest, Minimal, begin
 from within_epsilon.attacks.core.objective import (
     Callback,
@@ -167,7 +167,7 @@ def fab(
             draws = streams(positions[some.cpu()], seed, number)
             points = _around(points, radii, norm, wanted.mask, draws)
         if not (targeted or nearest):
-            wanted = dataclasses.replace(wanted, loss=_gap, rivals=rivals.flatten()[runs])
+            wanted = dataclasses.replace(wanted, loss=rival_gap, rivals=rivals.flatten()[runs])
         kept = closest if single else Closest(model, images[some], wanted, norm)
         places = some if single else torch.arange(len(some), device=some.device)
         _walk(border, wanted, norm, kept, places, some, points, steps, near_enough, count)
@@ -202,12 +202,6 @@ def _borders(
     logits = logits_of(model, images[rows]) if len(rows) else images.new_empty(0, 2)
     number = min(targets, logits.shape[1] - 1)
     return ahead, likeliest_others(logits, objective.labels[rows])[:, :number].T
-
-
-def _gap(logits: Tensor, labels: Tensor, rivals: Tensor) -> Tensor:
-    """Return by how much the rivals' logits exceed the labels', (N,)."""
-    pairs = logits.gather(1, torch.stack([rivals, labels], dim=1))
-    return pairs[:, 0] - pairs[:, 1]
 
 
 def _around(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.core.linear import likeliest_others, nearest_first
+from within_epsilon.attacks.core.linear import likeliest_others, nearest_first, rival_gap
 from within_epsilon.attacks.core.objective import Objective, Strongest, logits_of
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.attacks.white_box.apgd import run_apgd
@@ -127,8 +127,7 @@ def _enough(logits: Tensor) -> Tensor:
 
 def _ratio_or_gap(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     """Return the targeted ratio, or z_t - z_y where there are too few classes for it, (N,)."""
-    pairs = logits.gather(1, torch.stack([targets, labels], dim=1))
-    gap = pairs[:, 0] - pairs[:, 1]
+    gap = rival_gap(logits, labels, targets)
     if logits.shape[1] < 4:
         return gap
     return torch.where(_enough(logits), dlr_targeted(logits, labels, targets), gap)
