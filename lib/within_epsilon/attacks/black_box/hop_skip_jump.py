@@ -120,7 +120,7 @@ def hop_skip_jump(
     objective = Objective(labels, margin_loss, targeted, mask=mask)
     closest, rows = begin(model, images, objective, norm, callback)
     _start(closest, rows, starts, generators)
-    rows = closest.movable
+    rows = closest.perturbed
     closest.bisect(rows, closest.images_adv[rows], _HALVINGS)
     for step in range(steps + 1):
         if step > 0 and len(rows):

@@ -108,7 +108,7 @@ class Closest:
         return self.distances.isfinite()
 
     @property
-    def movable(self) -> Tensor:
+    def perturbed(self) -> Tensor:
         """The examples whose adversarial image is not the clean one, (M,), int64."""
         return (self.found & (self.distances > 0)).nonzero().squeeze(1)
 
@@ -144,7 +144,7 @@ class Closest:
 
         What was seen to fool it from just inside [0, 1] may need to go a little further.
         """
-        rows = self.movable
+        rows = self.perturbed
         if not len(rows):
             return Minimal(self.images_adv, self.distances)
         found = self.images_adv[rows]

@@ -129,7 +129,7 @@ def deepfool(
         if callback is not None:
             callback(step, position.clone(), closest.distances.clone())
         rows = rows[~achieved]
-    rows = closest.movable
+    rows = closest.perturbed
     closest.bisect(rows, closest.images_adv[rows], _HALVINGS)
     return closest.result()
 

@@ -263,7 +263,7 @@ def _step(images: Tensor, points: Tensor, gaps: Tensor, uphill: Tensor, norm: No
 
 def _final_search(closest: Closest) -> None:
     """Look for the border on the straight way back, where the margin would be 0, were it linear."""
-    rows = closest.movable
+    rows = closest.perturbed
     if not len(rows):
         return
     inner, outer, wanted = closest.images[rows], closest.images_adv[rows], closest.objective[rows]
