@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from within_epsilon.evaluation.examples import Batch, Unreadable
 from within_epsilon.evaluation.identity import example_hash, probe
 from within_epsilon.evaluation.judging import Guarded, Judged
-from within_epsilon.reports import Finding, RobustReport, differences
-from within_epsilon.reports.outcomes import BAD, Piece, add_hashes, join, letters, pieces, pieces_at
+from within_epsilon.reports import Finding, RobustReport, differences, merge
+from within_epsilon.reports.outcomes import BAD, Piece, add_hashes, join, letters, pieces_at
 from within_epsilon.runtime import written_whole
 
 
@@ -39,7 +39,7 @@ class Record:
     """
 
     def __init__(self, blank: RobustReport, path: str | Path | None = None) -> None:
-        self.report = blank
+        self.report = self._blank = blank
         self._answers_checked = path is None
         self._path = None if path is None else Path(path).expanduser()
         self._probe: list[float] = []
@@ -137,26 +137,21 @@ class Record:
 
     def grown(self, stages: Sequence[Guarded], seconds: float) -> RobustReport:
         """Return the report of everything so far."""
-        before = self.report
-        outcomes, positions = join([*self._pieces, *pieces(before.positions, before.outcomes)])
+        outcomes, positions = join(self._pieces)
         spent = tuple(
-            replace(
-                stage,
-                forwards=stage.forwards + run.forwards,
-                gradients=stage.gradients + run.gradients,
-            )
-            for stage, run in zip(before.stages, stages, strict=False)
+            replace(stage, forwards=run.forwards, gradients=run.gradients)
+            for stage, run in zip(self._blank.stages, stages, strict=False)
         )
-        return replace(
-            before,
-            stages=spent or before.stages,
+        new = replace(
+            self._blank,
+            stages=spent or self._blank.stages,
             outcomes=outcomes,
             positions=positions,
-            bad=dict(sorted({**before.bad, **self._bad}.items())),
-            data=add_hashes((before.data, self._hash)),
-            findings=self.findings,
-            seconds=before.seconds + seconds,
+            bad=self._bad,
+            data=self._hash,
+            seconds=seconds,
         )
+        return replace(merge((self.report, new)), findings=self.findings)
 
     def save(self, stages: Sequence[Guarded], seconds: float) -> None:
         """Write the report of everything so far, whole or not at all, once data are recognised."""
