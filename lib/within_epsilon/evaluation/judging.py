@@ -56,9 +56,11 @@ def judge(model: nn.Module, batch: Batch, ball: Ball, stages: Sequence[Attack]) 
         As `attacks.in_turn`.
     """
     images, labels, indices = batch
-    healthy = ~images.flatten(1).isnan().any(dim=1)
-    if not healthy.all():
-        return _part_by_part(model, batch, ball, stages, healthy)
+    unusable = images.flatten(1).isnan().any(dim=1)
+    if unusable.any():
+        if unusable.all():
+            return _bad(batch, "images: expected pixels in [0, 1], received NaN")
+        return _part_by_part(model, batch, ball, stages, ~unusable)
     check_images(images)
     allowed = ball[indices]
     try:
@@ -76,13 +78,7 @@ def _part_by_part(
     """Judge the examples marked in `first` and the others apart."""
     whole = Judged(batch.images.clone(), torch.full((len(first),), -2), {})
     for rows in (first.nonzero().squeeze(1).cpu(), (~first).nonzero().squeeze(1).cpu()):
-        if not len(rows):
-            continue
-        part = batch.rows(rows)
-        if part.images.isnan().flatten(1).any(dim=1).all():
-            judged = _bad(part, "images: expected pixels in [0, 1], received NaN")
-        else:
-            judged = judge(model, part, ball, stages)
+        judged = judge(model, batch.rows(rows), ball, stages)
         whole.images_adv[rows] = judged.images_adv
         whole.fell_to[rows] = judged.fell_to.cpu()
         whole.bad.update(judged.bad)
