@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.attacks import (
-    WithinBall,
     count_evaluations,
     describe,
     in_turn,
@@ -120,7 +119,7 @@ class Guarded:
     def __init__(self, attack: Attack, seed: int = 0) -> None:
         functools.update_wrapper(self, attack)  # its signature, for those who ask
         self.attack, self.seed = attack, seed
-        self.own = entry_of(attack.search if isinstance(attack, WithinBall) else attack) is None
+        self.own = entry_of(attack) is None
         self.forwards = self.gradients = 0
 
     def __call__(self, model: nn.Module, *args: Any, **named: Any) -> Tensor:
