@@ -87,8 +87,7 @@ def attack(
                 return function(*call.args, **call.kwargs)
 
         guarded.__signature__ = signature  # type: ignore[attr-defined] # asked for often
-        key = function.__name__
-        REGISTRY[key] = Entry(name, kind, norms, guarded, stages)
+        REGISTRY[function.__name__] = Entry(name, kind, norms, guarded, stages)
         return guarded
 
     return mark
@@ -239,13 +238,9 @@ def describe(attack: Callable[..., Any]) -> str:
     if entry is not None and entry.stages is not None:
         names = ", ".join(map(name_of, stages_of(attack, Ball("linf", 0.0))))
         words = [f"{_VERSIONS.get(values.pop('version', ''), entry.name)} ({names})"]
-    for key in _ALWAYS:
-        if isinstance(values.get(key), int):
-            words.append(_count(values[key], key))
-    for key, value in values.items():
-        same = value is defaults.get(key) or _equal(value, defaults.get(key))
-        if key not in (*_ALWAYS, *_NEVER) and not same:
-            words.append(_phrase(key, value))
+    words += [_count(values[key], key) for key in _ALWAYS if isinstance(values.get(key), int)]
+    others = {key: value for key, value in values.items() if key not in (*_ALWAYS, *_NEVER)}
+    words += [_phrase(k, v) for k, v in others.items() if not _same(v, defaults.get(k))]
     return ", ".join(words)
 
 
@@ -254,19 +249,19 @@ def _phrase(key: str, value: Any) -> str:
         return _count(value, key)
     if key == "random_start" and value is False:
         return "clean start"
+    words = key.replace("_", " ")
     if isinstance(value, bool):
-        return key.replace("_", " ") if value else f"no {key.replace('_', ' ')}"
+        return words if value else f"no {words}"
     if callable(value):
         return str(getattr(function_of(value), "__name__", value)).replace("_", " ")
     if isinstance(value, Tensor):
-        return f"{key.replace('_', ' ')} given"
-    number = radius(value) if isinstance(value, float) else str(value)
-    return f"{key.replace('_', ' ')} {number}"
+        return f"{words} given"
+    return f"{words} {radius(value) if isinstance(value, float) else value}"
 
 
-def _equal(one: Any, other: Any) -> bool:
+def _same(one: Any, other: Any) -> bool:
     plain = (bool, int, float, str, tuple, type(None))
-    return isinstance(one, plain) and isinstance(other, plain) and one == other
+    return one is other or (isinstance(one, plain) and isinstance(other, plain) and one == other)
 
 
 def _count(number: int, key: str) -> str:
