@@ -112,13 +112,12 @@ def weighed(
     findings: Iterable[Finding], stages: Sequence[Guarded], robust: int
 ) -> tuple[Finding, ...]:
     """Tell which findings are doubtful for these attacks, when so many examples stand."""
-    own = any(stage.own for stage in stages)
-    found = []
-    for finding in findings:
-        doubtful = finding.doubtful or (own and finding.name in _HARMLESS_HERE)
-        doubtful &= not (robust == 0 and finding.name in _TOO_HIGH)
-        found.append(replace(finding, doubtful=doubtful))
-    return tuple(found)
+    suspect = _HARMLESS_HERE if any(stage.own for stage in stages) else set()
+    refuted = _TOO_HIGH if robust == 0 else set()
+    return tuple(
+        replace(one, doubtful=(one.doubtful or one.name in suspect) and one.name not in refuted)
+        for one in findings
+    )
 
 
 def findings_of_parts(report: RobustReport) -> tuple[Finding, ...]:
