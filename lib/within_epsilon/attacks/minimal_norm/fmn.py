@@ -104,7 +104,7 @@ def fmn(
     Constraints", NeurIPS 2021, Algorithm 1.
     """
     check_counts(steps=steps, rivals=rivals)
-    if step_size <= 0 or not 0 < gamma < 1:
+    if not step_size > 0 or not 0 < gamma < 1:
         raise ValueError(
             f"step_size, gamma: expected step_size > 0 and gamma in (0, 1), received "
             f"{step_size} and {gamma}"

@@ -101,7 +101,7 @@ def sigma_zero(
     ℓ0-norm Adversarial Examples", ICLR 2025, Algorithm 1. Adam: Kingma, Ba, ICLR 2015.
     """
     check_counts(steps=steps)
-    if step_size <= 0 or sigma <= 0:
+    if not (step_size > 0 and sigma > 0):
         raise ValueError(
             f"step_size, sigma: expected numbers > 0, received {step_size} and {sigma}"
         )

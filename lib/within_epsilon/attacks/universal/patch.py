@@ -92,7 +92,7 @@ def adversarial_patch(
     the expectation over transformations.
     """
     check_counts(size=size, epochs=epochs, batch_size=batch_size)
-    if step_size <= 0:
+    if not step_size > 0:
         raise ValueError(f"step_size: expected a length > 0, received {step_size}")
     _check_fit(images, size, size, max_angle, scales)
     wide = wider(images.dtype)

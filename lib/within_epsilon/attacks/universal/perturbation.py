@@ -97,7 +97,7 @@ def universal_perturbation(
     check_counts(epochs=epochs, batch_size=batch_size)
     if step_size is None:
         step_size = ball.epsilon / 2
-    elif step_size <= 0:
+    elif not step_size > 0:
         raise ValueError(f"step_size: expected a length > 0, received {step_size}")
     sign = -1 if targeted else 1
     (generator,) = example_generators([0], seed)

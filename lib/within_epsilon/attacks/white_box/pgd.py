@@ -112,7 +112,7 @@ def pgd(
     check_counts(steps=steps, restarts=restarts)
     if step_size is None:
         step_size = 2.5 * ball.epsilon / steps
-    elif step_size <= 0:
+    elif not step_size > 0:
         raise ValueError(
             f"step_size: expected a length > 0, received {step_size}; "
             "to descend towards a class, set targeted=True"
