@@ -13,7 +13,7 @@ from within_epsilon.exercises.answers import listed, tensor, tensor_like
 from within_epsilon.exercises.registry import Wrong, exercise
 from within_epsilon.exercises.variants import variant
 from within_epsilon.exercises.watch import without_autograd
-from within_epsilon.losses import cross_entropy, log_softmax
+from within_epsilon.losses import cross_entropy, log_softmax, margin
 
 K = 10
 
@@ -30,9 +30,10 @@ def overconfident(attempt: Callable[[], tuple[Tensor, Tensor]]) -> str | None:
         return "the logits must be finite: infinity is no answer of a network"
     if (labels != labels.round()).any() or labels.min() < 0 or labels.max() >= K:
         return f"labels must be whole numbers from 0 to {K - 1}"
-    if (logits == logits.amax(dim=1, keepdim=True)).sum() > K:
-        return "in some row two logits are equally large, so that there is no single answer"
-    right = int((logits.argmax(dim=1) == labels).sum())
+    margins = margin(logits, labels.long())
+    if (margins == 0).any():
+        return "in some row the label and another class tie, so that there is no single answer"
+    right = int((margins > 0).sum())
     if right < K - 1:
         return f"only {right} of {K} answers are right"
     loss = cross_entropy(logits, labels.long()).mean().item()
