@@ -11,6 +11,7 @@ from pathlib import Path
 
 import engine  # .ci/engine.py
 import listings  # .ci/listings.py
+import preloads  # .ci/preloads.py
 import words  # .ci/words.py
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -107,8 +108,8 @@ def finish(missing: dict[str, str]) -> None:
     """Drop from the built pages what none of them uses, and add what the notebooks cannot know.
 
     That is: what folds hold, what a page is about, formulas tied to their full stops, words that
-    belong together, how far a listing's lines hang, and in each lab whose weights are missing, the
-    sentence that says so.
+    belong together, how far a listing's lines hang, the modules of the first explorer, and in each
+    lab whose weights are missing, the sentence that says so.
     """
     unused = re.compile("|".join(UNUSED))
     for page in (ROOT / "_build" / "html").rglob("*.html"):
@@ -118,6 +119,7 @@ def finish(missing: dict[str, str]) -> None:
         # A search shows what a page says without its tags: a term would run into its text.
         text = text.replace("</dt><dd>", "</dt>\n<dd>")
         text = listings.hang(MISSED.sub("", text))
+        text = preloads.name(text, ROOT / "_build" / "html" / "_static" / "explorers")
         for network, sentence in missing.items():
             shipped = f'"shipped":"{network}"'
             text = text.replace(shipped, f'"missing":{json.dumps(sentence)},{shipped}')

@@ -29,7 +29,7 @@ PAGE = """<html><head><title>T</title></head><body>
 def finished(tmp_path, monkeypatch):
     """Return a function that runs a page through the end of the build."""
     monkeypatch.syspath_prepend(str(ROOT / ".ci"))
-    for name in ("book", "engine", "listings", "words"):
+    for name in ("book", "engine", "listings", "preloads", "words"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     book = importlib.import_module("book")
     monkeypatch.setattr(book, "ROOT", tmp_path)
@@ -173,6 +173,34 @@ def test_an_option_in_the_text_stays_whole(finished):
     words = '<code><span class="pre">--epochs</span> <span class="pre">a-b</span></code>'
     html = finished(words, {}, times=2)
     assert html == words.replace('"pre">--', '"pre option">--')
+
+
+@pytest.mark.parametrize("kind", ["logits", "photo_lab"])
+def test_a_page_names_the_modules_of_its_first_explorer(finished, tmp_path, kind):
+    book = importlib.import_module("book")
+    explorers = tmp_path / "_build" / "html" / "_static" / "explorers"
+    book.place_explorers(explorers)
+    page = (
+        '<head><script type="module" src="../_static/explorers/entry.js?v=1"></script></head>'
+        f'<within-epsilon-explorer kind="{kind}"></within-epsilon-explorer>'
+        '<within-epsilon-explorer kind="pgd"></within-epsilon-explorer>'
+    )
+    html = finished(page, {}, times=2)
+    named = re.findall(r'<link rel="modulepreload" href="\.\./_static/explorers/([^"]*)">', html)
+    assert len(named) == len(set(named)), "an earlier build's are replaced"
+    for module in named:
+        text = (explorers / module).read_text("utf-8")
+        for imported in re.findall(r'^(?:import|export)[^;"]*"(\.[^"]*)"', text, re.MULTILINE):
+            other = (explorers / module).parent / imported
+            assert other.resolve().relative_to(explorers.resolve()).as_posix() in named
+    names = {Path(module).name for module in named}
+    assert {"entry.js", "models.js", f"{kind}.js", "explorer.js"} <= names
+    assert "pgd.js" not in names, "the others come when they are near the screen"
+
+
+def test_a_page_without_explorers_names_no_modules(finished):
+    html = '<head><script type="module" src="_static/explorers/entry.js"></script></head>'
+    assert finished(html, {}) == html
 
 
 def test_a_lab_is_told_which_weights_are_missing(finished):

@@ -51,8 +51,9 @@ def diagnose(
         Of modules in train mode, answers that are random or depend on the batch, outputs
         that are probabilities, sigmoids or saturated, impossible classes, losses that are flat,
         of the wrong sign or take all rivals alike, and gradients that are missing, not finite,
-        zero, zero where pixels are 0 or 1, or at odds with what the loss does. Empty if nothing
-        was found, which proves nothing.
+        zero, zero where pixels are 0 or 1, or at odds with what the loss does: along themselves,
+        in other directions, or at pixels where they are zero. Empty if nothing was found, which
+        proves nothing.
 
     Raises
     ------
@@ -65,7 +66,10 @@ def diagnose(
     the margin loss, which no scale of the logits flattens, and it is taken just inside the
     box: at its faces, that of a clamp is zero. It is compared with the loss's rise along
     it, at a step as short as rounding allows, and, where they disagree, across the ball:
-    a straight-through estimate is right there.
+    a straight-through estimate is right there. Steps of random signs are compared too, up to a
+    factor, on 16 examples: a gradient that is lost at some pixels, rounded or moved may rise as
+    it says along itself. In half precision steps that are longer than rounding are too long for
+    that, and nothing of the kind is found.
     """
     check_model(model)
     check_images(images)
@@ -104,7 +108,8 @@ def _training(look: Look) -> Finding | None:
 
 def _random(look: Look) -> Finding | None:
     hits = _differ(look.logits, _in_other_batches(look))
-    if not hits.any() or training_modules(look.model):
+    look.steady = not hits.any()
+    if look.steady or training_modules(look.model):
         return None
     if not _differ(look.logits, look.answers(look.images)).any():
         return Finding(
