@@ -147,6 +147,8 @@ def test_what_would_stand_alone_on_a_row_stays_with_what_it_belongs_to(finished,
         ("1800 / 1802 passes of 3 × 224 × 224 pixels", ["1800 /", "3 × 224 × 224"]),
         ("p times (1 − p), and (as said - before)", ["(1 − p)"]),
         ("<code>ε = 1</code><pre>ε = 1</pre><script>ε = 1</script><b title='ε = 1'></b>", []),
+        (r'<span class="math">\(\log k = 2.30\)</span>, <div>\[x = 1\]</div>', []),
+        ("as chapter 12 and chapters 1 to 3 say", ["chapter 12", "chapters 1"]),
         ("at 10:45, x == 3, a = b", []),
     ],
 )
