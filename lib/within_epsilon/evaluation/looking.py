@@ -13,6 +13,8 @@ from within_epsilon.threat import Ball
 
 # A tenth of the examples, so that one odd example is no finding.
 _MANY = 0.1
+# So many examples show what gradients do at 0 and 1.
+_FEW = 8
 
 
 @dataclass
@@ -63,8 +65,16 @@ class Look:
         return None if self._differentiated is None else self._differentiated[1]
 
     @functools.cached_property
-    def _differentiated(self) -> tuple[Tensor, Tensor] | None:
-        return self.slope_and_losses(self.inside, self.labels)
+    def at_faces(self) -> Tensor | None:
+        """The gradient of the first images as they are, where pixels may be 0 or 1, or None."""
+        return None if self._differentiated is None else self._differentiated[2]
+
+    @functools.cached_property
+    def _differentiated(self) -> tuple[Tensor, Tensor, Tensor] | None:
+        # At once: of small images it is the number of passes that costs.
+        n, labels = len(self.images), torch.cat([self.labels, self.labels[:_FEW]])
+        found = self.slope_and_losses(torch.cat([self.inside, self.images[:_FEW]]), labels)
+        return None if found is None else (found[0][:n], found[1][:n], found[0][n:])
 
     def slope_and_losses(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor] | None:
         """Differentiate the margin loss in the pixels; return it too, in float64."""
@@ -81,11 +91,6 @@ class Look:
         if gradient is None:
             return None
         return gradient, margin_loss(logits.detach().double(), labels)
-
-    def slope(self, images: Tensor, labels: Tensor) -> Tensor | None:
-        """Return the gradient alone."""
-        found = self.slope_and_losses(images, labels)
-        return None if found is None else found[0]
 
     def rise(self, there: Tensor, here: Tensor) -> tuple[Tensor, Tensor]:
         """Return how far the margin loss rises from here to there, as predicted and as it does.

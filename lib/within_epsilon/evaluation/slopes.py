@@ -52,13 +52,11 @@ def _missing(look: Look) -> Finding:
 
 def _at_bounds(look: Look) -> Finding | None:
     """Compare gradients at pixels of exactly 0 or 1 with those a float inside."""
-    some = slice(0, 8)
-    images, inside = look.images[some], look.gradient[some]  # type: ignore[index]
+    there = look.at_faces
+    assert there is not None
+    images, inside = look.images[: len(there)], look.gradient[: len(there)]  # type: ignore[index]
     bound = ((images == 0) | (images == 1)) & (inside != 0)
     if not bound.any():
-        return None
-    there = look.slope(images, look.labels[some])
-    if there is None:
         return None
     lost, elsewhere = there[bound] == 0, there[~bound & (inside != 0)] == 0
     if lost.double().mean() < 0.9 or (len(elsewhere) and elsewhere.double().mean() > 0.5):

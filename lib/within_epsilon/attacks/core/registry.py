@@ -148,13 +148,28 @@ def settings(attack: Callable[..., Any]) -> dict[str, Any]:
         Argument name to value.
     """
     attack = attack.search if isinstance(attack, WithinBall) else attack
-    parameters = inspect.signature(attack).parameters.values()
+    parameters = _parameters(attack).values()
     return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def _parameters(attack: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Return an attack's parameters, as `inspect.signature` does, which is slow with partials."""
+    if hasattr(attack, "__wrapped__") and not hasattr(attack, "__signature__"):
+        return _parameters(attack.__wrapped__)
+    if not isinstance(attack, functools.partial) or attack.args:
+        return dict(inspect.signature(attack).parameters)
+    inner = _parameters(attack.func)
+    named = {
+        name: parameter.replace(default=attack.keywords[name])
+        for name, parameter in inner.items()
+        if name in attack.keywords and parameter.kind in _BY_NAME
+    }
+    return inner | named
 
 
 def takes(attack: Callable[..., Any], name: str) -> bool:
     """Tell whether an attack can be called with a keyword argument of that name."""
-    parameters = inspect.signature(attack).parameters
+    parameters = _parameters(attack)
     return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
@@ -205,6 +220,7 @@ class WithinBall:
         return ball.within(images).clip(found.images_adv)
 
 
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 # Said whatever their value, in this order; all other settings where they are not the default.
 _ALWAYS = ("targets", "steps", "binary_search_steps", "queries", "samples")
 _NEVER = ("indices", "at_once", "callback", "norm", "seed")
