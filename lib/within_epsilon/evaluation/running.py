@@ -20,7 +20,8 @@ from within_epsilon.threat import Ball
 
 # How many examples the diagnosis looks at: so many, and of large ones no more than have this
 # many pixel values: one photo of 224 x 224. Controls are worth their time from so many on.
-ENOUGH, _ENOUGH_NUMBERS, _COMPARED = 64, 2**17, 8
+ENOUGH = 64
+_ENOUGH_NUMBERS, _COMPARED = 2**17, 8
 
 # What is harmless for the library's attacks alone.
 _HARMLESS_HERE = {"zero gradient at 0 and 1", "in-place writes"}
