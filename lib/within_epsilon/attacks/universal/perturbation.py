@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.core.objective import Callback, Loss, input_gradient, per_pixel
+from within_epsilon.attacks.core.objective import Callback, Loss, input_gradient
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_counts
+from within_epsilon.geometry import per_pixel
 from within_epsilon.losses import margin_loss
 from within_epsilon.runtime import example_generators
 from within_epsilon.threat import Ball

@@ -12,12 +12,11 @@ from within_epsilon.attacks.core.objective import (
     Objective,
     Strongest,
     logits_of,
-    per_pixel,
     steepest_ascent,
 )
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_counts
-from within_epsilon.geometry import double
+from within_epsilon.geometry import double, per_pixel
 from within_epsilon.losses import cross_entropy
 from within_epsilon.threat import Ball
 

@@ -23,9 +23,10 @@ export const svg = (tag, attributes = {}, ...children) =>
 /** Text cut where a letter after "_" is a subscript: every other piece is one. */
 const cut = (text) => text.split(/_([\p{L}\d])(?![\p{L}\d_])/u);
 
-/** Text with its subscripts, for HTML. */
-export const subscripted = (text) =>
-  cut(text).map((piece, i) => (i % 2 ? html("sub", {}, piece) : piece));
+/** Text with its subscripts, for HTML; no line ends within "ℓ∞ ε = 0.1". */
+export const subscripted = (text) => cut(text).flatMap((piece, i) => (i % 2
+  ? html("sub", {}, piece)
+  : piece.split(/((?:ℓ. )?ε = \S*\d)/).map((words, j) => (j % 2 ? html("span", { class: "tied" }, words) : words))));
 
 /** The same for SVG, where the line must be brought back up. */
 export const subscriptedSvg = (text) => cut(text).map((piece, i) => (i % 2
@@ -191,22 +192,39 @@ export function bars(label) {
   return { node, show };
 }
 
-/** A probability as a sentence has it: whole percents, but tenths where whole ones would lie. */
-export function percent(probability) {
-  const hundredths = 100 * probability;
-  if (hundredths >= 1 && hundredths <= 99) return `${hundredths.toFixed(0)}%`;
-  return `${hundredths.toFixed(1).replace(/\.0$/, "")}%`;
+/** What reads as 0% or 100% though the share is neither says so. */
+const uncertain = (text, share) => (share > 0 && Number(text) === 0 ? "<0.1%"
+  : share < 1 && Number(text) === 100 ? ">99.9%" : `${text}%`);
+
+/** A share as a sentence has it: whole percents, but tenths where whole ones would lie. */
+export function percent(share) {
+  const hundredths = 100 * share;
+  const text = hundredths.toFixed(hundredths >= 1 && hundredths <= 99 ? 0 : 1);
+  return uncertain(text.replace(/\.0$/, ""), share);
+}
+
+/** A share as a bar has it, in tenths of a percent. */
+export const tenths = (share) => uncertain((100 * share).toFixed(1), share);
+
+/** What a softmax gives: never 1, whatever float64 makes of it. */
+export const softmaxed = (probability) => Math.min(probability, 1 - Number.EPSILON);
+
+/** A bound with fewer digits, rounded the way in which it stays one: down a lower, up an upper one. */
+export function roundedDown(value, digits) {
+  const text = value.toFixed(digits);
+  return Number(text) <= value ? text : (Number(text) - 10 ** -digits).toFixed(digits);
+}
+export const roundedUp = (value, digits) => (-roundedDown(-value, digits)).toFixed(digits);
+
+/** A lower bound of a share, below 1, with the digits that tell it from 100%. */
+export function shareAtLeast(bound) {
+  const digits = Math.max(1, Math.ceil(-Math.log10(1 - bound)) - 2);
+  return `${roundedDown(100 * bound, digits)}%`;
 }
 
 /** A class and its probability, as `wording.with_share` has them: "9 99.9%" would be one number. */
 export const withShare = (name, probability) =>
   (/^\d+$/.test(name) ? `${name} (${percent(probability)})` : `${name} ${percent(probability)}`);
-
-/** A probability as a bar has it, in tenths of a percent. */
-export function tenths(probability) {
-  const text = (100 * probability).toFixed(1);
-  return probability > 0 && text === "0.0" ? "<0.1%" : `${text}%`;
-}
 
 /** Half a main slider's thumb: a chart above it keeps as much free on either side. */
 export const INSET = 14;

@@ -1,7 +1,7 @@
 // The logits explorer: drag logits, temperature and a constant; see what softmax makes of them,
 // and where a softmax that does not subtract the largest logit breaks in float32.
 
-import { button, html, keepState, nearest, openCard, part, range, signed, slider, tenths, verdict,
+import { button, html, keepState, nearest, openCard, part, range, signed, slider, softmaxed, tenths, verdict,
   withShare } from "./explorer.js";
 
 /** exp(z_i) / sum_j exp(z_j), with the largest logit taken out first. */
@@ -54,7 +54,7 @@ function logitRow(control) {
   const show = (at, probability, wins) => {
     control.show(at);
     fill.style.width = `${100 * probability}%`;
-    share.textContent = tenths(probability);
+    share.textContent = tenths(softmaxed(probability));
     node.classList.toggle("winner", wins);
   };
   return { node, show };

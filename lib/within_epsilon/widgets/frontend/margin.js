@@ -3,7 +3,7 @@
 
 import { pathThrough, plane, textAt, xAxis, yAxis } from "./chart.js";
 import { button, choice, dragAlong, drawAtWidth, html, keepState, nearest, openCard, part, percent,
-  range, signed, slider, subscripted, svg, verdict } from "./explorer.js";
+  range, signed, slider, softmaxed, subscripted, svg, verdict } from "./explorer.js";
 
 const { fround } = Math;
 
@@ -227,7 +227,7 @@ export function render({ model, el }) {
     table.replaceChildren(...numbers(margin, k));
     const { loss, probability } = exactLoss(margin, k);
     const [mark, role] = margin > 0 ? ["right", "true"] : margin < 0 ? ["wrong", "adversary"] : ["tie"];
-    say(`Margin ${signed(margin, Number.isInteger(margin) ? 0 : 1)}, ${k} classes: loss ${short(loss)}, p_y ${percent(probability)}. `
+    say(`Margin ${signed(margin, Number.isInteger(margin) ? 0 : 1)}, ${k} classes: loss ${short(loss)}, p_y ${percent(softmaxed(probability))}. `
       + (detail ? SENTENCES[fault(margin, k)] : ""), mark, role);
   }
 
