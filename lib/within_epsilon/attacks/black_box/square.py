@@ -11,7 +11,7 @@ from within_epsilon.attacks.core.objective import Callback, Loss, Objective, log
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_counts, check_indices
 from within_epsilon.draws import draw_uniform
-from within_epsilon.geometry import norm_of_rows, wider
+from within_epsilon.geometry import divisor, norm_of_rows, wider
 from within_epsilon.losses import margin_loss
 from within_epsilon.region import Region
 from within_epsilon.runtime import example_generators
@@ -270,7 +270,7 @@ def _pattern(height: int, width: int) -> Tensor:
 def _unit(delta: Tensor, order: int) -> Tensor:
     """Scale every channel to norm 1; zeros stay zeros."""
     lengths: Tensor = torch.linalg.vector_norm(delta, order, dim=(2, 3), keepdim=True)
-    return delta / lengths.clamp(min=torch.finfo(delta.dtype).tiny)
+    return delta / divisor(lengths)
 
 
 def _signs(numbers: Tensor) -> Tensor:

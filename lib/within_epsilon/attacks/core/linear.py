@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.attacks.core.objective import differentiate, forward
-from within_epsilon.geometry import Norm, double, norm_of_rows, per_pixel, wider
+from within_epsilon.geometry import Norm, divisor, double, norm_of_rows, per_pixel, wider
 
 
 def nearest_rival(
@@ -163,5 +163,4 @@ def dual_norm(gradient: Tensor, norm: Norm) -> Tensor:
     """
     dual: Norm = {"linf": "l1", "l2": "l2", "l1": "linf"}[norm]  # type: ignore[assignment]
     slopes = norm_of_rows(double(gradient).flatten(1), dual)
-    dtype = wider(gradient.dtype)
-    return slopes.to(gradient.device, dtype).clamp_(min=torch.finfo(dtype).tiny)
+    return divisor(slopes.to(gradient.device, wider(gradient.dtype)))

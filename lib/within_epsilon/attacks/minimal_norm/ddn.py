@@ -11,7 +11,7 @@ from within_epsilon.attacks.core.minimal import Minimal, begin
 from within_epsilon.attacks.core.objective import Callback, Objective, steepest_ascent
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_counts
-from within_epsilon.geometry import double, norm_of_rows, steepest_rows
+from within_epsilon.geometry import divisor, double, norm_of_rows, steepest_rows
 from within_epsilon.losses import cross_entropy
 
 
@@ -113,7 +113,7 @@ def ddn(
         delta += length * steepest_rows(double(uphill).flatten(1), "l2")
         swing = torch.where(achieved.to(radii.device), 1 - gamma, 1 + gamma)
         radii = torch.minimum(radii * swing, widest)
-        lengths = norm_of_rows(delta, "l2").clamp_(min=torch.finfo(delta.dtype).tiny)
+        lengths = divisor(norm_of_rows(delta, "l2"))
         delta *= (radii / lengths).unsqueeze(1)
         points = (clean + delta).clamp_(0, 1).view_as(points).to(points)
     if len(rows):

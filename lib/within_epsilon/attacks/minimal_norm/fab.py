@@ -19,7 +19,7 @@ from within_epsilon.attacks.core.objective import (
 from within_epsilon.attacks.core.packing import one_by_one, packed, superfluous
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_counts, check_indices
-from within_epsilon.geometry import Norm, double, norm_of_rows, per_pixel
+from within_epsilon.geometry import Norm, divisor, double, norm_of_rows, per_pixel
 from within_epsilon.losses import margin_loss
 from within_epsilon.runtime import streams
 from within_epsilon.threat import Ball
@@ -256,7 +256,7 @@ def _step(images: Tensor, points: Tensor, gaps: Tensor, uphill: Tensor, norm: No
     steps = step_to_hyperplane(starts, twice, torch.cat([missing, missing_there]), norm)
     step, step_there = steps.chunk(2)
     near, far = (norm_of_rows(rows, norm) for rows in (step, step_there))
-    bias = (near / (near + far).clamp_(min=torch.finfo(near.dtype).tiny)).clamp_(max=_MOST_BIAS)
+    bias = (near / divisor(near + far)).clamp_(max=_MOST_BIAS)
     ends = torch.lerp(here + _OVERSHOOT * step, clean + _OVERSHOOT * step_there, bias.unsqueeze(1))
     return ends.clamp_(0, 1).view_as(images).to(images)
 

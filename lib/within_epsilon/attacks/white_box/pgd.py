@@ -16,7 +16,7 @@ from within_epsilon.attacks.core.objective import (
 )
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_counts
-from within_epsilon.geometry import double, per_pixel
+from within_epsilon.geometry import divisor, double, per_pixel
 from within_epsilon.losses import cross_entropy
 from within_epsilon.threat import Ball
 
@@ -147,6 +147,6 @@ def pgd(
 def _accumulate(velocity: Tensor | None, uphill: Tensor, momentum: float) -> Tensor:
     """Add a normalised gradient to what is left of the past ones."""
     wide = double(uphill)
-    sizes = wide.abs().flatten(1).sum(dim=1).clamp_(min=torch.finfo(wide.dtype).tiny)
+    sizes = divisor(wide.abs().flatten(1).sum(dim=1))
     unit = wide / per_pixel(sizes, wide)
     return unit if velocity is None else unit.add_(velocity, alpha=momentum)
