@@ -34,6 +34,7 @@ FOLD = re.compile(
 <p class="expanded admonition-title">(.*)</p>
 </summary>"""
 )
+ASIDES = re.compile(rb"\s*/\*.*?\*/|^ +", re.DOTALL | re.MULTILINE)  # of a style sheet
 # A page's title, and the first paragraph under its lead line.
 LEAD = re.compile(
     r"</head>(?=.*?<p class=\"lead-line\">.*?</p>\s*<p>(?P<text>(?:(?!</p>|\\\().)*)</p>)",
@@ -102,6 +103,8 @@ def renew() -> None:
     shutil.rmtree(target / "explorers", ignore_errors=True)  # other builds' hashes
     for source in (ROOT / "chapters" / "_static", STATIC):
         shutil.copytree(source, target, dirs_exist_ok=True)
+    style = target / "book.css"
+    style.write_bytes(ASIDES.sub(b"", style.read_bytes()))
 
 
 def finish(missing: dict[str, str]) -> None:

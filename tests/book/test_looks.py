@@ -117,10 +117,34 @@ def test_paper_is_white_shows_choices_and_catches_nothing_half_faded_in(chromium
         assert page.get_attribute("html", "data-theme") == "light"
         assert page.locator(".predict .choices button:visible").count() >= 3
         assert page.locator(".predict button.quiet:visible").count() == 0
-        moving = "document.getAnimations().filter(({ effect }) => effect.target.closest('details'))"
-        assert page.evaluate(f"{moving}.length") == 0
+        moving = "({ effect }) => effect.target.closest('.bd-article')"
+        assert page.evaluate(f"document.getAnimations().filter({moving}).length") == 0
         page.evaluate("dispatchEvent(new Event('afterprint'))")
         assert page.get_attribute("html", "data-theme") == "dark"
+
+
+# Whether the element that has the focus shows it, once what moves has come to rest.
+FOCUS = """
+async () => {
+  const element = document.activeElement;
+  await Promise.all(element.getAnimations().map(({ finished }) => finished));
+  const { outlineStyle, boxShadow } = getComputedStyle(element);
+  return [element.outerHTML.slice(0, 100), outlineStyle !== 'none' || boxShadow !== 'none'];
+}
+"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_keyboard_s_place_is_seen_above_the_page(chromium, book, theme):
+    with Visit(chromium, book, theme=theme) as visit:
+        page = visit.open("chapters/04_cross_entropy.html")
+        buttons = page.locator(".bd-header-article .btn:visible")
+        assert buttons.count() >= 4
+        page.keyboard.press("Tab")  # from here on the focus is the keyboard's
+        for button in buttons.all():
+            button.focus()
+            element, shown = page.evaluate(FOCUS)
+            assert shown, element
 
 
 def test_folds_of_a_page_have_names_of_their_own(chromium, book):
