@@ -1,4 +1,4 @@
-"""Uniform draws from balls, row by row."""
+"""Uniform draws, one generator per example."""
 
 from collections.abc import Iterable
 from itertools import repeat
@@ -7,6 +7,11 @@ import torch
 from torch import Tensor
 
 from within_epsilon.geometry import Norm, norm_of_rows
+
+
+def draw_uniform(generators: Iterable[torch.Generator], *shape: int) -> Tensor:
+    """Draw numbers in [0, 1), a tensor of that shape from each of N generators, (N, ...)."""
+    return torch.stack([torch.rand(shape, generator=g, dtype=torch.float32) for g in generators])
 
 
 def draw_rows(

@@ -214,6 +214,16 @@ def steepest_rows_l1(rows: Tensor, length: float, room: Tensor) -> Tensor:
     return torch.zeros_like(rows).scatter_(1, places, moved)
 
 
+def per_pixel(values: Tensor, images: Tensor) -> Tensor:
+    """View one value per example, (N,), so that it applies to each of its pixels."""
+    return values.view(-1, *[1] * (images.ndim - 1))
+
+
+def wider(dtype: torch.dtype) -> torch.dtype:
+    """Return float32 for narrower dtypes: wide enough that rounding confuses no two values."""
+    return torch.promote_types(dtype, torch.float32)
+
+
 def double(tensor: Tensor) -> Tensor:
     """Return the tensor in float64, on the CPU if its own device has none (Apple's MPS)."""
     return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()

@@ -12,12 +12,11 @@ from within_epsilon.attacks.core.objective import (
     Objective,
     Strongest,
     logits_of,
-    per_pixel,
     steepest_ascent,
 )
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_counts
-from within_epsilon.geometry import double
+from within_epsilon.geometry import double, per_pixel
 from within_epsilon.losses import cross_entropy
 from within_epsilon.threat import Ball
 
@@ -113,7 +112,7 @@ def pgd(
     check_counts(steps=steps, restarts=restarts)
     if step_size is None:
         step_size = 2.5 * ball.epsilon / steps
-    elif step_size <= 0:
+    elif not step_size > 0:
         raise ValueError(
             f"step_size: expected a length > 0, received {step_size}; "
             "to descend towards a class, set targeted=True"

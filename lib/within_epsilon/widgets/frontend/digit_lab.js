@@ -191,6 +191,7 @@ figcaption { padding: 4px 0 0; line-height: 1.3; }
   .choose .row { gap: 4px; flex-wrap: nowrap; }
   .choose .row button { padding: 4px 8px; flex: 1; }
   .shelf { grid-template-columns: repeat(3, 44px); gap: 4px; }
+  .shelf :nth-child(10) { grid-column: 1 / -1; }
   .four { gap: 8px 6px; padding: 0 12px; }
   .four figure { font-size: 12px; }
   .four figcaption { white-space: normal; }

@@ -23,9 +23,10 @@ export const svg = (tag, attributes = {}, ...children) =>
 /** Text cut where a letter after "_" is a subscript: every other piece is one. */
 const cut = (text) => text.split(/_([\p{L}\d])(?![\p{L}\d_])/u);
 
-/** Text with its subscripts, for HTML. */
-export const subscripted = (text) =>
-  cut(text).map((piece, i) => (i % 2 ? html("sub", {}, piece) : piece));
+/** Text with its subscripts, for HTML; no line ends within "ℓ∞ ε = 0.1". */
+export const subscripted = (text) => cut(text).flatMap((piece, i) => (i % 2
+  ? html("sub", {}, piece)
+  : piece.split(/((?:ℓ. )?ε = \S*\d)/).map((words, j) => (j % 2 ? html("span", { class: "tied" }, words) : words))));
 
 /** The same for SVG, where the line must be brought back up. */
 export const subscriptedSvg = (text) => cut(text).map((piece, i) => (i % 2

@@ -123,6 +123,7 @@ figcaption { padding: 4px 0 0; line-height: 1.25; }
 summary { min-height: 44px; line-height: 44px; cursor: pointer; }
 table { border-collapse: collapse; }
 th, td { padding: 1px 16px 1px 0; text-align: right; font-weight: 400; }
+@container (max-width: 340px) { th, td { padding-right: 6px; font-size: 13px; } }
 .shelf { grid-template-columns: repeat(10, minmax(44px, 1fr)); }
 @container (max-width: 520px) {
   .shelf { grid-template-columns: repeat(5, minmax(44px, 1fr)); }
