@@ -5,7 +5,7 @@ import re
 import subprocess
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from within_epsilon.widgets.base import FRONTEND
@@ -60,11 +60,26 @@ def test_pages_say_shares_as_the_library_does():
     shares = [0, 1e-300, 4e-4, 5.1e-4, 0.003, 0.01, 0.126, 0.857, 0.99, 0.9949, 0.9994, 0.9996]
     shares += [1 - 2.0**-52, 1]
     source = f"""
-        import {{ percent, tenths }} from "{(FRONTEND / "explorer.js").as_uri()}";
+        import {{ percent, tenths }} from "{(FRONTEND / "shares.js").as_uri()}";
         console.log(JSON.stringify({shares}.map((share) => [percent(share), tenths(share)])));"""
     command = ["node", "--input-type=module", "-e", source]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [[percent(share), tenths(share)] for share in shares]
+
+
+@given(st.lists(st.floats(-300, 300), min_size=200, max_size=200))
+@settings(max_examples=5, deadline=None)
+def test_pages_round_a_bound_so_that_it_stays_one(bounds):
+    bounds += [-1e-9, 1e-9, 0.1, -0.1, 2.675, -4.361050134529996, 0.2999999999999999]
+    source = f"""
+        import {{ roundedDown, roundedUp }} from "{(FRONTEND / "rounding.js").as_uri()}";
+        console.log(JSON.stringify({bounds}.map((x) => [roundedDown(x, 2), roundedUp(x, 2)])));"""
+    command = ["node", "--input-type=module", "-e", source]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    for bound, (low, high) in zip(bounds, json.loads(done.stdout), strict=True):
+        assert float(low) <= bound <= float(high)
+        assert float(high) - float(low) < 0.0101
+        assert "-0.00" not in (low, high)
 
 
 def test_a_class_stands_before_its_probability():

@@ -118,7 +118,7 @@ def test_no_bound_is_printed_above_what_is_true() -> None:
     ]
     source = f"""
         import {{ certificate }} from "{(FRONTEND / "binomial.js").as_uri()}";
-        import {{ shareAtLeast }} from "{(FRONTEND / "explorer.js").as_uri()}";
+        import {{ shareAtLeast }} from "{(FRONTEND / "rounding.js").as_uri()}";
         import {{ radiusInWords }} from "{(FRONTEND / "smoothing.js").as_uri()}";
         console.log(JSON.stringify({json.dumps(cases)}.map((given) => {{
           const {{ bound, radius }} = certificate(...given);

@@ -2,9 +2,10 @@
 
 import { GAP, makeProblem, openSearch } from "./branch_and_bound.js";
 import { plane, pathThrough, roundTicks, textAt, xAxis, yAxis } from "./chart.js";
-import { button, choice, drawAtWidth, html, keepState, nearest, openCard, part, roundedDown, roundedUp,
-  slider, svg, verdict, INSET } from "./explorer.js";
+import { button, choice, drawAtWidth, html, keepState, nearest, openCard, part, slider, svg,
+  verdict, INSET } from "./explorer.js";
 import { readLayers } from "./mlp.js";
+import { roundedDown, roundedUp } from "./rounding.js";
 
 const MOST = 200; // splits
 const SIGNS = { proved: "✓", open: "?", bad: "✕", above: "–" };

@@ -3,7 +3,8 @@
 import { amplification, decodeBase64, moveBy, picture } from "./pixels.js";
 import { DRAWING_CSS, SIDE, makePad, rasterise } from "./drawing.js";
 import { argmax, openLab } from "./lab.js";
-import { bars, choice, html, part, svg } from "./explorer.js";
+import { choice, html, part, svg } from "./explorer.js";
+import { bars } from "./shares.js";
 import { SHELF_CSS, makeShelf } from "./shelf.js";
 
 const SHAPE = [1, SIDE, SIDE];

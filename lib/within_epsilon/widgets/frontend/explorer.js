@@ -178,54 +178,6 @@ export function markOf({ label, target, before, after, noise, isNoise }) {
   return [reached ? "target reached" : "fooled", "adversary"];
 }
 
-/** Bars from 0 to 1: rows of { name, value, text, role, tag }. */
-export function bars(label) {
-  const node = html("ul", { class: "bars", "aria-label": label });
-  const show = (rows) => node.replaceChildren(...rows.map(({ name, value, text, role, tag }) => {
-    const fill = html("i");
-    fill.style.width = `${100 * value}%`;
-    return html("li", { class: role ?? "" },
-      html("span", { class: "name" }, name, ...(tag ? [" ", html("small", {}, tag)] : [])),
-      html("span", { class: "bar", "aria-hidden": "true" }, fill),
-      html("span", { class: "value" }, text ?? tenths(value)));
-  }));
-  return { node, show };
-}
-
-/** What reads as 0% or 100% though the share is neither says so. */
-const uncertain = (text, share) => (share > 0 && Number(text) === 0 ? "<0.1%"
-  : share < 1 && Number(text) === 100 ? ">99.9%" : `${text}%`);
-
-/** A share as a sentence has it: whole percents, but tenths where whole ones would lie. */
-export function percent(share) {
-  const hundredths = 100 * share;
-  const text = hundredths.toFixed(hundredths >= 1 && hundredths <= 99 ? 0 : 1);
-  return uncertain(text.replace(/\.0$/, ""), share);
-}
-
-/** A share as a bar has it, in tenths of a percent. */
-export const tenths = (share) => uncertain((100 * share).toFixed(1), share);
-
-/** What a softmax gives: never 1, whatever float64 makes of it. */
-export const softmaxed = (probability) => Math.min(probability, 1 - Number.EPSILON);
-
-/** A bound with fewer digits, rounded the way in which it stays one: down a lower, up an upper one. */
-export function roundedDown(value, digits) {
-  const text = value.toFixed(digits);
-  return Number(text) <= value ? text : (Number(text) - 10 ** -digits).toFixed(digits);
-}
-export const roundedUp = (value, digits) => (-roundedDown(-value, digits)).toFixed(digits);
-
-/** A lower bound of a share, below 1, with the digits that tell it from 100%. */
-export function shareAtLeast(bound) {
-  const digits = Math.max(1, Math.ceil(-Math.log10(1 - bound)) - 2);
-  return `${roundedDown(100 * bound, digits)}%`;
-}
-
-/** A class and its probability, as `wording.with_share` has them: "9 99.9%" would be one number. */
-export const withShare = (name, probability) =>
-  (/^\d+$/.test(name) ? `${name} (${percent(probability)})` : `${name} ${percent(probability)}`);
-
 /** Half a main slider's thumb: a chart above it keeps as much free on either side. */
 export const INSET = 14;
 

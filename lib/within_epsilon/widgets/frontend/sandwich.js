@@ -3,10 +3,11 @@
 
 import { ballBox, boundLayers, descend, lowerBounds } from "./bounds.js";
 import { roundTicks, textAt } from "./chart.js";
-import { button, drawAtWidth, html, keepState, nearest, openCard, part, roundedDown, roundedUp, slider,
-  svg, ticks, verdict } from "./explorer.js";
+import { button, drawAtWidth, html, keepState, nearest, openCard, part, slider, svg, ticks,
+  verdict } from "./explorer.js";
 import { forward, marginRows, readLayers } from "./mlp.js";
 import { amplification, difference, picture } from "./pixels.js";
+import { roundedDown, roundedUp } from "./rounding.js";
 import { SHELF_CSS, makeShelf } from "./shelf.js";
 
 const DRAWING = new URL("./drawing.js", import.meta.url);

@@ -3,9 +3,11 @@
 
 import { certificate } from "./binomial.js";
 import { pathThrough, plane, textAt, xAxis, yAxis } from "./chart.js";
-import { bars, button, choice, drawAtWidth, html, keepState, openCard, part, roundedDown, shareAtLeast,
-  slider, svg, tenths, verdict } from "./explorer.js";
+import { button, choice, drawAtWidth, html, keepState, openCard, part, slider, svg, verdict
+  } from "./explorer.js";
 import { picture } from "./pixels.js";
+import { roundedDown, shareAtLeast } from "./rounding.js";
+import { bars, tenths } from "./shares.js";
 
 const REACH = 1.2;
 const HEIGHT = 210;
