@@ -2,11 +2,11 @@
 # ood-metrics draws straight lines between the thresholds that there are. A detector that says the same of
 # every input has an area under precision and recall of 0.75, where half of the inputs are to be found, and
 # one that finds 94 of 100 and says the same of all others a false positive rate of 0.17 at 95% found: to find
-# one more it has to suspect everybody, and the rate is 1. Scores that saturate are tied.
+# one more it has to suspect everybody, and the rate is 1. Scores that saturate are tied. (Python 3.11.)
 set -eu
 . "$(dirname "$0")/environment.sh"
 
-python_with ood-metrics==1.1.2 scikit-learn==1.9.1 numpy==2.4.6 <<'PY'
+python_with ood-metrics==1.1.2 scikit-learn==1.7.2 numpy==1.26.4 <<'PY'
 from importlib.metadata import version
 
 import numpy as np
