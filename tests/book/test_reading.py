@@ -167,6 +167,7 @@ def test_without_javascript_and_on_paper_everything_is_open(chromium, book, name
         assert visit.page.get_by_text("The text goes on").count() == 0
     with Visit(chromium, book) as visit:
         page = visit.open(name)
+        page.wait_for_load_state("networkidle")
         page.emulate_media(media="print")
         page.evaluate("dispatchEvent(new Event('beforeprint'))")
         assert page.get_by_text("The text goes on").locator("visible=true").count() == 0

@@ -114,6 +114,19 @@ def _of_the_loss(model, images, labels):
     return losses * (margin(model(images), labels) > 0) / slopes.abs().flatten(1).sum(dim=1)
 
 
+def _nearest_rival(model, images, labels):
+    """DeepFool's first step: of all rivals' lines the one that crosses zero first."""
+    images = images.clone().requires_grad_()
+    logits = model(images)
+    gaps = logits.gather(1, labels.view(-1, 1)) - logits
+    radii = []
+    for gap in gaps.unbind(dim=1):
+        (slopes,) = torch.autograd.grad(gap.sum(), images, retain_graph=True)
+        radii.append(gap.detach() / slopes.flatten(1).norm(p=1, dim=1))
+    radii = torch.stack(radii, dim=1).scatter(1, labels.view(-1, 1), torch.inf)
+    return radii.amin(dim=1).clamp(min=0)
+
+
 WRONG = [
     ("8.1", lambda w, y, e: _delta(w, y, e)[0], "shape (4, 64)"),
     ("8.1", lambda w, y, e: 2 * _delta(w, y, e), "only 0.3 is allowed"),
@@ -158,7 +171,8 @@ WRONG = [
     ("8.5", lambda *a: _forecast(*a).sum(), "shape (50,)"),
     ("8.5", _by_backward, "left gradients in the model"),
     ("8.5", _within_pixels, "without the pixel range"),
-    ("8.4", lambda *a: _radii(*a, own=True), "j = y is no rival"),
+    ("8.5", _nearest_rival, "not each rival's own"),
+    ("8.4", lambda *a: _radii(*a, own=True), "c = y is no rival"),
     ("8.4", lambda *a: _radii(*a, own=True).nan_to_num(0), "every radius is 0"),
     ("8.2", lambda rows, n: [_dual(rows, n).tolist()], "shape (5,), got shape (1, 5)"),
     ("8.1", lambda w, y, e: w * float("nan"), "shape (4, 64)"),

@@ -561,3 +561,15 @@ def test_is_live_beside_a_kernel(open_page: Callable[..., Any]) -> None:
 def test_bundle_carries_no_weights() -> None:
     assert len(bundle("digit_lab")) < 150_000
     assert json.dumps(lab().get_state().get("networks")) == json.dumps([{"name": "the network"}])
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [320, 390, 520, 700])
+def test_no_digit_stands_on_a_row_of_its_own(open_widget: Callable[..., Any], width: int) -> None:
+    page = open_widget(lab(), width=width)
+    for keys in (".shelf button", ".choice label:has(+ label + label), .choice label + label"):
+        boxes = [key.bounding_box() for key in page.locator(keys).all() if key.is_visible()]
+        digits_ = [box for box in boxes if box and box["width"] < 70]
+        rows = [round(box["y"]) for box in digits_]
+        assert len(digits_) >= 9
+        assert all(rows.count(row) > 1 for row in rows), (keys, rows)

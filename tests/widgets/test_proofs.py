@@ -395,7 +395,7 @@ def test_a_reader_splits_until_it_is_proved(open_widget: Callable[..., Any]) -> 
     split = page.get_by_role("button", name="Split")
     assert mark.inner_text() == "unknown"
     assert "After 1 bound, the whole square is open, ℓ∞ ε = 0.5 of (0, 0)." in said.inner_text()
-    assert "The least margin is between −4.36 and" in said.inner_text()
+    assert "The least margin is between −4.37 and" in said.inner_text()
     name, dot = (page.locator(f".map .{part}").bounding_box() for part in ("named", "centre"))
     assert name["y"] + name["height"] <= dot["y"]  # it is not printed over the dot
     count = 0

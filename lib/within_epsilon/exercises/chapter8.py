@@ -186,10 +186,7 @@ def certified_radii(
         answer = attempt(weight, bias, images, labels, norm)
         found = tensor(answer, (60,), f"for {norm} a tensor").detach().to(weight)
         if found.isnan().any():
-            return (
-                f"{norm}: some radii are NaN: j = y is no rival of its own, its gap and its length "
-                "are both 0"
-            )
+            return f"{norm}: some radii are NaN: c = y is no rival of its own, and gives 0/0"
         if (found[:10] < 0).any():
             return "an image that is wrong already has radius 0, not a negative one"
         slopes = weight[labels].unsqueeze(1) - weight
@@ -213,12 +210,12 @@ def _radius_mistake(
     primal = (gaps / lengths).masked_fill(radii.isinf(), torch.inf).amin(dim=1).clamp(min=0)
     if (found == 0).all():
         return (
-            "every radius is 0: j = y is no rival of its own, and its gap of 0 is not the smallest"
+            "every radius is 0: c = y is no rival of its own, and its gap of 0 is not the smallest"
         )
     if torch.allclose(found, radii.gather(1, runner_up)[:, 0].clamp(min=0)):
         return "the nearest boundary is not always that of the runner-up: try every rival"
     if torch.allclose(found, primal):
-        return "the gap is divided by the *dual* norm of w_y - w_j"
+        return "the gap is divided by the *dual* norm of w_y - w_c"
     if torch.allclose(found, rivals.amin(dim=1).clamp(min=0)):
         return "that is the gap of the logits; a radius is the gap per unit of ε"
     worst = int((found - right).abs().argmax())
@@ -241,6 +238,20 @@ def _with_pixel_range(margins: Tensor, slopes: Tensor, images: Tensor) -> Tensor
         low = torch.where(fallen[:, None], low, middle)
         high = torch.where(fallen[:, None], middle, high)
     return high[:, 0]
+
+
+def _nearest_of_all(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Return the radius at which the first of all rivals' lines crosses zero."""
+    rivals, own = torch.arange(10).repeat_interleave(len(labels)), labels.repeat(10)
+
+    def gap(logits: Tensor, own: Tensor) -> Tensor:
+        return (logits.gather(1, own[:, None]) - logits.gather(1, rivals[:, None]))[:, 0]
+
+    gaps, slopes = input_gradient(model, images.repeat(10, 1, 1, 1), own, loss=gap)
+    lengths = torch.linalg.vector_norm(slopes.flatten(1), ord=1, dim=1)
+    radii = (gaps / lengths).masked_fill(rivals == own, torch.inf)
+    nearest: Tensor = radii.view(10, -1).amin(dim=0)
+    return nearest.clamp(min=0)
 
 
 @exercise("8.5")
@@ -277,6 +288,7 @@ def forecast_radii(attempt: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> st
             _with_pixel_range(margins, slopes, images),
             "that stops pixels at black and white, and the task says: without the pixel range",
         ),
+        (_nearest_of_all(model, images, labels), "take the margin's line, not each rival's own"),
     ]
     stands = margins > 0
     for value, reason in mistakes:
