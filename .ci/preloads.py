@@ -8,7 +8,7 @@ while the formulas are set.
 import re
 from pathlib import Path
 
-STATIC_IMPORT = re.compile(r'^(?:import|export)\b[^;"]*"(\.[^"]+)"', re.MULTILINE)
+STATIC_IMPORT = re.compile(r'^(?:import|export)\b[^;"]*"(\.{1,2}/[^"]+)"', re.MULTILINE)
 FIRST_EXPLORER = re.compile(r'<within-epsilon-explorer kind="(\w+)"')
 ENTRY = re.compile(r'<script[^>]*src="([^"]*explorers/)entry\.js[^"]*"')
 EARLIER = re.compile(r'<link rel="modulepreload"[^>]*>')  # by a build that wrote the page before

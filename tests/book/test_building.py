@@ -190,7 +190,9 @@ def test_a_page_names_the_modules_of_its_first_explorer(finished, tmp_path, kind
     assert len(named) == len(set(named)), "an earlier build's are replaced"
     for module in named:
         text = (explorers / module).read_text("utf-8")
-        for imported in re.findall(r'^(?:import|export)[^;"]*"(\.[^"]*)"', text, re.MULTILINE):
+        for imported in re.findall(
+            r'^(?:import|export)[^;"]*"(\.{1,2}/[^"]*)"', text, re.MULTILINE
+        ):
             other = (explorers / module).parent / imported
             assert other.resolve().relative_to(explorers.resolve()).as_posix() in named
     names = {Path(module).name for module in named}
