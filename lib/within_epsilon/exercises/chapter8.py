@@ -248,10 +248,9 @@ def _nearest_of_all(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         return (logits.gather(1, own[:, None]) - logits.gather(1, rivals[:, None]))[:, 0]
 
     gaps, slopes = input_gradient(model, images.repeat(10, 1, 1, 1), own, loss=gap)
-    lengths = torch.linalg.vector_norm(slopes.flatten(1), ord=1, dim=1)
+    lengths: Tensor = slopes.flatten(1).norm(p=1, dim=1)
     radii = (gaps / lengths).masked_fill(rivals == own, torch.inf)
-    nearest: Tensor = radii.view(10, -1).amin(dim=0)
-    return nearest.clamp(min=0)
+    return radii.view(10, -1).amin(dim=0).clamp(min=0)
 
 
 @exercise("8.5")
