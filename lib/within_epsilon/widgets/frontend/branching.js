@@ -59,13 +59,14 @@ th, td { padding: 1px 14px 1px 0; text-align: left; font-weight: 400; }
 `;
 
 /** A number as it is said, with three digits that count; a bound is rounded so that it stays one. */
-function brief(value, rounded = (given, digits) => given.toFixed(digits)) {
+function inDigits(value, rounded) {
   if (!Number.isFinite(value)) return "∞";
   const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
   return rounded(value, digits).replace("-", "−");
 }
-const atLeast = (value) => brief(value, roundedDown);
-const atMost = (value) => brief(value, roundedUp);
+const brief = (value) => inDigits(value, (given, digits) => given.toFixed(digits));
+const atLeast = (value) => inDigits(value, roundedDown);
+const atMost = (value) => inDigits(value, roundedUp);
 
 /** What a case says: "z_1 on, z_3 off", or its sides. */
 function describeCase(one, names) {
