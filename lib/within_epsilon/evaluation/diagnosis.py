@@ -52,9 +52,8 @@ def diagnose(
         Of modules in train mode, answers that are random or depend on the batch, outputs
         that are probabilities, sigmoids or saturated, impossible classes, losses that are flat,
         of the wrong sign or take all rivals alike, and gradients that are missing, not finite,
-        zero, zero where pixels are 0 or 1, or at odds with what the loss does: along themselves,
-        in other directions, or at pixels where they are zero. Empty if nothing was found, which
-        proves nothing.
+        zero, zero where pixels are 0 or 1 or where the loss has a slope, or at odds with what
+        it does. Empty if nothing was found, which proves nothing.
 
     Raises
     ------
