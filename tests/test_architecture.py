@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "wording": set(),
     "geometry": set(),
     "deep_compression": set(),
-    "plots": set(),
+    "plots": {"wording"},
     "losses": {"checks"},
     "region": {"geometry"},
     "draws": {"geometry"},
