@@ -11,6 +11,8 @@ from pathlib import Path
 
 import engine  # .ci/engine.py
 import listings  # .ci/listings.py
+import preloads  # .ci/preloads.py
+import words  # .ci/words.py
 
 ROOT = Path(__file__).resolve().parent.parent
 STATIC = ROOT / "_build" / "static"
@@ -32,6 +34,7 @@ FOLD = re.compile(
 <p class="expanded admonition-title">(.*)</p>
 </summary>"""
 )
+ASIDES = re.compile(rb"\s*/\*.*?\*/|^ +", re.DOTALL | re.MULTILINE)  # of a style sheet
 # A page's title, and the first paragraph under its lead line.
 LEAD = re.compile(
     r"</head>(?=.*?<p class=\"lead-line\">.*?</p>\s*<p>(?P<text>(?:(?!</p>|\\\().)*)</p>)",
@@ -100,27 +103,33 @@ def renew() -> None:
     shutil.rmtree(target / "explorers", ignore_errors=True)  # other builds' hashes
     for source in (ROOT / "chapters" / "_static", STATIC):
         shutil.copytree(source, target, dirs_exist_ok=True)
+    style = target / "book.css"
+    style.write_bytes(ASIDES.sub(b"", style.read_bytes()))
 
 
 def finish(missing: dict[str, str]) -> None:
     """Drop from the built pages what none of them uses, and add what the notebooks cannot know.
 
-    That is: what folds hold, what a page is about, formulas tied to their full stops, how far a
-    listing's lines hang, and in each lab whose weights are missing, the sentence that says so.
+    That is: what folds hold, what a page is about, formulas tied to their full stops, words that
+    belong together, how far a listing's lines hang, the modules of the first explorer, and in each
+    lab whose weights are missing, the sentence that says so.
     """
     unused = re.compile("|".join(UNUSED))
     for page in (ROOT / "_build" / "html").rglob("*.html"):
         built = page.read_text(encoding="utf-8")
         text = FOLD.sub(name_fold, unused.sub("", built))
         text = ABOVE_TABLE.sub("Code of this table", text)
+        # A search shows what a page says without its tags: a term would run into its text.
+        text = text.replace("</dt><dd>", "</dt>\n<dd>")
         text = listings.hang(MISSED.sub("", text))
+        text = preloads.name(text, ROOT / "_build" / "html" / "_static" / "explorers")
         for network, sentence in missing.items():
             shipped = f'"shipped":"{network}"'
             text = text.replace(shipped, f'"missing":{json.dumps(sentence)},{shipped}')
         if '<meta name="description"' not in text:
             text = LEAD.sub(describe, text, count=1)
-        if 'class="tied formula"' not in text:  # else an earlier build has left the page behind
-            text = PUNCTUATED.sub(keep_together, text)
+        if 'class="tied ' not in text:  # else an earlier build has left the page behind
+            text = words.tie(PUNCTUATED.sub(keep_together, text))
         if text != built:
             page.write_text(text, encoding="utf-8")
 

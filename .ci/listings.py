@@ -18,6 +18,17 @@ DOT = '<span class="o">.</span>'
 SIGN = re.compile(r'<span class="o">-</span>(?:<span class="m[if]">[^<]*</span>|\w)')
 TIED = '<span class="tied">{}</span>'
 HYPHENED = re.compile(r"<[^>]*>|(?<![\w-])(?:--?[A-Za-z]|\w+-\w)(?:-?\w)*")
+# The blank before an option's value, before the sign at a line's end and before an address's @ is
+# tied to what follows: no line breaks before a blank, so neither stands on a row of its own.
+VALUE = re.compile(
+    r'(?<![\w-])(?P<option>--[a-z][\w-]*)(?P<value> (?:<span class="\w+">[^<\s]*</span>|[^<\s])+)'
+)
+TAIL = re.compile(r' (?:<span class="se">\\</span>|\\)(?=(?:</span>)*$)| @(?= )')
+# Nor is the brace of a formatted string parted from the quote before it.
+BRACE = re.compile(
+    r'<span class="sa">\w+</span><span class="s[12]">(?:&quot;|&#39;|["\'])</span>'
+    r'<span class="si">{</span>'
+)
 OPTION = re.compile(rf'<span class="pre">(?=-[\w-]{{1,{WORD}}}</span>)')
 
 
@@ -39,6 +50,8 @@ def _line(line: str) -> str:
     text = html.unescape(re.sub(r"<[^>]*>", "", line))
     if len(text) <= SHORT or line.startswith('<span class="hang"'):
         return line
+    line = VALUE.sub(_with_value, TAIL.sub(TIED.format(r"\g<0>"), line))
+    line = BRACE.sub(TIED.format(r"\g<0>"), line)
     line = SIGN.sub(TIED.format(r"\g<0>"), HYPHENED.sub(_tied, line))
     if max(map(len, text.split())) > WORD:
         line = line.replace("(", "(<wbr>").replace(DOT, f"<wbr>{DOT}")
@@ -50,3 +63,10 @@ def _tied(found: re.Match[str]) -> str:
     """Keep a word on one line, unless it is a tag or long."""
     word = found[0]
     return word if word.startswith("<") or len(word) > WORD else TIED.format(word)
+
+
+def _with_value(found: re.Match[str]) -> str:
+    """Keep an option with its value, unless the two are long; of `<span>0</span>.05` all is one."""
+    if len(re.sub(r"<[^>]*>", "", found[0])) > WORD:
+        return found[0]
+    return found["option"] + TIED.format(found["value"])

@@ -1,4 +1,4 @@
-"""Uniform draws from balls, row by row."""
+"""Uniform draws, one generator per example."""
 
 from collections.abc import Iterable
 from itertools import repeat
@@ -6,7 +6,12 @@ from itertools import repeat
 import torch
 from torch import Tensor
 
-from within_epsilon.geometry import Norm, norm_of_rows
+from within_epsilon.geometry import Norm, divisor, norm_of_rows
+
+
+def draw_uniform(generators: Iterable[torch.Generator], *shape: int) -> Tensor:
+    """Draw numbers in [0, 1), a tensor of that shape from each of N generators, (N, ...)."""
+    return torch.stack([torch.rand(shape, generator=g, dtype=torch.float32) for g in generators])
 
 
 def draw_rows(
@@ -70,7 +75,7 @@ def draw_rows(
     if mask is not None:
         rows[:, :size] *= mask.to(rows)
     if norm != "linf":
-        rows /= norm_of_rows(rows, norm).clamp(min=torch.finfo(rows.dtype).tiny).unsqueeze(1)
+        rows /= divisor(norm_of_rows(rows, norm)).unsqueeze(1)
     if factors is not None:
         rows *= factors
     return rows[:, :size]

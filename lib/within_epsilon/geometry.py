@@ -39,7 +39,7 @@ def norm_of_rows(rows: Tensor, norm: Norm | Literal["l0"]) -> Tensor:
     extremes = torch.aminmax(lengths)
     if extremes.min.item() == 0 or extremes.max.item() == math.inf:
         # Squares may have left the range of floats: measure in units of the peak.
-        peaks = rows.abs().amax(dim=1).clamp_(min=torch.finfo(rows.dtype).tiny)
+        peaks = divisor(rows.abs().amax(dim=1))
         lengths = peaks * torch.linalg.vector_norm(rows / peaks.unsqueeze(1), dim=1)
     return lengths
 
@@ -76,7 +76,7 @@ def project_rows(
     if norm == "linf":
         return torch.clamp(rows, -epsilon, epsilon)  # type: ignore[arg-type]
     if norm == "l2":
-        lengths = norm_of_rows(rows, "l2").clamp_(min=torch.finfo(rows.dtype).tiny).unsqueeze(1)
+        lengths = divisor(norm_of_rows(rows, "l2")).unsqueeze(1)
         # A row inside is multiplied by exactly 1.
         return rows * (epsilon / lengths).clamp_(max=1)
     sizes = rows.abs()
@@ -173,7 +173,7 @@ def _divisible(rows: Tensor) -> tuple[Tensor, Tensor]:
         lengths = norm_of_rows(rows, "l2")
     else:  # whose squares stay within float64's range
         lengths = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
-    return rows, lengths.clamp_(min=torch.finfo(lengths.dtype).tiny).unsqueeze(1)
+    return rows, divisor(lengths).unsqueeze(1)
 
 
 def steepest_rows_l1(rows: Tensor, length: float, room: Tensor) -> Tensor:
@@ -212,6 +212,21 @@ def steepest_rows_l1(rows: Tensor, length: float, room: Tensor) -> Tensor:
     moved[:, 1:] -= spent[:, :-1]
     moved *= rows.gather(1, places).sign()
     return torch.zeros_like(rows).scatter_(1, places, moved)
+
+
+def per_pixel(values: Tensor, images: Tensor) -> Tensor:
+    """View one value per example, (N,), so that it applies to each of its pixels."""
+    return values.view(-1, *[1] * (images.ndim - 1))
+
+
+def divisor(sizes: Tensor) -> Tensor:
+    """Return sizes >= 0 to divide by: the smallest positive number in the place of 0."""
+    return sizes.clamp(min=torch.finfo(sizes.dtype).tiny)
+
+
+def wider(dtype: torch.dtype) -> torch.dtype:
+    """Return float32 for narrower dtypes: wide enough that rounding confuses no two values."""
+    return torch.promote_types(dtype, torch.float32)
 
 
 def double(tensor: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from within_epsilon import geometry
-from within_epsilon.geometry import Norm, double
+from within_epsilon.geometry import Norm, double, per_pixel
 
 # By how much rounding may lengthen a perturbation, relative to epsilon, in every dtype.
 SLACK = 2.0**-20
@@ -168,7 +168,7 @@ class Region:
         """Return the lowest and highest pixels that linf allows, rounded inwards."""
         radius = self._radius
         if isinstance(radius, Tensor):
-            radius = radius.view(-1, *[1] * (self.images.ndim - 1))
+            radius = per_pixel(radius, self.images)
         if self.mask is not None:
             radius = radius * self.mask.to(self._clean)
         # Both ends in one tensor: on small images it is the number of calls that costs.
@@ -196,6 +196,4 @@ class Region:
         if not beyond.any():
             return rounded
         inside = geometry.round_towards(points, self._clean, self.images.dtype).to(rounded)
-        return torch.where(
-            beyond.to(rounded.device).view(-1, *[1] * (rounded.ndim - 1)), inside, rounded
-        )
+        return torch.where(per_pixel(beyond.to(rounded.device), rounded), inside, rounded)

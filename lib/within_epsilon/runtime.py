@@ -8,7 +8,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from operator import length_hint
-from typing import TypeVar
+from pathlib import Path
+from typing import IO, TypeVar
 
 import numpy as np
 import torch
@@ -106,11 +107,13 @@ def _keys(
         yield int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little") >> 1
 
 
-def progress_bar(items: Iterable[T], *, show: bool, label: str, unit: str) -> Iterator[T]:
+def progress_bar(
+    items: Iterable[T], *, show: bool, label: str, unit: str, done: int = 0
+) -> "tqdm[T]":
     """Iterate with a progress bar where somebody watches and has waited for two seconds.
 
     Somebody watches a terminal or a notebook. Tests, continuous integration and whoever sets
-    TQDM_DISABLE see nothing.
+    TQDM_DISABLE see nothing. The bar's ``set_postfix_str`` says more than how far it is.
 
     Parameters
     ----------
@@ -120,19 +123,6 @@ def progress_bar(items: Iterable[T], *, show: bool, label: str, unit: str) -> It
         False for no bar anywhere.
     label, unit : str
         What the bar says, and what it counts.
-    """
-    return iter(progress_of(items, show=show, label=label, unit=unit))
-
-
-def progress_of(
-    items: Iterable[T], *, show: bool, label: str, unit: str, done: int = 0
-) -> "tqdm[T]":
-    """Make the bar of `progress_bar`, whose ``set_postfix_str`` says more than how far it is.
-
-    Parameters
-    ----------
-    items, show, label, unit
-        See `progress_bar`.
     done : int
         How many items have been dealt with before, besides those that follow.
     """
@@ -149,6 +139,23 @@ def progress_of(
         initial=done,
         total=None if ahead < 0 else ahead + done,
     )
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[IO[bytes]]:
+    """Open a scratch file that takes another one's place at the end, once it is safe on disk.
+
+    If anything is raised before, what was there is still there.
+    """
+    scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with scratch.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def _watched() -> bool:

@@ -1,14 +1,13 @@
 """How numbers are written in sentences, the same way in prose, figures and widgets."""
 
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal
 
 
 def percent(share: float) -> str:
     """Write a probability or an accuracy as a percentage.
 
-    Whole percents, but tenths above 99% and below 1%, so that neither 0.994 reads as
-    certainty nor 0.004 as impossibility; those two words are left to what still is 100%
-    or 0% after rounding to tenths.
+    Whole percents, but tenths above 99% and below 1%, and "<0.1%" or ">99.9%" where these
+    would be 0 or 100: only what is certain reads as certain.
 
     Parameters
     ----------
@@ -18,13 +17,56 @@ def percent(share: float) -> str:
     Returns
     -------
     str
-        "86%" for 0.857, "99.4%" for 0.994, "100%" for 0.9996.
+        "86%" for 0.857, "99.4%" for 0.994, ">99.9%" for 0.9996, "100%" for 1.
     """
     hundredths = 100 * share
     unit = Decimal("1") if 1 <= hundredths <= 99 else Decimal("0.1")
     # Halves go up, as they do in the pages' JavaScript; format() would send them to even.
     text = str(Decimal(hundredths).quantize(unit, ROUND_HALF_UP))
-    return text.removesuffix(".0") + "%"
+    return _unless_certain(text.removesuffix(".0"), share)
+
+
+def tenths(share: float) -> str:
+    """Write a probability in tenths of a percent, as bars have it.
+
+    Parameters
+    ----------
+    share : float
+        Between 0 and 1.
+
+    Returns
+    -------
+    str
+        "85.7%" for 0.857, "<0.1%" for 0.0004, ">99.9%" for 0.9996, "100.0%" for 1.
+    """
+    return _unless_certain(f"{100 * share:.1f}", share)
+
+
+def softmaxed(probability: float) -> float:
+    """Return what a softmax can be: below 1, whatever rounding has made of it."""
+    return min(probability, 1 - 2.0**-52)
+
+
+def lower_bound(bound: float) -> str:
+    """Write a lower bound with three digits that count, rounded down so that it stays one.
+
+    Parameters
+    ----------
+    bound : float
+
+    Returns
+    -------
+    str
+        "0.123" for 0.1239, "-0.124" for -0.1231.
+    """
+    return f"{Context(prec=3, rounding=ROUND_FLOOR).create_decimal(Decimal(bound)):f}"
+
+
+def _unless_certain(text: str, share: float) -> str:
+    """Add the sign to a percentage, unless it reads as 0 or 100 and the share is neither."""
+    if share > 0 and float(text) == 0:
+        return "<0.1%"
+    return ">99.9%" if share < 1 and float(text) == 100 else text + "%"
 
 
 def with_share(name: str, share: float) -> str:

@@ -66,21 +66,92 @@ def test_a_pitfall_names_only_what_it_says(chromium, book):
         assert all(text.strip() for text in cells.all_inner_texts())
 
 
+# How much lighter or darker an element's text is than what is behind it.
+CONTRAST = """
+element => {
+  const parts = colour => colour.match(/[\\d.]+/g).map(Number);
+  let behind = element;
+  while (parts(getComputedStyle(behind).backgroundColor)[3] === 0) behind = behind.parentElement;
+  const ground = getComputedStyle(behind).backgroundColor;
+  const [darker, lighter] = [getComputedStyle(element).color, ground]
+    .map(colour => {
+      const [r, g, b] = parts(colour).slice(0, 3).map(part => part / 255)
+        .map(part => (part > 0.04045 ? ((part + 0.055) / 1.055) ** 2.4 : part / 12.92));
+      return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    }).sort((a, b) => a - b);
+  return (lighter + 0.05) / (darker + 0.05);
+}
+"""
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_way_back_to_the_top_can_be_read(chromium, book, theme):
     with Visit(chromium, book, theme=theme) as visit:
         button = visit.open("chapters/errata.html").locator("#pst-back-to-top")
         button.evaluate("button => { button.style.display = 'block'; }")
-        luminances = button.evaluate(
-            """button => ['color', 'backgroundColor'].map(name => {
-              const parts = getComputedStyle(button)[name].match(/[\\d.]+/g).slice(0, 3);
-              const [r, g, b] = parts.map(part => part / 255)
-                .map(part => (part > 0.04045 ? ((part + 0.055) / 1.055) ** 2.4 : part / 12.92));
-              return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-            })"""
-        )
-        darker, lighter = sorted(luminances)
-        assert (lighter + 0.05) / (darker + 0.05) >= 4.5
+        assert button.evaluate(CONTRAST) >= 4.5
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_keys_that_open_a_search_can_be_read(chromium, book, theme):
+    with Visit(chromium, book, theme=theme) as visit:
+        keys = visit.open("search.html").locator(".search-button__kbd-shortcut:visible").first
+        assert keys.evaluate(CONTRAST) >= 4.5
+
+
+@pytest.mark.parametrize("name", ["genindex.html", "chapters/backpropagation.html"])
+def test_the_narrowest_phone_shows_lists_and_ways_on_whole(chromium, book, name):
+    with Visit(chromium, book, viewport={"width": 320, "height": 700}) as visit:
+        page = visit.open(name)
+        assert page.evaluate("document.scrollingElement.scrollWidth") <= 320
+        for way in page.locator(".prev-next-area a").all():
+            assert way.evaluate("way => way.scrollWidth <= way.clientWidth")
+
+
+def test_paper_is_white_shows_choices_and_catches_nothing_half_faded_in(chromium, book):
+    with Visit(chromium, book, theme="dark") as visit:
+        page = visit.open("chapters/01_fool_a_network.html")
+        page.wait_for_load_state("networkidle")
+        page.emulate_media(media="print")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert page.get_attribute("html", "data-theme") == "light"
+        assert page.locator(".predict .choices button:visible").count() >= 3
+        assert page.locator(".predict button.quiet:visible").count() == 0
+        moving = "({ effect }) => effect.target.closest('.bd-article')"
+        assert page.evaluate(f"document.getAnimations().filter({moving}).length") == 0
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert page.get_attribute("html", "data-theme") == "dark"
+
+
+# Whether the element that has the focus shows it, once what moves has come to rest.
+FOCUS = """
+async () => {
+  const element = document.activeElement;
+  await Promise.all(element.getAnimations().map(({ finished }) => finished));
+  const { outlineStyle, boxShadow } = getComputedStyle(element);
+  return [element.outerHTML.slice(0, 100), outlineStyle !== 'none' || boxShadow !== 'none'];
+}
+"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_keyboard_s_place_is_seen_above_the_page(chromium, book, theme):
+    with Visit(chromium, book, theme=theme) as visit:
+        page = visit.open("chapters/04_cross_entropy.html")
+        buttons = page.locator(".bd-header-article .btn:visible")
+        assert buttons.count() >= 4
+        page.keyboard.press("Tab")  # from here on the focus is the keyboard's
+        for button in buttons.all():
+            button.focus()
+            element, shown = page.evaluate(FOCUS)
+            assert shown, element
+
+
+def test_folds_of_a_page_have_names_of_their_own(chromium, book):
+    with Visit(chromium, book) as visit:
+        names = visit.open("chapters/performance.html").locator("details > summary")
+        of_page = [name for name in names.all_inner_texts() if name.startswith("Code of this page")]
+        assert len(set(of_page)) == len(of_page) > 2
 
 
 def test_a_sign_in_a_title_of_two_lines_marks_the_first(chromium, book):

@@ -30,7 +30,7 @@ def test_a_choice_unfolds_its_answer_and_says_why_it_was_tempting(visit):
     assert "answered, or just show me" in box.inner_text()
     box.get_by_role("button", name="about 4/255").press("Enter")
     assert answer.is_visible()
-    said = "You said: about 4/255. It is: less than 1/255."
+    said = "You said “about 4/255”. The answer is “less than 1/255”."
     assert box.get_by_role("status").inner_text() == said
     assert answer.locator(".said").inner_text() == said
     assert answer.locator("li.yours").inner_text().startswith("about 4/255")
@@ -111,13 +111,27 @@ def test_progress_stands_on_the_page_and_the_index_until_it_is_forgotten(visit):
     assert page.locator(".folded[hidden]").count() == 3
 
 
-def test_what_follows_the_answer_waits_too_but_not_the_page_s_objectives(visit):
-    page = visit.open("chapters/03_softmax.html")
-    after = page.locator(".answer + p:visible").all_inner_texts()
-    assert not after  # within sections, each comments on what the answer says
-    page.locator("section section .predict").first.get_by_role("button").first.click()
-    assert page.locator(".answer + p:visible").count() == 1
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_what_follows_a_prediction_waits_up_to_the_next_heading_or_prediction(visit, name):
+    page = visit.open(name)
+    assert page.locator(".folded").count() == page.locator(".admonition.predict").count()
+    leaks = "section:not(:has(> h1)) > .folded + :not(section, .predict)"
+    assert page.locator(leaks).all_inner_texts() == []
+    assert page.locator("section section .folded").first.is_hidden()
     assert page.get_by_text("After this chapter you can").is_visible()
+
+
+def test_an_answer_may_begin_its_sentence_with_the_choice(visit):
+    page = visit.open("chapters/00_tensors_and_gradients.html")
+    box, answer = page.locator(".predict").first, page.locator(".answer").first
+    assert answer.locator("strong").first.text_content()[0].isupper()
+    right = "each image’s number is subtracted from a column"
+    box.get_by_role("button", name=right).click()
+    assert box.get_by_role("status").inner_text() == f"You said “{right}”. So it is."
+    box.get_by_role("button", name="Guess again").click()
+    box.get_by_role("button", name="an error").click()
+    assert f"The answer is “{right}”." in box.get_by_role("status").inner_text()
+    assert answer.locator("li.yours").count() == 1
 
 
 def test_links_and_searches_open_what_hides_their_target(visit):
@@ -153,6 +167,7 @@ def test_without_javascript_and_on_paper_everything_is_open(chromium, book, name
         assert visit.page.get_by_text("The text goes on").count() == 0
     with Visit(chromium, book) as visit:
         page = visit.open(name)
+        page.wait_for_load_state("networkidle")
         page.emulate_media(media="print")
         page.evaluate("dispatchEvent(new Event('beforeprint'))")
         assert page.get_by_text("The text goes on").locator("visible=true").count() == 0
@@ -183,6 +198,7 @@ MARKUP = r"""
 () => {
   const words = (node) => node.textContent.replace(/\s+/g, " ").trim();
   const bold = (node) => node.querySelector(":scope > strong, :scope > p > strong");
+  const capital = (text) => text && text[0].toUpperCase() + text.slice(1);
   const faults = [];
   const boxes = [...document.querySelectorAll(".predict")];
   for (const answer of document.querySelectorAll(".admonition.answer")) {
@@ -193,7 +209,7 @@ MARKUP = r"""
   }
   for (const pair of boxes.filter(Array.isArray)) {
     const [box, answer] = pair;
-    const choices = [...box.querySelectorAll("li")].map(words);
+    const choices = [...box.querySelectorAll("li")].map(words).map(capital);
     const tempting = [...answer.querySelectorAll("li")].map(bold).filter(Boolean).map(words);
     const right = bold(answer) && words(bold(answer));
     const range = [...box.querySelectorAll("code")].map(words)
@@ -206,8 +222,9 @@ MARKUP = r"""
       }
       faults.push(...tempting.filter((item) => !["too low", "too high"].includes(item)));
     } else {
-      if (choices.length < 2 || !choices.includes(right)) faults.push(`no choice is: ${right}`);
-      faults.push(...tempting.filter((item) => !choices.includes(item) || item === right));
+      const wrong = choices.filter((choice) => choice !== capital(right));
+      if (!wrong.length || wrong.length === choices.length) faults.push(`no choice is: ${right}`);
+      faults.push(...tempting.filter((item) => !wrong.includes(capital(item))));
     }
   }
   for (const quiz of document.querySelectorAll("details.quiz")) {

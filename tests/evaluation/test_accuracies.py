@@ -462,11 +462,11 @@ def test_a_verdict_is_a_sentence():
     model = Classifier(Fixed(), categories=("Egyptian cat", "airliner")).eval()
     image = torch.full((1, 3, 2, 2), 0.499)
     image_adv, ball = image + 2 / 255, Ball("linf", 2 / 255)
-    said = "Egyptian cat 86% → airliner 100%, ℓ∞ ε = 2/255"
+    said = "Egyptian cat 86% → airliner >99.9%, ℓ∞ ε = 2/255"
     assert verdict(model, image, image_adv, ball) == said  # no attack that nobody named
     assert verdict(model, image, image_adv, ball, pgd) == f"{said}, PGD, 40 steps"
     plain = verdict(model.body, image, image_adv, ball, "by hand")
-    assert plain == "0 (86%) → 1 (100%), ℓ∞ ε = 2/255, by hand"
+    assert plain == "0 (86%) → 1 (>99.9%), ℓ∞ ε = 2/255, by hand"
     assert verdict(model, image, image, ball, fgsm) == (
         "Egyptian cat 86% → Egyptian cat 86%, ℓ∞ ε = 2/255, FGSM"
     )

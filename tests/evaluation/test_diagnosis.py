@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from within_epsilon.attacks import (
     apgd,
@@ -181,6 +182,17 @@ DOUBTFUL |= {
         "batch dependence",
         "of 64 examples",
     ),
+}
+DOUBTFUL |= {
+    name: (Changed(after=Does(function)), pgd, "saturated outputs", "are stretched again")
+    for name, function in {
+        "softsign": F.softsign,
+        "softsign of 10": lambda z: 10 * F.softsign(z),
+        "softsign, less": lambda z: F.softsign(z / 3),
+        "arctan": torch.atan,
+        "arctan, less": lambda z: torch.atan(z / 3),
+        "log-sigmoid": F.logsigmoid,
+    }.items()
 }
 HARMLESS = {
     "clamp": (Changed(before=Does(lambda x: x.clamp(0, 1))), "zero gradient at 0 and 1"),
@@ -370,6 +382,24 @@ def test_an_attack_of_ones_own_may_mean_something_else_by_options_and_losses(att
 def test_a_saturated_loss_is_no_doubt_when_the_attack_has_a_better_one():
     model = Changed(after=Does(lambda logits: 1e6 * logits))
     assert warnings_of(model, partial(pgd, steps=5, loss=margin_loss)) == []
+
+
+@pytest.mark.parametrize("robust", [None, "linf", "l2", "certified"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda z: z - 40,
+        lambda z: z.log_softmax(1),
+        lambda z: 10 * F.normalize(z, dim=1),
+        lambda z: 5 * F.layer_norm(z, z.shape[1:]),
+        lambda z: z.sign() * z.abs().sqrt() * 4,
+    ],
+    ids=["below 0", "log-softmax", "cosine", "layer norm", "root"],
+)
+def test_outputs_that_only_look_squeezed_are_no_doubt(change, robust):
+    model = Changed(after=Does(change), network=digits_classifier(robust))
+    found = diagnose(model, *(part[:64] for part in EXAMPLES), BALL)
+    assert "saturated outputs" not in {finding.name for finding in found}
 
 
 @pytest.mark.parametrize("batch_size", [10, 400])

@@ -1,6 +1,7 @@
 """An evaluation that was interrupted goes on where it ended, or says why it cannot."""
 
 import json
+import os
 import subprocess
 import sys
 import warnings
@@ -383,33 +384,32 @@ def test_a_damaged_record_is_reported_and_kept(half_done, damage):
 
 
 def test_a_write_that_fails_leaves_the_last_record_whole(half_done, monkeypatch):
-    before, dump = half_done.read_bytes(), json.dump
+    before, fsync = half_done.read_bytes(), os.fsync
 
-    def full_disk(content, file):
-        file.write(json.dumps(content)[:100])
+    def full_disk(file):
+        os.ftruncate(file, 100)
         raise OSError("no space left")
 
-    monkeypatch.setattr(json, "dump", full_disk)
+    monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(OSError, match="no space"):
         run(half_done, attack=noted)
     assert half_done.read_bytes() == before
     assert [file.name for file in half_done.parent.iterdir()] == ["record.json"]
-    monkeypatch.setattr(json, "dump", dump)
+    monkeypatch.setattr(os, "fsync", fsync)
     assert run(half_done, attack=noted).n == 90
 
 
 def test_a_process_killed_in_the_middle_of_a_write_leaves_the_last_record_whole(half_done):
     before = half_done.read_bytes()
     script = f"""if True:
-        import json, os, signal, sys
+        import os, signal, sys
         import {__name__} as module
 
-        def dump(content, file):
-            file.write(json.dumps(content)[:100])
-            file.flush()
+        def fsync(file):
+            os.ftruncate(file, 100)
             os.kill(os.getpid(), signal.SIGTERM)
 
-        json.dump = dump
+        os.fsync = fsync
         module.run(sys.argv[1], attack=module.noted)
     """
     command = [sys.executable, "-c", script, str(half_done)]

@@ -180,7 +180,7 @@ def test_stubs_are_not_attempted(number, stub):
     [
         ("13.1", partial(_mixing, ties=torch.nan), "divides by 0"),
         ("13.1", partial(_mixing, ties=1.0), "0 is asked for"),
-        ("13.1", lambda low, worst, high: (high - worst) / (high - low).clamp(min=1e-12), "1 − α"),
+        ("13.1", lambda low, worst, high: (high - worst) / (high - low).clamp(min=1e-12), "1 − ω"),
         ("13.1", partial(_mixing, base="high"), "the mixture is"),
         ("13.1", lambda *given: _mixing(*given).mean().expand(9), "one weight for all"),
         ("13.1", lambda *given: _mixing(*given).mean(), "one weight for each digit"),

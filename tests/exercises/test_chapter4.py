@@ -65,6 +65,14 @@ def _logits(margin, wrong=1):
     return logits, labels
 
 
+def _rivals_tie():
+    """One mistake, for which any of the nine rivals may be the answer."""
+    logits = torch.zeros(10, 10)
+    logits[:, 0] = 30.0
+    logits[0, 0] = -30.0
+    return logits, torch.zeros(10).long()
+
+
 def _without(kind):
     return lambda model: nn.Sequential(*[part for part in model if not isinstance(part, kind)])
 
@@ -132,7 +140,7 @@ WRONG = [
     ("4.1", lambda: _logits(30.0, wrong=2), "only 8 of 10"),
     ("4.1", lambda: _logits(float("inf")), "finite"),
     ("4.1", lambda: (_logits(30.0)[0], torch.arange(1, 11)), "from 0 to 9"),
-    ("4.1", lambda: (torch.zeros(10, 10), torch.zeros(10).long()), "two logits are equally"),
+    ("4.1", lambda: (torch.zeros(10, 10), torch.zeros(10).long()), "another class tie"),
     ("4.1", lambda: _logits(30.0)[::-1], "shape"),
     ("4.2", lambda z, y: z.softmax(1), "e_y"),
     ("4.2", lambda z, y: -_gradient(z, y), "sign"),
@@ -175,6 +183,7 @@ def test_a_plausible_wrong_answer_is_told_why(number, attempt, reason):
 
 RIGHT = [
     ("4.1", lambda: _logits(25.0)),
+    ("4.1", _rivals_tie),
     ("4.1", lambda: tuple(part.tolist() for part in _logits(1000.0))),
     ("4.1", lambda: (_logits(25.0)[0].numpy(), _logits(25.0)[1].float().numpy())),
     ("4.2", _gradient),

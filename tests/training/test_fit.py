@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 from torch.optim import SGD, Adam
-from torch.optim.lr_scheduler import ExponentialLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ExponentialLR, LambdaLR, ReduceLROnPlateau
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 from within_epsilon import runtime
@@ -332,6 +332,19 @@ def test_a_schedule_that_waits_for_a_plateau_looks_at_the_loss():
         ({"momentum": 0.9, "optimizer": SGD}, "none beside an optimizer"),
         ({"step_size": 0.1, "schedule": ExponentialLR}, "expected an optimizer"),
         ({"optimizer": SGD([torch.ones(1, requires_grad=True)], lr=0.1)}, "of this model's"),
+        ({"step_size": -0.1}, "step_size: expected a number >= 0, received -0.1"),
+        ({"step_size": float("nan")}, "step_size: expected a number >= 0"),
+        ({"step_size": 0.1, "momentum": -0.9}, "momentum"),
+        ({"step_size": 0.1, "weight_decay": -1e-4}, "weight_decay"),
+        ({"optimizer": partial(SGD, lr=0.1, maximize=True)}, "received maximize=True"),
+        (
+            {
+                "optimizer": partial(SGD, lr=0.1),
+                "schedule": partial(LambdaLR, lr_lambda=lambda step: 1 - 0.6 * step),
+                "schedule_every": "minibatch",
+            },
+            "schedule: expected step sizes >= 0, received -0.02",
+        ),
         ({"step_size": 0.1, "schedule_every": "week"}, "epoch or minibatch"),
         ({"step_size": 0.1, "keep": "first"}, "last or best"),
         ({"step_size": 0.1, "keep": "best"}, "never the test split"),

@@ -38,6 +38,10 @@ def network(*extra, seed=0):
         return nn.Sequential(*mlp(64, 20, 10), *extra)
 
 
+def own(model, images, labels, ball, alpha=0.1):
+    return ball.perturb(images, alpha * torch.ones_like(images))
+
+
 OBJECTIVES = {
     "standard": lambda: standard,
     "adversarial": lambda: Adversarial(PGD, BALL),
@@ -204,6 +208,14 @@ def test_a_single_step_reaches_as_far_as_noise_and_step_together(noise):
         (lambda: Free(BALL, replays=0), "replays"),
         (lambda: Atta(BALL, steps=0), "steps"),
         (lambda: Atta(BALL, step_size=0.0), "step_size"),
+        (lambda: Atta(BALL, step_size=-0.1), "step_size"),
+        (lambda: Adversarial(partial(pgd, step_size=-0.1), BALL), "walks down the loss"),
+        (lambda: Adversarial(partial(pgd, step_size=float("nan")), BALL), "step_size > 0"),
+        (lambda: Adversarial(partial(own, alpha=-0.1), BALL), "alpha > 0, received -0.1"),
+        (lambda: Adversarial(partial(pgd, targeted=True), BALL), "targeted=True"),
+        (lambda: Trades(partial(pgd, step_size=-0.1), BALL), "walks down the loss"),
+        (lambda: Trades(partial(pgd, targeted=True), BALL), "targeted=True"),
+        (lambda: MtlIBP(BALL, 1, attack=partial(pgd, step_size=-1), alpha=0.1), "walks down"),
         (lambda: IBP(BALL, -1), "ramp"),
         (lambda: IBP(BALL, 1, warmup=-1), "warmup"),
         (lambda: IBP(BALL, 1, clean=1.5), "clean"),

@@ -247,7 +247,7 @@ def test_pages_write_a_class_and_its_probability_as_python_does(
     pairs = [[name, share] for name in names for share in shares]
     said = open_page().evaluate(
         """async (pairs) => {
-          const { withShare } = await import("./explorer.js");
+          const { withShare } = await import("./shares.js");
           return pairs.map(([name, share]) => withShare(name, share));
         }""",
         pairs,

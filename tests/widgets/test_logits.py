@@ -19,7 +19,8 @@ def explorer(**options: Any) -> LogitsExplorer:
 
 def shares(page: Any) -> list[float]:
     texts = page.locator(".share").all_inner_texts()
-    return [0.0 if text == "<0.1%" else float(text.removesuffix("%")) / 100 for text in texts]
+    exact = {"<0.1%": "0", ">99.9%": "100"}
+    return [float(exact.get(text, text).removesuffix("%")) / 100 for text in texts]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from scipy.special import betaincinv
 from scipy.stats import binomtest, norm
 from traitlets import TraitError
 
@@ -18,7 +20,7 @@ from within_epsilon.data import digits
 from within_epsilon.runtime import streams
 from within_epsilon.widgets import SmoothingExplorer
 from within_epsilon.widgets.base import FRONTEND
-from within_epsilon.widgets.smoothing import COUNTS, SHOWN, SIGMAS
+from within_epsilon.widgets.smoothing import ALPHAS, COUNTS, SHOWN, SIGMAS
 
 EXPLORER = SmoothingExplorer()
 
@@ -106,6 +108,37 @@ def test_the_pages_arithmetic_is_scipys() -> None:
     assert quantiles == pytest.approx(norm.ppf(probabilities), abs=1e-9)
 
 
+def test_no_bound_is_printed_above_what_is_true() -> None:
+    """Of every count of votes that could win, or of 400 of them: the share and the radius."""
+    cases = [
+        (hits, n, SIGMAS[hits % len(SIGMAS)], alpha)
+        for n in COUNTS
+        for alpha in ALPHAS
+        for hits in sorted({n, n - 1, n // 2 + 1, *range(n // 10, n, max(1, n // 400))})
+    ]
+    source = f"""
+        import {{ certificate }} from "{(FRONTEND / "binomial.js").as_uri()}";
+        import {{ shareAtLeast }} from "{(FRONTEND / "rounding.js").as_uri()}";
+        import {{ radiusInWords }} from "{(FRONTEND / "smoothing.js").as_uri()}";
+        console.log(JSON.stringify({json.dumps(cases)}.map((given) => {{
+          const {{ bound, radius }} = certificate(...given);
+          return [shareAtLeast(bound), radius && radiusInWords(radius)];
+        }})));"""
+    command = ["node", "--input-type=module", "-"]  # too long for an argument
+    done = subprocess.run(command, input=source, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for (hits, n, sigma, alpha), (share, radius) in zip(
+        cases, json.loads(done.stdout), strict=True
+    ):
+        bound = betaincinv(hits, n - hits + 1, alpha)
+        said = float(share.removesuffix("%")) / 100
+        assert 0 <= bound - said <= max(0.1 * (1 - bound), 0.00101), (hits, n, alpha, share)
+        if bound > 0.5:
+            reach = sigma * norm.ppf(bound)
+            assert 0 < float(radius) <= reach, (hits, n, sigma, alpha, radius)
+            assert reach - float(radius) <= 0.00101
+
+
 # --- browser ---
 
 
@@ -120,7 +153,9 @@ def test_page_and_kernel_certify_the_same(open_page: Callable[..., Any]) -> None
     slide(page, "Votes n", "End")
     kernel = SmoothingExplorer(n=100_000)
     one = kernel.certificates()[SHOWN[0]]
-    kept = f"No change of ℓ2 norm below {one.radius:.3f} alters the majority's answer"
+    assert "share is at least 99.92%." in verdict.inner_text()
+    reach = math.floor(1000 * one.radius) / 1000
+    kept = f"No change of ℓ2 norm below {reach:.3f} alters the majority's answer"
     assert kept in verdict.inner_text()
     assert verdict.inner_text().startswith("certified")
     right = kernel.certified(0.0)

@@ -58,6 +58,18 @@ def test_the_way_from_image_to_loss_stands_on_paper_too(open_widget: Callable[..
     for button in page.locator(".pipeline button").all():
         assert button.is_visible()
     assert not page.get_by_role("button", name="Reset").is_visible()
+    shape = page.locator("dl dd").nth(2)
+    assert shape.inner_text() == "(C, H, W)", "paper has no button that would show it"
+    page.emulate_media(media="screen")
+    assert shape.inner_text() == "Show its shape"
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 500, 640])
+def test_no_symbol_stands_on_a_row_of_its_own(open_widget: Callable[..., Any], width: int) -> None:
+    page = open_widget(SymbolExplorer(symbol="x"), width=width)
+    rows = [round(tile.bounding_box()["y"]) for tile in page.locator(".tiles label").all()]
+    assert all(rows.count(row) > 1 for row in rows)
 
 
 @pytest.mark.browser

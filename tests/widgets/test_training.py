@@ -191,7 +191,7 @@ def test_what_was_trained_is_attacked_in_the_digit_lab(open_page: Callable[..., 
     lab.get_by_role("slider", name="Size of the perturbation").press("End")
     verdict = lab.locator(".verdict")
     verdict.filter(
-        has_text=re.compile(r"0 \(\d+%\) → \d \(\d+%\), ℓ∞ ε = 0.5, PGD, 20 steps")
+        has_text=re.compile(r"0 \([>\d.]+%\) → \d \([>\d.]+%\), ℓ∞ ε = 0.5, PGD, 20 steps")
     ).wait_for()
     assert lab.locator(".tables ul").count() == 2
     assert lab.get_by_role("radio", name="before: FGSM, ε = 0.1").count() == 1

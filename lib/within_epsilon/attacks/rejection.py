@@ -5,13 +5,13 @@ does not know it, an image that is refused is simply wrong, and it stops content
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.core.registry import takes
+from within_epsilon.attacks.core.registry import accepted
 from within_epsilon.checks import check_labels, check_logits
+from within_epsilon.geometry import per_pixel
 from within_epsilon.threat import Ball
 
 
@@ -93,15 +93,12 @@ def unnoticed(
     TypeError, ValueError
         As the attack.
     """
-    given = {"seed": seed, "indices": indices}
-    options: dict[str, Any] = {
-        name: value for name, value in given.items() if value is not None and takes(attack, name)
-    }
+    options = accepted(attack, seed=seed, indices=indices)
     images_adv = attack(model, images.clone(), labels, ball, **options)
     with torch.no_grad():
         logits = check_logits(model(images_adv.clone()), len(images))
     refused = logits.argmax(dim=1) == _place(reject, logits.shape[1])
-    return torch.where(refused.view(-1, *[1] * (images.ndim - 1)), images, images_adv)
+    return torch.where(per_pixel(refused, images), images, images_adv)
 
 
 def _place(reject: int, classes: int) -> int:

@@ -79,7 +79,7 @@ def accuracy(
                 continue
             judged = judge(model, on_device(item, model), Ball("linf", 0), [])
             hits, n = hits + int((judged.fell_to == 0).sum()), n + len(item.labels)
-            bad.update({int(item.indices[row]): reason for row, reason in judged.bad.items()})
+            bad.update(judged.bad)
     require_some(n, bad)
     if bad:
         findings.append(bad_examples(bad, n))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.attacks import describe, takes
+from within_epsilon.attacks.core.registry import accepted
 from within_epsilon.checks import check_model
 from within_epsilon.evaluation.diagnosis import warn_of
 from within_epsilon.evaluation.examples import (
@@ -20,13 +21,12 @@ from within_epsilon.evaluation.examples import (
 )
 from within_epsilon.evaluation.judging import (
     Guarded,
-    Judged,
     attacks_of,
     judge,
     on_device,
     stages_in,
 )
-from within_epsilon.evaluation.running import first_findings, weighed
+from within_epsilon.evaluation.running import ENOUGH, findings_on, sample_of, weighed
 from within_epsilon.evaluation.watching import bad_examples
 from within_epsilon.geometry import Norm
 from within_epsilon.reports import Finding, wilson_interval
@@ -129,14 +129,15 @@ def robust_curve(
     """
     check_model(model)
     balls = _balls(norm, epsilons)
-    radii_of = _by_distance if callable(attack) and not takes(attack, "ball") else _by_radius
-    attacks: Any = attack if radii_of is _by_distance else attacks_of(attack, balls[0], seed)
-    one = radii_of is _by_distance
-    widest = [Guarded(attacks)] if one else stages_in(attacks, balls[-1], seed)
+    by_distance = callable(attack) and not takes(attack, "ball")
+    attacks: Any = attack if by_distance else attacks_of(attack, balls[0], seed)
+    widest = [Guarded(attacks)] if by_distance else stages_in(attacks, balls[-1], seed)
+    radii_of = _by_distance if by_distance else _by_radius
     lost, n, bad = [0] * len(balls), 0, dict[int, str]()
     examples = Examples(data, batch_size, indices, model_dtype(model))
     with untouched(model, seed or 0):
-        findings = first_findings(model, examples, balls[-1], widest)
+        sample = sample_of(model, examples.ahead(ENOUGH))
+        findings = findings_on(model, sample, balls[-1], widest)
         for item in progress_bar(examples, show=progress, label="attacking", unit="batch"):
             if isinstance(item, Unreadable):
                 bad[item.position] = item.reason
@@ -179,7 +180,7 @@ def _by_radius(
     for ball in balls:
         part, stages = batch.rows(rows), stages_in(attacks, ball, seed)
         judged = judge(model, part, ball, stages)
-        _note(part, judged, bad)
+        bad.update(judged.bad)
         fell_to = judged.fell_to.cpu()
         radii[rows[fell_to < len(stages)]] = ball.epsilon
         radii[rows[fell_to < 0]] = 0
@@ -199,14 +200,13 @@ def _by_distance(
 ) -> Tensor:
     """Return the same from the distances of a minimal-norm attack's finds, which are checked."""
     found: dict[int, float] = {}
-    options: dict[str, Any] = {"norm": balls[0].norm, "seed": seed}
-    options = {k: v for k, v in options.items() if v is not None and takes(attack, k)}
+    options = accepted(attack, norm=balls[0].norm, seed=seed)
 
     def nearest(
         model: nn.Module, images: Tensor, labels: Tensor, ball: Ball, *, indices: Tensor
     ) -> Tensor:
-        extra = {"indices": indices} if takes(attack, "indices") else {}
-        images_adv = attack(model, images.clone(), labels, **options, **extra).images_adv
+        own = accepted(attack, indices=indices)
+        images_adv = attack(model, images.clone(), labels, **options, **own).images_adv
         with torch.no_grad():
             fooled = model(images_adv.clone()).argmax(dim=1) != labels
         lengths = ball.length(images_adv.double() - images.double())
@@ -215,11 +215,7 @@ def _by_distance(
         return images
 
     judged = judge(model, batch, balls[-1], [Guarded(nearest, seed or 0)])
-    _note(batch, judged, bad)
+    bad.update(judged.bad)
     # What was not attacked was lost already.
     radii = [found.get(index, 0.0) for index in batch.indices.tolist()]
     return torch.tensor(radii, dtype=torch.float64).masked_fill_(judged.fell_to.cpu() == -2, 0)
-
-
-def _note(batch: Batch, judged: Judged, bad: dict[int, str]) -> None:
-    bad.update({int(batch.indices[row]): reason for row, reason in judged.bad.items()})

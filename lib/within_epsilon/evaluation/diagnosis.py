@@ -10,6 +10,7 @@ from within_epsilon.attacks import Loss
 from within_epsilon.checks import check_images, check_labels, check_model
 from within_epsilon.evaluation.looking import Look
 from within_epsilon.evaluation.slopes import check_gradient
+from within_epsilon.evaluation.squeezed import check_squeezed
 from within_epsilon.losses import cross_entropy
 from within_epsilon.modes import how_to_eval, training_modules
 from within_epsilon.reports import Finding
@@ -51,8 +52,8 @@ def diagnose(
         Of modules in train mode, answers that are random or depend on the batch, outputs
         that are probabilities, sigmoids or saturated, impossible classes, losses that are flat,
         of the wrong sign or take all rivals alike, and gradients that are missing, not finite,
-        zero, zero where pixels are 0 or 1, or at odds with what the loss does. Empty if nothing
-        was found, which proves nothing.
+        zero, zero where pixels are 0 or 1 or where the loss has a slope, or at odds with what
+        it does. Empty if nothing was found, which proves nothing.
 
     Raises
     ------
@@ -61,11 +62,16 @@ def diagnose(
 
     Notes
     -----
-    Costs at most two gradients and five forward passes per example. The gradient is that of
-    the margin loss, which no scale of the logits flattens, and it is taken just inside the
-    box: at its faces, that of a clamp is zero. It is compared with the loss's rise along
-    it, at a step as short as rounding allows, and, where they disagree, across the ball:
-    a straight-through estimate is right there.
+    Costs at most two gradients and four forward passes per example, unless something looks
+    suspicious: that is then looked into. The gradient is that of the margin loss, which no
+    scale of the logits flattens, and it is taken just inside the box: at its faces, that of a
+    clamp is zero. It is compared with the loss's rise along it, at a step as short as rounding
+    allows, and, where they disagree, across the ball: a straight-through estimate is right
+    there. Steps of random signs are compared too, up to a factor, on 16 examples: a gradient
+    that is lost at some pixels, rounded or moved may rise as it says along itself. In half
+    precision, steps that are longer than rounding are too long: a copy in float32 is looked at,
+    if the model can be copied so. Outputs that look bounded are attacked in ten steps each as
+    they are and stretched in two ways.
     """
     check_model(model)
     check_images(images)
@@ -103,8 +109,9 @@ def _training(look: Look) -> Finding | None:
 
 
 def _random(look: Look) -> Finding | None:
-    hits = _differ(look.logits, _in_other_batches(look))
-    if not hits.any() or training_modules(look.model):
+    hits = _differ_elsewhere(look)
+    look.steady = not hits.any()
+    if look.steady or training_modules(look.model):
         return None
     if not _differ(look.logits, look.answers(look.images)).any():
         return Finding(
@@ -122,13 +129,17 @@ def _random(look: Look) -> Finding | None:
     )
 
 
-def _in_other_batches(look: Look) -> Tensor:
-    """Answer the images again, each among others than before."""
-    images = look.images
-    if len(images) == 1:
-        return look.answers(torch.cat([1 - images, images]))[1:]
-    halves = images.split((len(images) + 1) // 2)
-    return torch.cat([look.answers(half) for half in halves])
+def _differ_elsewhere(look: Look) -> Tensor:
+    """Tell which images get another answer among others than before, (N,)."""
+    images, logits, half = look.images, look.logits, len(look.images) // 2
+    if not half:
+        return _differ(logits, look.answers(torch.cat([1 - images, images]))[1:])
+    # The second half alone: all that an answer could depend on is another there.
+    hits = _differ(logits[half:], look.answers(images[half:]))
+    first = torch.zeros(half, dtype=torch.bool, device=hits.device)
+    if hits.any():
+        first = _differ(logits[:half], look.answers(images[:half]))
+    return torch.cat([first, hits])
 
 
 def _differ(logits: Tensor, others: Tensor) -> Tensor:
@@ -192,6 +203,10 @@ def _saturated(look: Look) -> Finding | None:
     )
 
 
+def _squeezed(look: Look) -> Finding | None:
+    return None if _probabilities(look) or _saturated(look) else check_squeezed(look)
+
+
 def _impossible(look: Look) -> Finding | None:
     hits = look.logits.isneginf().any(dim=1)
     if not hits.any():
@@ -227,8 +242,8 @@ def _loss(look: Look) -> Finding | None:
     hits = torch.stack(flat).all(dim=0) if flat else look.labels < 0
     alike = torch.stack(even).all(dim=0) if even else look.labels < 0
     alike &= _spread(look.logits) < 1
-    squeezed = _probabilities(look) or _saturated(look)  # which is said by itself
-    if 2 * alike.sum() > len(alike) and squeezed is None:
+    # Squeezed outputs are said by themselves.
+    if 2 * alike.sum() > len(alike) and not (_probabilities(look) or _saturated(look)):
         return Finding(
             "small logits",
             f"the loss weighs all other classes alike for {look.of(alike)}, whose logits differ by "
@@ -280,5 +295,6 @@ _CHECKS: tuple[Callable[[Look], Finding | None], ...] = (
     _impossible,
     _loss,
     check_gradient,
+    _squeezed,
     _writes,
 )

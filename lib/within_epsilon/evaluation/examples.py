@@ -1,8 +1,7 @@
 """Labelled images one batch at a time, whatever they come from."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import count
+from itertools import chain, count, islice
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -88,8 +87,7 @@ class Examples:
                     "give each example's position in the whole data set"
                 )
             self._places = listed
-
-        self._items, self._waiting = self._numbered(), deque[Batch | Unreadable]()
+        self._items = self._numbered()
 
     def __len__(self) -> int:
         """Return the number of batches; TypeError if nobody knows it."""
@@ -103,38 +101,29 @@ class Examples:
 
     def ahead(self, most: int) -> list[Batch]:
         """Return the first batches, up to so many examples, which iterating still yields."""
-        while sum(len(batch.labels) for batch in self._batches()) < most:
-            item = next(self._items, None)
-            if item is None:
-                break
-            self._waiting.append(item)
-        return self._batches()
-
-    def _batches(self) -> list[Batch]:
-        return [item for item in self._waiting if isinstance(item, Batch)]
+        taken, number = list[Batch | Unreadable](), 0
+        while number < most and (item := next(self._items, None)) is not None:
+            taken.append(item)
+            number += len(item.labels) if isinstance(item, Batch) else 0
+        self._items = chain(taken, self._items)
+        return [item for item in taken if isinstance(item, Batch)]
 
     def __iter__(self) -> Iterator[Batch | Unreadable]:
-        while self._waiting:
-            yield self._waiting.popleft()
-        yield from self._items
+        return self._items
 
     def _numbered(self) -> Iterator[Batch | Unreadable]:
         places = count() if self._places is None else iter(self._places)
         for block in self._blocks():
+            number = 1 if isinstance(block, str) else len(block[1])
+            indices = list(islice(places, number))
+            if len(indices) < number:
+                self._complain("more")
             if isinstance(block, str):
-                yield Unreadable(self._next(places), block)
-                continue
-            images, labels = block
-            indices = torch.tensor([self._next(places) for _ in range(len(labels))])
-            yield Batch(images, labels, indices)
+                yield Unreadable(indices[0], block)
+            else:
+                yield Batch(*block, torch.tensor(indices))
         if self._places is not None and next(places, None) is not None:
             self._complain("fewer")
-
-    def _next(self, places: Iterator[int]) -> int:
-        place = next(places, None)
-        if place is None:
-            self._complain("more")
-        return place  # type: ignore[return-value]
 
     def _complain(self, word: str) -> None:
         raise ValueError(

@@ -21,8 +21,11 @@ from within_epsilon.reports import Stage
 # Settings that change what is shown, or that the evaluation sets itself.
 _WITHOUT_EFFECT = {"callback", "indices", "at_once", "progress"}
 # What wraps a model without changing its answers.
-_WRAPPERS = {"OptimizedModule": "_orig_mod", "DataParallel": "module"}
-_WRAPPERS["DistributedDataParallel"] = "module"
+_WRAPPERS = {
+    "OptimizedModule": "_orig_mod",
+    "DataParallel": "module",
+    "DistributedDataParallel": "module",
+}
 # Objects of these modules say nothing about answers, and lead everywhere.
 _OPAQUE = {"logging", "threading", "_thread", "weakref"}
 # What TorchScript's text says of the session: numbers of classes, addresses, places in files.

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.attacks import (
-    WithinBall,
     count_evaluations,
     describe,
     in_turn,
@@ -19,7 +18,7 @@ from within_epsilon.attacks import (
     stages_of,
     takes,
 )
-from within_epsilon.attacks.core.registry import entry_of
+from within_epsilon.attacks.core.registry import accepted, entry_of
 from within_epsilon.checks import BadExampleError, check_images
 from within_epsilon.evaluation.examples import Batch
 from within_epsilon.reports.outcomes import MOST_STAGES
@@ -39,7 +38,7 @@ class Judged(NamedTuple):
     fell_to : Tensor of shape (N,), int64
         As `attacks.in_turn` gives; -2 where an example is bad.
     bad : dict
-        Why, by the example's place in the batch.
+        Why, by the example's position in the data set.
     """
 
     images_adv: Tensor
@@ -56,9 +55,11 @@ def judge(model: nn.Module, batch: Batch, ball: Ball, stages: Sequence[Attack]) 
         As `attacks.in_turn`.
     """
     images, labels, indices = batch
-    healthy = ~images.flatten(1).isnan().any(dim=1)
-    if not healthy.all():
-        return _part_by_part(model, batch, ball, stages, healthy)
+    unusable = images.flatten(1).isnan().any(dim=1)
+    if unusable.any():
+        if unusable.all():
+            return _bad(batch, "images: expected pixels in [0, 1], received NaN")
+        return _part_by_part(model, batch, ball, stages, ~unusable)
     check_images(images)
     allowed = ball[indices]
     try:
@@ -76,22 +77,17 @@ def _part_by_part(
     """Judge the examples marked in `first` and the others apart."""
     whole = Judged(batch.images.clone(), torch.full((len(first),), -2), {})
     for rows in (first.nonzero().squeeze(1).cpu(), (~first).nonzero().squeeze(1).cpu()):
-        if not len(rows):
-            continue
-        part = batch.rows(rows)
-        if part.images.isnan().flatten(1).any(dim=1).all():
-            judged = _bad(part, "images: expected pixels in [0, 1], received NaN")
-        else:
-            judged = judge(model, part, ball, stages)
+        judged = judge(model, batch.rows(rows), ball, stages)
         whole.images_adv[rows] = judged.images_adv
         whole.fell_to[rows] = judged.fell_to.cpu()
-        whole.bad.update({int(rows[row]): reason for row, reason in judged.bad.items()})
+        whole.bad.update(judged.bad)
     return whole
 
 
 def _bad(batch: Batch, reason: str) -> Judged:
-    n = len(batch.images)
-    return Judged(batch.images, torch.full((n,), -2), dict.fromkeys(range(n), reason))
+    positions = batch.indices.tolist()
+    fell_to = torch.full((len(positions),), -2)
+    return Judged(batch.images, fell_to, dict.fromkeys(positions, reason))
 
 
 def on_device(batch: Batch, model: nn.Module) -> Batch:
@@ -123,7 +119,7 @@ class Guarded:
     def __init__(self, attack: Attack, seed: int = 0) -> None:
         functools.update_wrapper(self, attack)  # its signature, for those who ask
         self.attack, self.seed = attack, seed
-        self.own = entry_of(attack.search if isinstance(attack, WithinBall) else attack) is None
+        self.own = entry_of(attack) is None
         self.forwards = self.gradients = 0
 
     def __call__(self, model: nn.Module, *args: Any, **named: Any) -> Tensor:
@@ -165,7 +161,7 @@ def attacks_of(attack: Any, ball: object, seed: int | None = None) -> list[Attac
 def _check_attack(attack: object) -> None:
     if not callable(attack):
         raise TypeError(f"attack: expected one such as attacks.pgd, received {attack!r}")
-    extra: dict[str, object] = {"indices": []} if takes(attack, "indices") else {}
+    extra = accepted(attack, indices=[])
     try:  # as it will be called
         inspect.signature(attack).bind("model", "images", "labels", "ball", **extra)
         if takes(attack, "norm") and not takes(attack, "ball"):

@@ -1,5 +1,6 @@
 """What a diagnosis looks at: a model's answers and gradients on a few examples."""
 
+import copy
 import functools
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from within_epsilon.threat import Ball
 
 # A tenth of the examples, so that one odd example is no finding.
 _MANY = 0.1
+# So many examples show what gradients do at 0 and 1.
+_FEW = 8
 
 
 @dataclass
@@ -25,6 +28,7 @@ class Look:
     ball: Ball
     losses: tuple[Loss, ...]
     writes: bool = False
+    steady: bool = True
     no_gradient: str = ""
 
     def answers(self, images: Tensor) -> Tensor:
@@ -47,29 +51,78 @@ class Look:
         return self.images.clamp(margin, 1 - margin)
 
     @functools.cached_property
+    def scale(self) -> Tensor:
+        """How large the logits of each example are, (N,), which their rounding is a part of."""
+        return self.logits.double().nan_to_num(0, 0, 0).abs().amax(dim=1)
+
+    @functools.cached_property
     def gradient(self) -> Tensor | None:
         """The margin loss's gradient just inside the box, (N, ...), or None."""
-        return self.slope(self.inside, self.labels)
+        return None if self._differentiated is None else self._differentiated[0]
 
-    def slope(self, images: Tensor, labels: Tensor) -> Tensor | None:
-        """Differentiate the margin loss in the pixels."""
+    @functools.cached_property
+    def losses_inside(self) -> Tensor | None:
+        """The margin losses there, (N,) in float64, or None."""
+        return None if self._differentiated is None else self._differentiated[1]
+
+    @functools.cached_property
+    def at_faces(self) -> Tensor | None:
+        """The gradient of the first images as they are, where pixels may be 0 or 1, or None."""
+        return None if self._differentiated is None else self._differentiated[2]
+
+    @functools.cached_property
+    def _differentiated(self) -> tuple[Tensor, Tensor, Tensor] | None:
+        # At once: of small images it is the number of passes that costs.
+        n, labels = len(self.images), torch.cat([self.labels, self.labels[:_FEW]])
+        found = self.slope_and_losses(torch.cat([self.inside, self.images[:_FEW]]), labels)
+        return None if found is None else (found[0][:n], found[1][:n], found[0][n:])
+
+    def slope_and_losses(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Differentiate the margin loss in the pixels; return it too, in float64."""
         leaf = images.detach().requires_grad_()
         try:
             with torch.enable_grad():
                 # Not the leaf itself, which a model could not write into.
-                losses = margin_loss(self.model(leaf.clone()), labels)
+                logits = self.model(leaf.clone())
+                losses = margin_loss(logits, labels)
                 (gradient,) = torch.autograd.grad(losses.sum(), leaf, allow_unused=True)
         except (RuntimeError, NotImplementedError) as error:
             self.no_gradient = str(error).splitlines()[0]
             return None
-        return gradient
+        if gradient is None:
+            return None
+        return gradient, margin_loss(logits.detach().double(), labels)
 
     def rise(self, there: Tensor, here: Tensor) -> tuple[Tensor, Tensor]:
-        """Return how far the margin loss rises from here to there, as predicted and as it does."""
+        """Return how far the margin loss rises from here to there, as predicted and as it does.
+
+        Here is `images` or `inside`, where it is known.
+        """
         assert self.gradient is not None
         predicted = (self.gradient.double() * (there.double() - here.double())).flatten(1).sum(1)
-        rises = [margin_loss(self.answers(x).double(), self.labels) for x in (there, here)]
-        return predicted, rises[0] - rises[1]
+        if here is self.inside:
+            assert self.losses_inside is not None
+            before = self.losses_inside
+        else:
+            before = margin_loss(self.logits.double(), self.labels)
+        return predicted, margin_loss(self.answers(there).double(), self.labels) - before
+
+    def in_single_precision(self) -> "Look | None":
+        """Return a look at a copy in float32 of a half-precision model, on a few examples.
+
+        None of any other model, and of one that cannot be copied or casts its input itself.
+        """
+        if self.logits.dtype not in (torch.float16, torch.bfloat16):
+            return None
+        some = slice(0, 2 * _FEW)
+        images, labels = self.images[some].float(), self.labels[some]
+        ball = self.ball[torch.arange(len(labels))]
+        try:
+            model = copy.deepcopy(self.model).float()
+            found = Look(model, images, labels, ball, self.losses, steady=self.steady)
+            return found if found.logits.dtype == torch.float32 else None
+        except Exception:  # whatever a model may not like about being copied
+            return None
 
     def of(self, hits: Tensor) -> str:
         """Say how many of the examples."""
@@ -78,3 +131,8 @@ class Look:
     def many(self, hits: Tensor) -> bool:
         """Tell whether it is more than one odd example of them."""
         return bool(hits.any()) and int(hits.sum()) >= _MANY * len(hits)
+
+
+def per_row(numbers: Tensor, like: Tensor) -> Tensor:
+    """Return numbers (N,) in a shape that multiplies rows (N, ...)."""
+    return numbers.view(-1, *[1] * (like.ndim - 1))

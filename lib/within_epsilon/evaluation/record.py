@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +12,9 @@ from torch import Tensor, nn
 from within_epsilon.evaluation.examples import Batch, Unreadable
 from within_epsilon.evaluation.identity import example_hash, probe
 from within_epsilon.evaluation.judging import Guarded, Judged
-from within_epsilon.reports import Finding, RobustReport, differences
-from within_epsilon.reports.outcomes import BAD, Piece, add_hashes, join, letters, pieces, pieces_at
+from within_epsilon.reports import Finding, RobustReport, differences, merge
+from within_epsilon.reports.outcomes import BAD, Piece, add_hashes, join, letters, pieces_at
+from within_epsilon.runtime import written_whole
 
 
 class Record:
@@ -39,7 +39,7 @@ class Record:
     """
 
     def __init__(self, blank: RobustReport, path: str | Path | None = None) -> None:
-        self.report = blank
+        self.report = self._blank = blank
         self._answers_checked = path is None
         self._path = None if path is None else Path(path).expanduser()
         self._probe: list[float] = []
@@ -62,7 +62,7 @@ class Record:
         ValueError
             If they are others.
         """
-        if self._path is None or self._answers_checked:
+        if self._answers_checked:
             return
         answers = probe(model, images)
         before = self._probe or answers
@@ -114,12 +114,9 @@ class Record:
     def add(self, batch: Batch, judged: Judged) -> None:
         """Add what became of a batch."""
         indices = batch.indices.tolist()
-        words = "".join(
-            BAD if number == -2 else letters([number], len(self.report.stages))
-            for number in judged.fell_to.tolist()
-        )
+        words = letters(judged.fell_to.tolist(), len(self.report.stages))
         self._pieces += pieces_at(indices, words)
-        self._bad.update({indices[row]: reason for row, reason in judged.bad.items()})
+        self._bad.update(judged.bad)
         found = example_hash(batch.images, batch.labels, indices)
         self._hash = add_hashes((self._hash, found))
 
@@ -140,41 +137,29 @@ class Record:
 
     def grown(self, stages: Sequence[Guarded], seconds: float) -> RobustReport:
         """Return the report of everything so far."""
-        before = self.report
-        outcomes, positions = join([*self._pieces, *pieces(before.positions, before.outcomes)])
+        outcomes, positions = join(self._pieces)
         spent = tuple(
-            replace(
-                stage,
-                forwards=stage.forwards + run.forwards,
-                gradients=stage.gradients + run.gradients,
-            )
-            for stage, run in zip(before.stages, stages, strict=False)
+            replace(stage, forwards=run.forwards, gradients=run.gradients)
+            for stage, run in zip(self._blank.stages, stages, strict=False)
         )
-        return replace(
-            before,
-            stages=spent or before.stages,
+        new = replace(
+            self._blank,
+            stages=spent or self._blank.stages,
             outcomes=outcomes,
             positions=positions,
-            bad=dict(sorted({**before.bad, **self._bad}.items())),
-            data=add_hashes((before.data, self._hash)),
-            findings=self.findings,
-            seconds=before.seconds + seconds,
+            bad=self._bad,
+            data=self._hash,
+            seconds=seconds,
         )
+        return replace(merge((self.report, new)), findings=self.findings)
 
     def save(self, stages: Sequence[Guarded], seconds: float) -> None:
         """Write the report of everything so far, whole or not at all, once data are recognised."""
         if self._path is None or self._seen < len(self._done):
             return
         content = {"report": self.grown(stages, seconds).to_json(), "probe": self._probe}
-        scratch = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
-        try:
-            with scratch.open("w", encoding="utf-8") as file:
-                json.dump({"content": content, "checksum": _checksum(content)}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            scratch.replace(self._path)
-        finally:
-            scratch.unlink(missing_ok=True)
+        with written_whole(self._path) as file:
+            file.write(json.dumps({"content": content, "checksum": _checksum(content)}).encode())
 
     def _load(self, path: Path) -> None:
         try:

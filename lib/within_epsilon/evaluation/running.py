@@ -20,14 +20,15 @@ from within_epsilon.threat import Ball
 
 # How many examples the diagnosis looks at: so many, and of large ones no more than have this
 # many pixel values: one photo of 224 x 224. Controls are worth their time from so many on.
-_ENOUGH, _ENOUGH_NUMBERS, _COMPARED = 64, 2**17, 8
+ENOUGH = 64
+_ENOUGH_NUMBERS, _COMPARED = 2**17, 8
 
 # What is harmless for the library's attacks alone.
 _HARMLESS_HERE = {"zero gradient at 0 and 1", "in-place writes"}
 # What could only make the robust accuracy too high, and does not if nothing stands.
 _TOO_HIGH = {
     *("probabilities", "saturated outputs", "small logits", "flat loss"),
-    *("zero gradient", "no gradient", "misleading gradient"),
+    *("zero gradient", "no gradient", "misleading gradient", "gradient with holes"),
     *("gradient-free attack finds more", "zero gradient at 0 and 1"),
 }
 
@@ -53,22 +54,11 @@ class Run:
 
     def look(self, examples: Examples, record: Record, *, thoroughly: bool) -> None:
         """Diagnose the model, on the first examples that are not on record."""
-        sample = self._sample(examples, record) if thoroughly else None
-        if sample is None:
-            finding = training(self.model)
-            record.note([] if finding is None else [finding])
-            return
-        ball = self.ball[sample.indices]
-        losses = losses_of(self.stages)
-        record.note(diagnose(self.model, sample.images, sample.labels, ball, losses=losses))
-        if len(sample.labels) >= _COMPARED:
+        batches = examples.ahead(ENOUGH) if thoroughly and record.report.n < ENOUGH else []
+        sample = sample_of(self.model, map(record.unknown, batches))
+        record.note(findings_on(self.model, sample, self.ball, self.stages))
+        if sample is not None and len(sample.labels) >= _COMPARED:
             self._controls = Controls(self.model, sample, self.ball, self.stages)
-
-    def _sample(self, examples: Examples, record: Record) -> Batch | None:
-        """Return the first examples of one shape that are not on record and have no NaN."""
-        if record.report.n >= _ENOUGH:
-            return None
-        return sample_of(self.model, map(record.unknown, examples.ahead(_ENOUGH)))
 
     def check(self, batch: Batch, record: Record) -> None:
         """Require that the model answers as on record, though all examples may be known."""
@@ -96,11 +86,10 @@ class Run:
         return weighed(record.findings, self.stages, report.robust)
 
 
-def first_findings(
-    model: nn.Module, examples: Examples, ball: Ball, stages: Sequence[Guarded]
+def findings_on(
+    model: nn.Module, sample: Batch | None, ball: Ball, stages: Sequence[Guarded]
 ) -> list[Finding]:
-    """Diagnose the model on the first examples, which iterating still yields."""
-    sample = sample_of(model, examples.ahead(_ENOUGH))
+    """Diagnose the model on a sample; without one, see whether it is in train mode."""
     if sample is None:
         return [finding] if (finding := training(model)) else []
     ball, losses = ball[sample.indices], losses_of(stages)
@@ -114,7 +103,7 @@ def sample_of(model: nn.Module, batches: Iterable[Batch]) -> Batch | None:
         return None
     shape = first[0].images.shape[1:]
     alike = [batch for batch in first if batch.images.shape[1:] == shape]
-    most = max(1, min(_ENOUGH, _ENOUGH_NUMBERS // max(shape.numel(), 1)))
+    most = max(1, min(ENOUGH, _ENOUGH_NUMBERS // max(shape.numel(), 1)))
     whole = Batch(*(torch.cat(column)[:most] for column in zip(*alike, strict=True)))
     sample = whole.rows(~whole.images.flatten(1).isnan().any(dim=1))
     return on_device(sample, model) if len(sample.labels) else None
@@ -124,13 +113,12 @@ def weighed(
     findings: Iterable[Finding], stages: Sequence[Guarded], robust: int
 ) -> tuple[Finding, ...]:
     """Tell which findings are doubtful for these attacks, when so many examples stand."""
-    own = any(stage.own for stage in stages)
-    found = []
-    for finding in findings:
-        doubtful = finding.doubtful or (own and finding.name in _HARMLESS_HERE)
-        doubtful &= not (robust == 0 and finding.name in _TOO_HIGH)
-        found.append(replace(finding, doubtful=doubtful))
-    return tuple(found)
+    suspect = _HARMLESS_HERE if any(stage.own for stage in stages) else set()
+    refuted = _TOO_HIGH if robust == 0 else set()
+    return tuple(
+        replace(one, doubtful=(one.doubtful or one.name in suspect) and one.name not in refuted)
+        for one in findings
+    )
 
 
 def findings_of_parts(report: RobustReport) -> tuple[Finding, ...]:

@@ -20,6 +20,7 @@ _LOOKED = {
     "the cross-entropy has a slope": {"flat loss", "small logits"},
     "gradients predict the loss": {
         *("no gradient", "gradient not finite", "zero gradient", "misleading gradient"),
+        "gradient with holes",
     },
     "steps make the loss rise": {"falling loss"},
 }

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from within_epsilon.evaluation.looking import Look
+from within_epsilon.evaluation.across import check_across
+from within_epsilon.evaluation.looking import Look, per_row
 from within_epsilon.reports import Finding
 
 
@@ -29,7 +30,7 @@ def check_gradient(look: Look) -> Finding | None:
             "replace rounding and thresholds by smooth stand-ins in the backward pass (BPDA), or "
             "try an attack without gradients",
         )
-    return _at_bounds(look) or _prediction(look)
+    return _at_bounds(look) or _prediction(look) or _in_single_precision(look)
 
 
 def _missing(look: Look) -> Finding:
@@ -51,13 +52,11 @@ def _missing(look: Look) -> Finding:
 
 def _at_bounds(look: Look) -> Finding | None:
     """Compare gradients at pixels of exactly 0 or 1 with those a float inside."""
-    some = slice(0, 8)
-    images, inside = look.images[some], look.gradient[some]  # type: ignore[index]
+    there = look.at_faces
+    assert there is not None
+    images, inside = look.images[: len(there)], look.gradient[: len(there)]  # type: ignore[index]
     bound = ((images == 0) | (images == 1)) & (inside != 0)
     if not bound.any():
-        return None
-    there = look.slope(images, look.labels[some])
-    if there is None:
         return None
     lost, elsewhere = there[bound] == 0, there[~bound & (inside != 0)] == 0
     if lost.double().mean() < 0.9 or (len(elsewhere) and elsewhere.double().mean() > 0.5):
@@ -73,38 +72,62 @@ def _at_bounds(look: Look) -> Finding | None:
 
 
 def _prediction(look: Look) -> Finding | None:
-    """Compare the loss's rise along the gradient with what the gradient predicts."""
-    gradient, inside = look.gradient, look.inside
-    assert gradient is not None
-    length = gradient.double().flatten(1).norm(dim=1)
-    scale = look.logits.double().nan_to_num(0, 0, 0).abs().amax(dim=1)
-    # So short that few kinks lie between, so long that rounding is a hundredth of the rise.
-    step = 300 * torch.finfo(inside.dtype).eps * scale / length
-    reach = _reach(look)
-    judged = (length > 0) & (step <= reach)
-    if not judged.any():
+    """Compare the loss's rises with what the gradient predicts: along it, and across it."""
+    along = _along(look)
+    if along is None:
         return None
-    view = (-1, *[1] * (inside.ndim - 1))
-    direction = gradient.double() / length.clamp(min=1e-300).view(view)
-    delta = direction * step.clamp(max=1).nan_to_num(0).view(view)
-    ends = [(inside.double() + sign * delta).clamp(0, 1).to(inside) for sign in (1, -1)]
-    hits = judged & _apart(*look.rise(*ends), 2)
+    hits, judged, (predicted, risen) = along
     if 2 * hits.sum() <= judged.sum():
-        return None
+        return check_across(look, risen / predicted)
     region = look.ball.within(look.images)
-    far = region.clip(region.step(look.images, gradient, look.ball.epsilon / 2))
+    assert look.gradient is not None
+    far = region.clip(region.step(look.images, look.gradient, look.ball.epsilon / 2))
     hits &= _apart(*look.rise(far, look.images), 4)
     if 2 * hits.sum() <= judged.sum():
-        return None
-    predicted, risen = (part[hits].median().item() for part in look.rise(*ends))
+        # A straight-through estimate, if the loss has no slope of its own.
+        stepped = 2 * (risen == 0).sum() >= len(risen)
+        return None if stepped else check_across(look, risen / predicted)
     return Finding(
         "misleading gradient",
         f"for {look.of(hits)} the loss does not rise along the gradient as that predicts: by "
-        f"{risen:.3g} in place of {predicted:.3g} (medians)",
+        f"{risen[hits].median().item():.3g} in place of {predicted[hits].median().item():.3g} "
+        "(medians)",
         "attacks that follow it go astray, and the robust accuracy is too high",
         "look for a backward pass of one's own, shuffling or an inverted sign; try an attack "
         "without gradients",
     )
+
+
+def _in_single_precision(look: Look) -> Finding | None:
+    """Predict a half-precision model's rises by a copy in float32: its own are mostly rounding."""
+    copied = look.in_single_precision()
+    if copied is None or copied.gradient is None or not copied.gradient.isfinite().all():
+        return None
+    return _prediction(copied)
+
+
+def _along(look: Look) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]] | None:
+    """Tell for which examples the rise along the gradient is another than predicted.
+
+    Returns
+    -------
+    hits, judged : Tensor of shape (N,), bool
+        Whom it holds for, and whose rise is larger than rounding within the ball.
+    rises : tuple of Tensor of shape (N,)
+        As predicted and as found. None in place of all, if nobody can be judged.
+    """
+    gradient, inside = look.gradient, look.inside
+    assert gradient is not None
+    length = gradient.double().flatten(1).norm(dim=1)
+    # So short that few kinks lie between, so long that rounding is a hundredth of the rise.
+    step = 300 * torch.finfo(inside.dtype).eps * look.scale / length
+    judged = (length > 0) & (step <= _reach(look))
+    if not judged.any():
+        return None
+    direction = gradient.double() / per_row(length.clamp(min=1e-300), inside)
+    delta = direction * per_row(step.clamp(max=1).nan_to_num(0), inside)
+    rises = look.rise((inside.double() + delta).clamp(0, 1).to(inside), inside)
+    return judged & _apart(*rises, 2), judged, rises
 
 
 def _reach(look: Look) -> float:

@@ -19,6 +19,11 @@ from within_epsilon.exercises.registry import NotAttempted, Wrong
 _SHORT = 6  # tensors up to this many entries are shown whole
 
 
+def listed(row: Tensor) -> str:
+    """Write a row of numbers as one would in a notebook, with two decimals."""
+    return "[" + ", ".join(f"{value:.2f}" for value in row.tolist()) + "]"
+
+
 def plain(found: Any) -> Any:
     """Turn NumPy's arrays and numbers into torch's and Python's, also inside containers."""
     if isinstance(found, np.ndarray) and found.dtype.kind in "fiub":

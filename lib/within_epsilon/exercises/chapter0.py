@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.exercises.answers import number, tensor_like
+from within_epsilon.exercises.answers import listed, number, tensor_like
 from within_epsilon.exercises.registry import Wrong, exercise
 from within_epsilon.exercises.variants import variant
 
@@ -52,14 +52,10 @@ def behind_the_label(attempt: Callable[[Tensor, Tensor], Tensor]) -> str | None:
                 return reason
         row = int((found - right).abs().amax(dim=1).argmax())
         return (
-            f"for logits {_list(logits[row])} with label {labels[row]} it must be "
-            f"{_list(right[row])}, yours is {_list(found[row])}"
+            f"for logits {listed(logits[row])} with label {labels[row]} it must be "
+            f"{listed(right[row])}, yours is {listed(found[row])}"
         )
     return None
-
-
-def _list(row: Tensor) -> str:
-    return "[" + ", ".join(f"{value:.2f}" for value in row.tolist()) + "]"
 
 
 @exercise("0.2")
@@ -125,7 +121,7 @@ def lead(attempt: Callable[[Tensor, Tensor], Tensor]) -> str | None:
             if torch.allclose(found, value, atol=1e-5):
                 return reason
         return (
-            f"for logits {_list(logits[0])} with label {labels[0]} it must be {right[0]:.2f}, "
+            f"for logits {listed(logits[0])} with label {labels[0]} it must be {right[0]:.2f}, "
             f"yours is {found[0]:.2f}"
         )
     return None

@@ -22,7 +22,7 @@ Phi = NormalDist()
 
 @exercise("13.1")
 def mixing_weight(attempt: Callable[..., Any]) -> str | None:
-    """`mixing_weight(low, worst, high)` is MTL-IBP's α for every digit, (N,)."""
+    """`mixing_weight(low, worst, high)` is MTL-IBP's ω for every digit, (N,)."""
     generator = torch.Generator().manual_seed(variant(0))
     low, wide, share = torch.rand(3, 9, generator=generator).double()
     wide[:2], share[:3], share[3] = 0.0, 0.0, 1.0
@@ -36,14 +36,14 @@ def mixing_weight(attempt: Callable[..., Any]) -> str | None:
     if torch.allclose(found[~ends], share[~ends], atol=1e-6):
         return "where the ends agree any weight would do, and 0 is asked for"
     if torch.allclose(found[~ends], (1 - share)[~ends], atol=1e-6):
-        return "that is 1 − α, the weight of the attacked loss: α is that of the bound"
+        return "that is 1 − ω, the weight of the attacked loss: ω is that of the bound"
     if torch.allclose(found, found[0].expand(9), atol=1e-6):
         return "it is one weight for all digits: each digit has its own"
     mixed = (1 - found) * low + found * high
     i = int((mixed - worst).abs().argmax())
     return (
         f"digit {i} loses {low[i]:.3f} under attack, at most {high[i]:.3f} by the bound, and "
-        f"{worst[i]:.3f} in the worst case: with α = {found[i]:.3f} the mixture is {mixed[i]:.3f}"
+        f"{worst[i]:.3f} in the worst case: with ω = {found[i]:.3f} the mixture is {mixed[i]:.3f}"
     )
 
 

@@ -9,11 +9,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.exercises.answers import tensor, tensor_like
+from within_epsilon.exercises.answers import listed, tensor, tensor_like
 from within_epsilon.exercises.registry import Wrong, exercise
 from within_epsilon.exercises.variants import variant
 from within_epsilon.exercises.watch import without_autograd
-from within_epsilon.losses import cross_entropy, log_softmax
+from within_epsilon.losses import cross_entropy, log_softmax, margin
 
 K = 10
 
@@ -30,9 +30,10 @@ def overconfident(attempt: Callable[[], tuple[Tensor, Tensor]]) -> str | None:
         return "the logits must be finite: infinity is no answer of a network"
     if (labels != labels.round()).any() or labels.min() < 0 or labels.max() >= K:
         return f"labels must be whole numbers from 0 to {K - 1}"
-    if (logits == logits.amax(dim=1, keepdim=True)).sum() > K:
-        return "in some row two logits are equally large, so that there is no single answer"
-    right = int((logits.argmax(dim=1) == labels).sum())
+    margins = margin(logits, labels.long())
+    if (margins == 0).any():
+        return "in some row the label and another class tie, so that there is no single answer"
+    right = int((margins > 0).sum())
     if right < K - 1:
         return f"only {right} of {K} answers are right"
     loss = cross_entropy(logits, labels.long()).mean().item()
@@ -74,19 +75,14 @@ def loss_gradient(attempt: Callable[[Tensor, Tensor], Tensor]) -> str | None:
             row = int(((found - right).abs() / right.abs().clamp(min=1e-30)).amax(dim=1).argmax())
             own = labels[row]
             return (
-                f"for logits {_row(logits[row])} and label {own} the label's slope is "
+                f"for logits {listed(logits[row])} and label {own} the label's slope is "
                 f"{right[row, own]:.2g}, and yours {found[row, own]:.2g}: p_y - 1 is lost where "
                 "p_y is rounded to 1; the other probabilities still know it"
             )
-        return f"for {_row(logits[0])} and label {labels[0]} its first entry is " + (
+        return f"for {listed(logits[0])} and label {labels[0]} its first entry is " + (
             f"{right[0, 0]:.4f}, not {found[0, 0]:.4f}"
         )
     return None
-
-
-def _row(logits: Tensor) -> str:
-    """Write a row of logits as one would in a notebook."""
-    return "[" + ", ".join(f"{value:.2f}" for value in logits.tolist()) + "]"
 
 
 @exercise("4.3")
@@ -104,7 +100,7 @@ def from_logits(attempt: Callable[[Tensor, Tensor], Tensor]) -> str | None:
     if torch.allclose(found, -exact, rtol=1e-4):
         return "the sign is wrong: log p_y is at most 0, and a loss at least 0"
     if not torch.allclose(found, exact, rtol=1e-4):
-        return f"for {_row(logits[0])} and label 0 the loss is {exact[0]:.4f}, not {found[0]:.4f}"
+        return f"for {listed(logits[0])} and label 0 the loss is {exact[0]:.4f}, not {found[0]:.4f}"
     if not torch.allclose(losses(logits + 1000, labels), exact, rtol=1e-2, atol=1e-3):
         return "adding 1000 to every logit must not change the loss: take the largest out first"
     sure = torch.tensor([[30.0, 0.0], [400.0, 0.0], [-400.0, 0.0]])
@@ -251,6 +247,6 @@ def halves_lost(attempt: Callable[[Tensor, Tensor], Tensor]) -> str | None:
             "is -1, as loud as can be"
         )
     return (
-        f"for {_row(logits[row])} and label {labels[row]}, a margin of {margin[row]:.0f}, it says "
-        f"{found[row]}, and {right[row]} is right"
+        f"for {listed(logits[row])} and label {labels[row]}, a margin of {margin[row]:.0f}, it "
+        f"says {found[row]}, and {right[row]} is right"
     )

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import ArrayLike
 
 from within_epsilon.plots.style import ADVERSARY, PALETTE, STYLE, TRUE, canvas, ink
+from within_epsilon.wording import percent, tenths
 
 _CLOUD = 100  # single observations, more than which are small
 
@@ -41,7 +42,7 @@ def probability_bars(
             axes.barh(place, probability, height=0.34, color=colour)
             mark = " (true)" if category == true else ""
             axes.text(0, place - 0.27, f"{category}{mark}", va="bottom")
-            axes.text(1, place - 0.27, f"{probability:.1%}", va="bottom", ha="right")
+            axes.text(1, place - 0.27, tenths(float(probability)), va="bottom", ha="right")
         axes.set_title(title, fontweight="bold", loc="left")
         axes.set(xlim=(0, 1), ylim=(count - 0.4, -0.85))
         axes.set_axis_off()
@@ -109,7 +110,7 @@ def lines(
 def matrix(
     shares: ArrayLike, *, rows: Sequence[str], columns: Sequence[str], xlabel: str, ylabel: str
 ) -> Figure:
-    """Draw a table of shares in squares, the adversary's colour, each with its whole percentage.
+    """Draw a table of shares in squares, the adversary's colour, each with its percentage.
 
     Parameters
     ----------
@@ -125,7 +126,14 @@ def matrix(
     axes.imshow(table, cmap=gains, vmin=0, vmax=1)
     for (row, column), share in np.ndenumerate(table):
         if np.isfinite(share):
-            axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=13)
+            axes.text(
+                column,
+                row,
+                percent(float(share)).removesuffix("%"),
+                ha="center",
+                va="center",
+                fontsize=13,
+            )
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.set_xticks(range(len(columns)), columns, fontsize=13)
     axes.set_yticks(range(len(rows)), rows, fontsize=13)

@@ -19,11 +19,9 @@ class Piece(NamedTuple):
 
 
 def letters(fell_to: Iterable[int], stages: int) -> str:
-    """Write -1 (wrong without attack), a stage's number or `stages` (stands) as letters."""
-    return "".join(
-        WRONG if number < 0 else STANDS if number >= stages else LETTERS[number]
-        for number in fell_to
-    )
+    """Write -2 (bad), -1 (wrong without attack), a stage's number or `stages` (stands)."""
+    written = (*LETTERS[:stages], STANDS, BAD, WRONG)  # -2 and -1 count from the end
+    return "".join(written[number] for number in fell_to)
 
 
 def pieces(positions: Sequence[tuple[int, int]], outcomes: str) -> Iterator[Piece]:

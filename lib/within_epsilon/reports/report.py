@@ -4,6 +4,7 @@ import json
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 from within_epsilon.reports.intervals import wilson_interval
 from within_epsilon.reports.outcomes import (
@@ -87,11 +88,8 @@ class RobustReport:
     @property
     def standing(self) -> tuple[int, ...]:
         """How many examples are still right after each stage."""
-        left, counts = self.clean, []
-        for letter in LETTERS[: len(self.stages)]:
-            left -= self.outcomes.count(letter)
-            counts.append(left)
-        return tuple(counts)
+        fell = (self.outcomes.count(letter) for letter in LETTERS[: len(self.stages)])
+        return tuple(self.clean - count for count in accumulate(fell))
 
     @property
     def robust(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from within_epsilon.reports.written import ball_from, content
+from within_epsilon.reports.written import ball_from, content, table_row
 from within_epsilon.threat import Ball
 
 Outcome = Literal["passed", "failed", "not run"]
@@ -105,11 +105,9 @@ class SanityReport:
 
     def to_markdown(self) -> str:
         """Write the same as `to_text` as a Markdown table."""
-        rows = ["| check | outcome | evidence | meaning | next |", "|---|---|---|---|---|"]
-        for check in self.checks:
-            cells = asdict(check).values()
-            rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
-        return "\n".join((str(self), "", *rows))
+        head = ["| check | outcome | evidence | meaning | next |", "|---|---|---|---|---|"]
+        rows = (table_row(asdict(check).values()) for check in self.checks)
+        return "\n".join((str(self), "", *head, *rows))
 
     def to_json(self) -> str:
         """Write all of it as JSON, from which `from_json` makes an equal report."""

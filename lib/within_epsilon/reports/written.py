@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -52,8 +52,13 @@ def as_text(report: Any) -> str:
 def as_markdown(report: Any) -> str:
     """Write the same as a Markdown table."""
     pairs = [("report", str(report)), *((name, str(value)) for name, value in _lines(report))]
-    rows = [f"| {name} | {value.replace('|', chr(92) + '|')} |" for name, value in pairs]
+    rows = [table_row(pair) for pair in pairs]
     return "\n".join((rows[0], "|---|---|", *rows[1:]))
+
+
+def table_row(cells: Iterable[str]) -> str:
+    """Write a row of a Markdown table, in which a bar is no cell's end."""
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def _lines(report: Any) -> Iterator[tuple[str, object]]:

@@ -12,7 +12,13 @@ from torch import Tensor, nn
 
 from within_epsilon.attacks import describe
 from within_epsilon.threat import Ball, check_ball
-from within_epsilon.training.objectives import Attack, attacked, in_eval_mode, standard
+from within_epsilon.training.objectives import (
+    Attack,
+    attacked,
+    check_climbs,
+    in_eval_mode,
+    standard,
+)
 from within_epsilon.verification.domain import Domain
 from within_epsilon.verification.network import read_network
 from within_epsilon.verification.objective import objective_rows
@@ -256,6 +262,7 @@ class MtlIBP(Ramp):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_climbs(self.attack)
         _check_share("alpha", self.alpha)
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """A run of training safe on disk: written whole or not at all, and known again."""
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from within_epsilon.data.examples import Examples
 from within_epsilon.evaluation import identity
+from within_epsilon.runtime import written_whole
 
 _FORMAT = 1
 
@@ -72,17 +72,11 @@ class Checkpoint:
         if self._path is None:
             return
         first = not self._path.exists()
-        scratch = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
-        try:
-            with _about(self._path, first), scratch.open("wb") as file:
-                torch.save({"format": _FORMAT, "settings": self._settings, **state()}, file)
-                file.flush()
-                os.fsync(file.fileno())
+        with _about(self._path, first), written_whole(self._path) as file:
+            torch.save({"format": _FORMAT, "settings": self._settings, **state()}, file)
+            file.flush()
             if first:
-                _require_readable(scratch)
-            scratch.replace(self._path)
-        finally:
-            scratch.unlink(missing_ok=True)
+                _require_readable(Path(file.name))
 
     def _damaged(self, why: str) -> ValueError:
         return ValueError(

@@ -10,7 +10,7 @@ from torch import nn
 
 from within_epsilon.checks import check_model
 from within_epsilon.data.examples import Examples, Given
-from within_epsilon.runtime import device_of, progress_of
+from within_epsilon.runtime import device_of, progress_bar
 from within_epsilon.threat import Ball
 from within_epsilon.training.checkpoints import Checkpoint, run_settings
 from within_epsilon.training.history import History
@@ -141,7 +141,7 @@ def fit(
     with seeded(seed, device), run.ending_in_eval_mode():
         run.begin(seed, kept, epochs)
         rest = range(run.epochs, epochs)
-        bar = progress_of(rest, show=progress, label="training", unit="epoch", done=run.epochs)
+        bar = progress_bar(rest, show=progress, label="training", unit="epoch", done=run.epochs)
         for epoch in bar:
             run.epoch(epoch)
             kept.save(run.state)

@@ -91,6 +91,30 @@ def attacked(
         return attack(model, images, labels, ball, **options)
 
 
+def check_climbs(attack: Attack) -> None:
+    """Require that an attack's settings make it raise the loss, before any training.
+
+    Raises
+    ------
+    ValueError
+        If it is targeted, which leads images to their true classes, or a length of its steps is
+        not positive.
+    """
+    given = settings(attack)
+    if given.get("targeted"):
+        raise ValueError(
+            "attack: expected an untargeted one, received targeted=True, which would lead images "
+            "to their true classes; drop it"
+        )
+    for name in ("step_size", "alpha"):
+        length = given.get(name)
+        if isinstance(length, int | float) and not length > 0:
+            raise ValueError(
+                f"attack: expected {name} > 0, received {length}; below 0 it walks down the loss, "
+                "and training is not adversarial"
+            )
+
+
 @dataclass(frozen=True)
 class Adversarial:
     r"""The loss of attacked images: adversarial training.
@@ -119,6 +143,7 @@ class Adversarial:
 
     def __post_init__(self) -> None:
         check_ball(self.ball)
+        check_climbs(self.attack)
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """Attack the images, and return the losses there, (N,)."""
@@ -160,6 +185,7 @@ class Trades:
 
     def __post_init__(self) -> None:
         check_ball(self.ball)
+        check_climbs(self.attack)
         if not self.beta >= 0:
             raise ValueError(f"beta: expected a number >= 0, received {self.beta}")
         if not takes(self.attack, "loss") or settings(self.attack).get("random_start") is not True:

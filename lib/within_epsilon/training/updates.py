@@ -50,8 +50,8 @@ def updates(
     Raises
     ------
     ValueError
-        If there is neither or both, a schedule without an optimizer, or an optimizer of
-        another model.
+        If there is neither or both, a number below 0, a schedule without an optimizer, or an
+        optimizer of another model or that maximises.
     """
     if schedule_every not in ("epoch", "minibatch"):
         raise ValueError(
@@ -60,6 +60,7 @@ def updates(
     if optimizer is None:
         if step_size is None:
             raise ValueError("step_size: expected a number, or an optimizer=, received neither")
+        _check_rule(step_size, momentum, weight_decay)
         if schedule is not None:
             raise ValueError(
                 "schedule: expected an optimizer to change the step size of, received none; give "
@@ -72,6 +73,17 @@ def updates(
             "own; set them there, as in functools.partial(torch.optim.SGD, lr=0.1, momentum=0.9)"
         )
     return TorchUpdates(model, optimizer, schedule, schedule_every)
+
+
+def _check_rule(step_size: float, momentum: float, weight_decay: float) -> None:
+    """Refuse what would make the loss rise, or weights grow, in silence."""
+    rule = {"step_size": step_size, "momentum": momentum, "weight_decay": weight_decay}
+    for name, number in rule.items():
+        if not number >= 0:
+            raise ValueError(
+                f"{name}: expected a number >= 0, received {number}; below 0 training runs away "
+                "from what it is to reach"
+            )
 
 
 class OwnSgd:
@@ -125,6 +137,11 @@ class TorchUpdates:
             optimizer = optimizer([theta for theta in model.parameters() if theta.requires_grad])
         if schedule is not None and not isinstance(schedule, LRScheduler):
             schedule = schedule(optimizer)
+        if any(group.get("maximize") for group in optimizer.param_groups):
+            raise ValueError(
+                "optimizer: expected one that minimises, received maximize=True, with which the "
+                "loss rises; drop it"
+            )
         own = {id(theta) for theta in model.parameters()}
         given = {id(theta) for group in optimizer.param_groups for theta in group["params"]}
         if not given <= own:
@@ -140,7 +157,19 @@ class TorchUpdates:
         self._optimizer, self._schedule, self._rhythm = optimizer, schedule, rhythm
 
     def step(self) -> None:
-        """Take the optimizer's step."""
+        """Take the optimizer's step.
+
+        Raises
+        ------
+        ValueError
+            If a schedule has brought its size below 0.
+        """
+        size = min(float(group.get("lr", 0.0)) for group in self._optimizer.param_groups)
+        if size < 0:
+            raise ValueError(
+                f"schedule: expected step sizes >= 0, received {size:g}, with which the loss "
+                "rises; end it, or training, before"
+            )
         self._optimizer.step()
         if self._schedule is not None and self._rhythm == "minibatch":
             self._schedule.step()

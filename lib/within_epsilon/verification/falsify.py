@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.geometry import round_towards
+from within_epsilon.geometry import per_pixel, round_towards
 from within_epsilon.runtime import device_of
 from within_epsilon.threat import Ball
 from within_epsilon.verification.domain import Box
@@ -143,7 +143,7 @@ def falsify(
             values = _values(model, points, functions).detach()
             better = values < record
             record = torch.where(better, values, record)
-            best = torch.where(better.view(-1, *[1] * (best.ndim - 1)), points, best)
+            best = torch.where(per_pixel(better, best), points, best)
     worst = record.detach().view(n, number).argmin(dim=1) + torch.arange(n) * number
     return replay(model, best[worst].detach(), rows)
 

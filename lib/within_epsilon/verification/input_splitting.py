@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from within_epsilon.geometry import per_pixel
 from within_epsilon.verification.ascent import Adam
 from within_epsilon.verification.domain import Domain
 from within_epsilon.verification.falsify import Found
@@ -170,9 +171,7 @@ class ByInput(Search):
             with torch.no_grad():
                 better = lower > best
                 best = torch.where(better, lower, best)
-                kept = torch.where(
-                    better.view(-1, *[1] * (kept.ndim - 1)), coefficients[:, 0], kept
-                )
+                kept = torch.where(per_pixel(better, kept), coefficients[:, 0], kept)
             if step == STEPS or bool((best > self.enough).all()):
                 break
             adam.step(lower)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from within_epsilon.geometry import per_pixel
 from within_epsilon.verification.ascent import Adam
 from within_epsilon.verification.passes import Bounds, add_safely
 from within_epsilon.verification.rules import ReLURule
@@ -190,10 +191,10 @@ def _ascend(trial: Bounds, leaves: Leaves, steps: int, enough: float) -> Tensor:
         with torch.no_grad():
             better = lower > best
             best = torch.where(better, lower, best)
-            kept = torch.where(_wide(better, kept), coefficients[:, 0], kept)
+            kept = torch.where(per_pixel(better, kept), coefficients[:, 0], kept)
             for group, current in ((leaves.slopes, slopes), (leaves.prices, prices)):
                 for i, part in current.items():
-                    group[i] = torch.where(_wide(better, part), part, group[i])
+                    group[i] = torch.where(per_pixel(better, part), part, group[i])
         if step == steps or bool((torch.maximum(best, leaves.lower) > enough).all()):
             break
         adam.step(lower)
@@ -230,10 +231,6 @@ def choose(bounds: Bounds, leaves: Leaves, *, candidates: int, enough: float) ->
         better = (value > record) & (values > -torch.inf)
         chosen, record = torch.where(better, places, chosen), torch.where(better, value, record)
     return torch.where(best.values[:, 0] > -torch.inf, chosen, -1)
-
-
-def _wide(flags: Tensor, like: Tensor) -> Tensor:
-    return flags.view(-1, *[1] * (like.ndim - 1))
 
 
 @torch.no_grad()

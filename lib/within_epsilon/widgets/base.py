@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import anywidget
+import traitlets
 
 FRONTEND = Path(__file__).with_name("frontend")
 
@@ -117,6 +118,23 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         data, metadata = super()._repr_mimebundle_(**kwargs)
         return {**data, "text/plain": repr(self), "text/html": self.to_html()}, metadata
+
+
+class WithStops(Explorer):
+    """Base of explorers whose `epsilon` comes to rest at one of some radii.
+
+    Attributes
+    ----------
+    epsilons : list of float
+        The radii; any, if there are none.
+    """
+
+    epsilons = state(traitlets.List(traitlets.Float()))
+
+    @traitlets.validate("epsilon")  # type: ignore[untyped-decorator]
+    def _to_a_stop(self, proposal: dict[str, float]) -> float:
+        stops = self.epsilons or [proposal["value"]]
+        return float(min(stops, key=lambda stop: abs(stop - proposal["value"])))
 
 
 def still_picture(uri: str, alt: str, *, carries: str = "") -> str:

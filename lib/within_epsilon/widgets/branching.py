@@ -15,6 +15,7 @@ from within_epsilon.verification import Box, crown
 from within_epsilon.widgets.base import Explorer, state, still_picture
 from within_epsilon.widgets.pictures import chart
 from within_epsilon.widgets.proof_networks import disc_network, layers_of
+from within_epsilon.wording import lower_bound
 
 RADII = tuple(round(0.05 * step, 2) for step in range(4, 15))
 SPLITS, QUESTIONS = ("relus", "inputs"), ("sign", "least")
@@ -151,10 +152,11 @@ class BranchingExplorer(Explorer):
         axes.plot(x, y, "o", color=plots.TRUE)
         axes.set(aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
         axes.set(xlim=(x - 1.3 * r, x + 1.3 * r), ylim=(y - 1.3 * r, y + 1.3 * r))
+        verdict = "proved" if lower > 0 else "not enough, so the square is split into cases"
         said = (
             f"Every input within ℓ∞ ε = {r:g} of ({x:g}, {y:g}) shall be class {self.label}. One "
-            f"linear bound of the whole square says that the margin is at least {lower:.3g}: "
-            f"{'proved' if lower > 0 else 'not enough, so the square is split into cases'}."
+            "linear bound of the whole square says that the margin is at least "
+            f"{lower_bound(lower)}: {verdict}."
         )
         alt = f"A square of inputs around a point. {said}"
         return still_picture(chart(figure), alt) + f"<p>{html.escape(said)}</p>"

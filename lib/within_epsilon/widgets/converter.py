@@ -10,7 +10,7 @@ from typing import NamedTuple
 import traitlets
 
 from within_epsilon.widgets import scale
-from within_epsilon.widgets.base import Explorer, state
+from within_epsilon.widgets.base import WithStops, state
 
 LEVELS = 255
 UNITS = ("pixels", "normalised")
@@ -35,7 +35,7 @@ class Reading(NamedTuple):
     stored: int  # whole levels in an 8-bit file
 
 
-class EpsilonConverter(Explorer):
+class EpsilonConverter(WithStops):
     """Slide ε and read it on every scale; say which scale an attack took it for.
 
     Parameters
@@ -66,7 +66,6 @@ class EpsilonConverter(Explorer):
 
     kind = "converter"
 
-    epsilons = state(traitlets.List(traitlets.Float()))
     readouts = state(traitlets.List(traitlets.Unicode()))
     scales = state(traitlets.List())
     epsilon = state(traitlets.Float())
@@ -100,11 +99,6 @@ class EpsilonConverter(Explorer):
             unit=unit,
             data=data,
         )
-
-    @traitlets.validate("epsilon")  # type: ignore[untyped-decorator]
-    def _to_a_stop(self, proposal: dict[str, float]) -> float:
-        stops = self.epsilons or [proposal["value"]]
-        return float(min(stops, key=lambda stop: abs(stop - proposal["value"])))
 
     @traitlets.validate("data")  # type: ignore[untyped-decorator]
     def _known(self, proposal: dict[str, str]) -> str:

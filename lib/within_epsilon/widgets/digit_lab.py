@@ -16,13 +16,13 @@ from within_epsilon.runtime import device_of
 from within_epsilon.widgets import scale
 from within_epsilon.widgets.base import state
 from within_epsilon.widgets.lab import ATTACKS, Lab, look
+from within_epsilon.widgets.pictures import digits_as_text
 from within_epsilon.widgets.recording import check_one_image
 from within_epsilon.widgets.stills import triptych
 
 _SHAPE = (1, 8, 8)
 _START = 19  # a zero of the test set
 _ON_SHELF = 4  # test digits of each class in the page
-_LEVELS = "0123456789abcdefg"  # sixteenths
 
 
 class DigitLab(Lab):
@@ -199,10 +199,9 @@ def shelf() -> list[dict[str, Any]]:
     """Return the first few test digits of each class, a character for each pixel."""
     images, labels = digits().test[:]
     places = [i for d in range(10) for i in (labels == d).nonzero()[:_ON_SHELF, 0].tolist()]
-    levels = (images[places].flatten(1) * 16).round().int().tolist()
     return [
-        {"label": int(labels[place]), "pixels": "".join(_LEVELS[level] for level in row)}
-        for place, row in zip(places, levels, strict=True)
+        {"label": int(labels[place]), "pixels": pixels}
+        for place, pixels in zip(places, digits_as_text(images[places]), strict=True)
     ]
 
 

@@ -13,7 +13,7 @@ from within_epsilon.modes import warn_if_training
 from within_epsilon.runtime import device_of
 from within_epsilon.threat import Ball
 from within_epsilon.widgets import pictures, scale
-from within_epsilon.widgets.base import Explorer, state
+from within_epsilon.widgets.base import WithStops, state
 from within_epsilon.widgets.recording import (
     Direction,
     Stop,
@@ -29,7 +29,7 @@ from within_epsilon.widgets.stills import triptych
 from within_epsilon.wording import with_share
 
 
-class EpsilonExplorer(Explorer):
+class EpsilonExplorer(WithStops):
     """See one image perturbed by ±ε in every pixel, and what the model then sees in it.
 
     Three directions: away from the true class (FGSM), towards a target class if one is named, and
@@ -84,7 +84,6 @@ class EpsilonExplorer(Explorer):
     label = state(traitlets.Int())
     answer = state(traitlets.Unicode())  # what that class is called
     target = state(traitlets.Int(None, allow_none=True))
-    epsilons = state(traitlets.List(traitlets.Float()))
     balls = state(traitlets.List(traitlets.Unicode()))
     readouts = state(traitlets.List(traitlets.Unicode()))
     ticks = state(traitlets.List())
@@ -146,11 +145,6 @@ class EpsilonExplorer(Explorer):
             epsilon=float(epsilon),
             direction=direction,
         )
-
-    @traitlets.validate("epsilon")  # type: ignore[untyped-decorator]
-    def _to_a_stop(self, proposal: dict[str, float]) -> float:
-        stops = self.epsilons or [proposal["value"]]
-        return float(min(stops, key=lambda stop: abs(stop - proposal["value"])))
 
     @traitlets.validate("direction")  # type: ignore[untyped-decorator]
     def _to_a_direction(self, proposal: dict[str, str]) -> str:

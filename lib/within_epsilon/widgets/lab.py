@@ -16,7 +16,7 @@ from within_epsilon.modes import warn_if_training
 from within_epsilon.runtime import device_of
 from within_epsilon.threat import Ball
 from within_epsilon.widgets import engine, scale
-from within_epsilon.widgets.base import Explorer, state
+from within_epsilon.widgets.base import WithStops, state
 from within_epsilon.widgets.kernel import Answers
 from within_epsilon.widgets.recording import class_index, class_names, in_float32
 from within_epsilon.wording import radius, with_share
@@ -24,7 +24,7 @@ from within_epsilon.wording import radius, with_share
 ATTACKS = {"fgsm": "FGSM", "pgd": "PGD", "noise": "random signs"}
 
 
-class Lab(Explorer):
+class Lab(WithStops):
     """Base of the labs: attacks one image with one or two networks, by their gradients.
 
     With a kernel the front end asks these very models (see `kernel`); in a page, the engine that
@@ -67,7 +67,6 @@ class Lab(Explorer):
     target = state(traitlets.Int(None, allow_none=True))
     seed = state(traitlets.Int(0))
     categories = state(traitlets.List(traitlets.Unicode()))
-    epsilons = state(traitlets.List(traitlets.Float()))
     readouts = state(traitlets.List(traitlets.Unicode()))
     ticks = state(traitlets.List())
     step_counts = state(traitlets.List(traitlets.Int()))
@@ -123,11 +122,6 @@ class Lab(Explorer):
 
     def _say(self, content: dict[str, Any], buffers: list[bytes]) -> None:
         self.send(content, buffers)
-
-    @traitlets.validate("epsilon")  # type: ignore[untyped-decorator]
-    def _to_a_stop(self, proposal: dict[str, float]) -> float:
-        stops = self.epsilons or [proposal["value"]]
-        return float(min(stops, key=lambda stop: abs(stop - proposal["value"])))
 
     @traitlets.validate("attack")  # type: ignore[untyped-decorator]
     def _to_an_attack(self, proposal: dict[str, str]) -> str:

@@ -15,7 +15,7 @@ from within_epsilon import plots
 from within_epsilon.losses import softmax
 from within_epsilon.widgets.base import Explorer, state, still_picture
 from within_epsilon.widgets.pictures import chart
-from within_epsilon.wording import percent, with_share
+from within_epsilon.wording import percent, softmaxed, with_share
 
 
 class LogitsExplorer(Explorer):
@@ -90,7 +90,7 @@ class LogitsExplorer(Explorer):
 
     def still(self) -> str:
         """Return a chart of the probabilities."""
-        shares = self.probabilities().tolist()
+        shares = [softmaxed(share) for share in self.probabilities().tolist()]
         with plt.style.context(plots.STYLE):
             figure, axes = plt.subplots(figsize=(7, 0.6 + 0.36 * len(shares)))
         plt.close(figure)

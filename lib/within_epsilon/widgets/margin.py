@@ -12,7 +12,7 @@ from within_epsilon import plots
 from within_epsilon.losses import cross_entropy
 from within_epsilon.widgets.base import Explorer, state, still_picture
 from within_epsilon.widgets.pictures import chart
-from within_epsilon.wording import percent
+from within_epsilon.wording import percent, softmaxed
 
 CLASSES = (2, 10, 1000)
 
@@ -74,7 +74,7 @@ class MarginExplorer(Explorer):
         )
         said = (
             f"Margin {self.margin:g}, {self.classes} classes: loss {loss:.4g}, "
-            f"p_y {percent(float(np.exp(-loss)))}."
+            f"p_y {percent(softmaxed(float(np.exp(-loss))))}."
         )
         alt = (
             "The loss falls with slope 1 while the margin is negative, bends at 0 and fades "

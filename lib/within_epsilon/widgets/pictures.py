@@ -101,6 +101,12 @@ def encode_signs(signs: Tensor) -> str:
     return data_uri(buffer.getvalue())
 
 
+def digits_as_text(images: Tensor) -> list[str]:
+    """Write digits, (N, 1, H, W), as a character for each pixel: 0 to g for 0 to 16 sixteenths."""
+    levels = (images.flatten(1) * 16).round().int().tolist()
+    return ["".join("0123456789abcdefg"[level] for level in row) for row in levels]
+
+
 def is_small(image: Tensor) -> bool:
     """Tell whether an image (1, C, H, W) has too few pixels to be shown at its own size."""
     return max(image.shape[2:]) < 100

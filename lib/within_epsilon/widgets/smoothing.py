@@ -14,7 +14,7 @@ from within_epsilon.data import digits
 from within_epsilon.verification import Smoothed
 from within_epsilon.verification.smoothing import judge
 from within_epsilon.widgets.base import Explorer, state, still_picture
-from within_epsilon.widgets.pictures import chart
+from within_epsilon.widgets.pictures import chart, digits_as_text
 
 VOTES = Path(__file__).with_name("smoothing_votes.json")
 SHOWN = (0, 16, 25, 17, 36, 3)  # digits of the test split: easy ones, doubtful ones, a wrong one
@@ -22,7 +22,6 @@ SIGMAS = (0.125, 0.25, 0.5, 1.0)
 COUNTS = (100, 1_000, 10_000, 100_000)
 ALPHAS = (0.1, 0.01, 0.001, 0.000001)
 
-_LEVELS = "0123456789abcdefg"  # sixteenths
 _REACH = 1.2  # the longest radius on the axis
 _STEPS = 120
 
@@ -124,12 +123,7 @@ class SmoothingExplorer(Explorer):
 def _shown() -> list[dict[str, Any]]:
     """Return the digits that are shown, a character for each pixel."""
     test = digits().test
-    levels = (test.images[list(SHOWN)].flatten(1) * 16).round().int().tolist()
     return [
-        {
-            "place": place,
-            "label": int(test.labels[place]),
-            "pixels": "".join(_LEVELS[level] for level in row),
-        }
-        for place, row in zip(SHOWN, levels, strict=True)
+        {"place": place, "label": int(test.labels[place]), "pixels": pixels}
+        for place, pixels in zip(SHOWN, digits_as_text(test.images[list(SHOWN)]), strict=True)
     ]

@@ -92,7 +92,7 @@ SYMBOLS = (
     ),
     Symbol(
         "z", "logits", "logits[i]", "(k,)", "float32",
-        "One score per class, z = h(x); only their differences matter.", "logits",
+        "One score per class, z = h(x). Chapter 3: only their differences count.", "logits",
     ),
     Symbol(
         "k", "number of classes", "logits.shape[1]", "a number", "integer, at least 2",

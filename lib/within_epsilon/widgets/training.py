@@ -21,7 +21,7 @@ from within_epsilon.plots.style import STYLE, ink
 from within_epsilon.widgets.base import Explorer, state, still_picture
 from within_epsilon.widgets.digit_lab import DigitLab
 from within_epsilon.widgets.engine import describe
-from within_epsilon.widgets.pictures import chart
+from within_epsilon.widgets.pictures import chart, digits_as_text
 from within_epsilon.wording import percent, radius
 
 RUNS = Path(__file__).with_name("training_runs.json")
@@ -29,7 +29,6 @@ STARTS = ("clean", "random", "noise")
 INNER_STEPS = (0, 1, 2, 3, 5, 7)
 EPSILONS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 
-_LEVELS = "0123456789abcdefg"  # sixteenths
 _WATCHED = 5
 _LESSONS = 48  # training digits in the chart's place before there is a chart
 _ON_PAPER = ((1, "clean"), (3, "random"))  # steps and start of the runs in the still picture
@@ -120,7 +119,7 @@ class TrainingExplorer(Explorer):
             epsilons=list(EPSILONS),
             held_out=len(validation),
             digits=_shown(validation),
-            lessons="".join(map(_text, _levels(train.images[:_LESSONS]))),
+            lessons="".join(digits_as_text(train.images[:_LESSONS])),
             learned=len(train),
             network=network(),
             runs=json.loads(RUNS.read_text(encoding="utf-8")),
@@ -186,25 +185,19 @@ def pack_digits() -> bytes:
     splits = digits()[:2]
     counts = b"".join(len(split).to_bytes(2, "little") for split in splits)
     labels = b"".join(split.labels.to(torch.uint8).numpy().tobytes() for split in splits)
-    levels = b"".join(_levels(split.images).numpy().tobytes() for split in splits)
+    levels = b"".join(
+        (split.images * 16).round().to(torch.uint8).numpy().tobytes() for split in splits
+    )
     return zlib.compress(counts + labels + levels, 9)
-
-
-def _levels(images: torch.Tensor) -> torch.Tensor:
-    return (images.flatten(1) * 16).round().to(torch.uint8)
 
 
 def _shown(split: Split) -> list[dict[str, Any]]:
     """Return the first few held-out digits, a character for each pixel."""
-    levels = _levels(split.images[:_WATCHED])
+    images, labels = split[:_WATCHED]
     return [
-        {"label": int(label), "pixels": _text(row)}
-        for label, row in zip(split.labels[:_WATCHED], levels, strict=True)
+        {"label": int(label), "pixels": pixels}
+        for label, pixels in zip(labels, digits_as_text(images), strict=True)
     ]
-
-
-def _text(levels: torch.Tensor) -> str:
-    return "".join(_LEVELS[level] for level in levels.tolist())
 
 
 def _lab() -> dict[str, Any]:

@@ -6,11 +6,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.core.minimal import Closest, Minimal, begin, bisect
-from within_epsilon.attacks.core.objective import Callback, Objective, logits_of, per_pixel
+from within_epsilon.attacks.core.minimal import Closest, Minimal, begin
+from within_epsilon.attacks.core.objective import Callback, Objective, logits_of
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_counts, check_images, check_indices
-from within_epsilon.geometry import steepest_rows
+from within_epsilon.draws import draw_uniform
+from within_epsilon.geometry import per_pixel, steepest_rows
 from within_epsilon.losses import margin_loss
 from within_epsilon.runtime import example_generators
 
@@ -117,25 +118,21 @@ def hop_skip_jump(
             )
     generators = example_generators(check_indices(indices, len(images)), seed)
     objective = Objective(labels, margin_loss, targeted, mask=mask)
-    closest, rows = begin(model, images, objective, norm)
-    _start(model, closest, rows, objective, starts, generators)
-    rows = closest.movable
-    bisect(model, closest, rows, closest.images_adv[rows], objective, _HALVINGS)
+    closest, rows = begin(model, images, objective, norm, callback)
+    _start(closest, rows, starts, generators)
+    rows = closest.perturbed
+    closest.bisect(rows, closest.images_adv[rows], _HALVINGS)
     for step in range(steps + 1):
         if step > 0 and len(rows):
             count = round(samples * step**0.5)
-            direction = _normal(model, closest, rows, objective, count, generators)
-            _leap(model, closest, rows, objective, direction, step)
-        if callback is not None:
-            callback(step, closest.images_adv.clone(), closest.distances.clone())
-    return closest.result(model, objective)
+            _leap(closest, rows, _normal(closest, rows, count, generators), step)
+        closest.visit(step, rows, closest.images_adv[rows])
+    return closest.result()
 
 
 def _start(
-    model: nn.Module,
     closest: Closest,
     rows: Tensor,
-    objective: Objective,
     starts: Tensor | None,
     generators: Sequence[torch.Generator],
 ) -> None:
@@ -144,34 +141,25 @@ def _start(
         if not len(rows):
             return
         if starts is None:
-            shape = closest.images.shape[1:]
-            noise = [
-                torch.rand(shape, generator=generators[row], dtype=torch.float32)
-                for row in rows.tolist()
-            ]
-            candidates = torch.stack(noise).to(closest.images)
+            chosen = [generators[row] for row in rows.tolist()]
+            noise = draw_uniform(chosen, *closest.images.shape[1:])
+            candidates = noise.to(closest.images)
             # Every other time black and white, which reaches further.
             candidates = candidates.round() if attempt % 2 else candidates
         else:
             candidates = starts.to(closest.images)[rows]
-        mask = objective[rows].mask
+        mask = closest.objective[rows].mask
         if mask is not None:
             candidates = torch.where(mask, candidates, closest.images[rows])
-        achieved = objective[rows].achieved(logits_of(model, candidates))
-        closest.offer(rows, candidates, achieved)
-        rows = rows[~achieved]
+        rows = rows[~closest.query(rows, candidates)]
 
 
 def _normal(
-    model: nn.Module,
-    closest: Closest,
-    rows: Tensor,
-    objective: Objective,
-    count: int,
-    generators: Sequence[torch.Generator],
+    closest: Closest, rows: Tensor, count: int, generators: Sequence[torch.Generator]
 ) -> Tensor:
     """Estimate the direction into the adversarial region, of length 1, (M, ...)."""
-    here, radii = closest.images_adv[rows], _PROBE * closest.distances[rows]
+    here, objective = closest.images_adv[rows], closest.objective
+    radii = _PROBE * closest.distances[rows]
     at_a_time = max(_PIXELS // here.numel(), 1)
     signed = torch.zeros_like(here, dtype=radii.dtype)
     plain, votes = torch.zeros_like(signed), torch.zeros_like(radii)
@@ -182,7 +170,7 @@ def _normal(
             units = units * objective[rows].mask
         points = (here + units * per_pixel(radii, here)).clamp_(0, 1).to(here)
         moves = points.to(radii) - here.to(radii)
-        logits = logits_of(model, points.flatten(0, 1))
+        logits = logits_of(closest.model, points.flatten(0, 1))
         achieved = objective[rows.repeat(len(units))].achieved(logits)
         signs = (2.0 * achieved - 1).to(radii).view(len(units), len(rows))
         signed += (moves * signs.view(*signs.shape, *[1] * (here.ndim - 1))).sum(dim=0)
@@ -190,7 +178,7 @@ def _normal(
         votes += signs.sum(dim=0)
     mean = votes / (len(blocks) * _BLOCK)
     # Where all agree, the mean sample is all there is to go by.
-    mean = torch.where(mean.abs() == 1, torch.zeros_like(mean), mean)
+    mean = mean.masked_fill(mean.abs() == 1, 0)
     estimate = signed - per_pixel(mean, here) * plain
     return steepest_rows(estimate.flatten(1), "l2").view_as(here)
 
@@ -205,20 +193,13 @@ def _directions(generators: Sequence[torch.Generator], like: Tensor) -> Tensor:
     return units.to(like.device).view(_BLOCK, *like.shape)
 
 
-def _leap(
-    model: nn.Module,
-    closest: Closest,
-    rows: Tensor,
-    objective: Objective,
-    direction: Tensor,
-    step: int,
-) -> None:
+def _leap(closest: Closest, rows: Tensor, direction: Tensor, step: int) -> None:
     """Leap into the adversarial region, less far until it is met, then walk back."""
     here, lengths = closest.images_adv[rows], closest.distances[rows] / step**0.5
     for _ in range(_LEAPS):
         points = (here + direction * per_pixel(lengths, here)).clamp_(0, 1).to(here)
-        achieved = objective[rows].achieved(logits_of(model, points))
-        bisect(model, closest, rows[achieved], points[achieved], objective, _HALVINGS)
+        achieved = closest.objective[rows].achieved(logits_of(closest.model, points))
+        closest.bisect(rows[achieved], points[achieved], _HALVINGS)
         rows, here, direction = rows[~achieved], here[~achieved], direction[~achieved]
         lengths = lengths[~achieved] / 2
         if not len(rows):

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from within_epsilon.attacks.core.objective import Callback, Loss, Objective, logits_of
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_counts, check_indices
-from within_epsilon.geometry import norm_of_rows
+from within_epsilon.draws import draw_uniform
+from within_epsilon.geometry import divisor, norm_of_rows, wider
 from within_epsilon.losses import margin_loss
 from within_epsilon.region import Region
 from within_epsilon.runtime import example_generators
@@ -111,12 +112,11 @@ def square(
     check_counts(queries=queries)
     if not 0 < p_init <= 1:
         raise ValueError(f"p_init: expected a share in (0, 1], received {p_init}")
-    grid = _as_grid(images)
+    grid, mask = _as_grid(images), ball.mask
+    if mask is not None:
+        mask = _as_grid(mask.expand(len(mask), *images.shape[1:]))
     generators = example_generators(check_indices(indices, len(images)), seed)
-    region, objective = (
-        ball.within(grid, _grid_mask(ball, images)),
-        Objective(labels, loss, targeted),
-    )
+    region, objective = ball.within(grid, mask), Objective(labels, loss, targeted)
     rows = torch.arange(len(images), device=images.device)
     best = _start(region, generators)
     present, losses = best.clone(), torch.full_like(best[:, 0, 0, 0], torch.nan)
@@ -125,12 +125,12 @@ def square(
         if query > 0:
             if query % _BLOCK == 1:
                 # Many at a time: a call per example and query would cost more than the model.
-                numbers = _draw(
-                    [generators[row] for row in rows.tolist()], _BLOCK, 5 + grid.shape[1]
-                )
+                going = [generators[row] for row in rows.tolist()]
+                numbers = draw_uniform(going, _BLOCK, 5 + grid.shape[1])
             progress = query / queries if rescale_schedule else query / 10_000
             draws = numbers[:, (query - 1) % _BLOCK].to(images.device)
-            candidates = _move(region, present, p_init * _shrinkage(progress), draws)
+            halvings = sum(progress > place / 10_000 for place in _HALVINGS)
+            candidates = _move(region, present, p_init * 0.5**halvings, draws)
         logits = logits_of(model, candidates.view(-1, *images.shape[1:]))
         proposed, achieved = objective.losses(logits).to(losses), objective.achieved(logits)
         rise = objective.sign * (proposed - losses[rows])
@@ -150,21 +150,11 @@ def square(
     return best.view_as(images)
 
 
-def _draw(generators: Sequence[torch.Generator], *shape: int) -> Tensor:
-    """Draw uniform numbers in [0, 1), a tensor for every example, (M, ...)."""
-    return torch.stack([torch.rand(shape, generator=g, dtype=torch.float32) for g in generators])
-
-
 def _as_grid(images: Tensor) -> Tensor:
     """View images as channels, rows and columns, (N, C, H, W)."""
     if images.ndim < 4:
         return images.view(len(images), 1, -1, images.shape[-1])
     return images.flatten(1, -3)
-
-
-def _shrinkage(progress: float) -> float:
-    """Return by how much squares have shrunk after a share of all queries."""
-    return 0.5 ** sum(progress > halving / 10_000 for halving in _HALVINGS)
 
 
 def _sides(share: float, height: int, width: int, least: int) -> tuple[int, int]:
@@ -179,22 +169,16 @@ def _sides(share: float, height: int, width: int, least: int) -> tuple[int, int]
     return rows, columns
 
 
-def _grid_mask(ball: Ball, images: Tensor) -> Tensor | None:
-    if ball.mask is None:
-        return None
-    return _as_grid(ball.mask.expand(len(ball.mask), *images.shape[1:]))
-
-
 def _start(region: Region, generators: Sequence[torch.Generator]) -> Tensor:
     """Return where the search begins: vertical stripes for linf, else a chessboard."""
     images = region.images
     _, channels, height, width = images.shape
     if region.norm == "linf":
-        signs = _signs(_draw(generators, channels, 1, width)).to(images)
+        signs = _signs(draw_uniform(generators, channels, 1, width)).to(images)
         return torch.where(signs > 0, region.upper, region.lower)
     tiles = min(_TILES, height), min(_TILES, width)
     tile = _bump(height // tiles[0], width // tiles[1])
-    board = torch.kron(_signs(_draw(generators, channels, *tiles)), tile)
+    board = torch.kron(_signs(draw_uniform(generators, channels, *tiles)), tile)
     top, left = (height - board.shape[2]) // 2, (width - board.shape[3]) // 2
     delta = torch.zeros(images.shape, dtype=torch.float32)
     delta[:, :, top : top + board.shape[2], left : left + board.shape[3]] = board
@@ -231,7 +215,7 @@ def _gather(
 ) -> Tensor:
     """Take a square's share of the budget to another, as a bump and its opposite (l2, l1)."""
     order = 2 if region.norm == "l2" else 1
-    delta = (present - region.images).to(torch.promote_types(present.dtype, torch.float32))
+    delta = (present - region.images).to(wider(present.dtype))
     inside, rows, columns = _window(places[:, :2], sides, present)
     emptied, *_ = _window(places[:, 2:4], sides, present)
     # What the two squares hold, and each channel's part of what nobody uses.
@@ -286,7 +270,7 @@ def _pattern(height: int, width: int) -> Tensor:
 def _unit(delta: Tensor, order: int) -> Tensor:
     """Scale every channel to norm 1; zeros stay zeros."""
     lengths: Tensor = torch.linalg.vector_norm(delta, order, dim=(2, 3), keepdim=True)
-    return delta / lengths.clamp(min=torch.finfo(delta.dtype).tiny)
+    return delta / divisor(lengths)
 
 
 def _signs(numbers: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from within_epsilon.geometry import Norm
+from within_epsilon.geometry import Norm, divisor
 
 
 def step_to_hyperplane(points: Tensor, slopes: Tensor, rises: Tensor, norm: Norm) -> Tensor:
@@ -45,7 +45,7 @@ def step_to_hyperplane(points: Tensor, slopes: Tensor, rises: Tensor, norm: Norm
     room = torch.where(uphill < 0, points, 1 - points).masked_fill(uphill == 0, 0)
     sizes, rises = uphill.abs(), rises.abs().unsqueeze(1)
     # In units of the steepest slope, so that no product of two leaves the range of floats.
-    peaks = sizes.amax(dim=1, keepdim=True).clamp_(min=torch.finfo(sizes.dtype).tiny)
+    peaks = divisor(sizes.amax(dim=1, keepdim=True))
     sizes, rises = sizes / peaks, rises / peaks
     if norm == "l1":
         moves = _one_by_one(sizes, room, rises)
@@ -61,7 +61,7 @@ def _together(slopes: Tensor, speeds: Tensor, room: Tensor, rises: Tensor) -> Te
     while True:
         missing = rises - (gains * arrived).sum(dim=1, keepdim=True)
         rate = rates.masked_fill(arrived, 0).sum(dim=1, keepdim=True)
-        times = missing.clamp_(min=0) / rate.clamp_(min=torch.finfo(rate.dtype).tiny)
+        times = missing.clamp_(min=0) / divisor(rate)
         # The time only grows, so those that have arrived stay.
         arriving = ~arrived & (speeds * times >= room)
         if not arriving.any():
@@ -75,5 +75,5 @@ def _one_by_one(slopes: Tensor, room: Tensor, rises: Tensor) -> Tensor:
     room = room.gather(1, order)
     gains = slopes * room
     missing = (rises - (gains.cumsum(dim=1) - gains)).clamp_(min=0)
-    moves = torch.minimum(room, missing / slopes.clamp(min=torch.finfo(slopes.dtype).tiny))
+    moves = torch.minimum(room, missing / divisor(slopes))
     return torch.zeros_like(moves).scatter_(1, order, moves)

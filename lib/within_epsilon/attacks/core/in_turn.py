@@ -2,14 +2,14 @@
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from within_epsilon.attacks.core.minimal import Minimal
 from within_epsilon.attacks.core.objective import Objective, Strongest, logits_of
-from within_epsilon.attacks.core.registry import name_of, room_for, takes
+from within_epsilon.attacks.core.registry import accepted, name_of, room_for
 from within_epsilon.checks import check_indices, check_labels
 from within_epsilon.losses import margin_loss
 from within_epsilon.threat import Ball
@@ -96,10 +96,7 @@ def in_turn(
         fell_to[rows] = number
         if not len(rows):
             break
-        extra: dict[str, Any] = (
-            {"indices": positions[rows.cpu()]} if takes(attack, "indices") else {}
-        )
-        extra |= room_for(attack, len(images))
+        extra = accepted(attack, indices=positions[rows.cpu()]) | room_for(attack, len(images))
         # Copies, for an attack may write into what it gets, and is judged by what was there.
         clean, allowed = images[rows], ball[rows]
         with warnings.catch_warnings():

@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.core.objective import differentiate, forward, per_pixel
-from within_epsilon.geometry import Norm, double, norm_of_rows
+from within_epsilon.attacks.core.objective import differentiate, forward
+from within_epsilon.geometry import Norm, divisor, double, norm_of_rows, per_pixel, wider
 
 
 def nearest_rival(
@@ -89,6 +89,12 @@ def likeliest_others(logits: Tensor, labels: Tensor) -> Tensor:
     return possible.scatter(1, labels.unsqueeze(1), -torch.inf).argsort(dim=1, descending=True)
 
 
+def rival_gap(logits: Tensor, labels: Tensor, rivals: Tensor) -> Tensor:
+    """Return by how much the rivals' logits exceed the labels', (N,)."""
+    pairs = logits.gather(1, torch.stack([rivals, labels], dim=1))
+    return pairs[:, 0] - pairs[:, 1]
+
+
 def _linearise(
     model: nn.Module,
     images: Tensor,
@@ -157,5 +163,4 @@ def dual_norm(gradient: Tensor, norm: Norm) -> Tensor:
     """
     dual: Norm = {"linf": "l1", "l2": "l2", "l1": "linf"}[norm]  # type: ignore[assignment]
     slopes = norm_of_rows(double(gradient).flatten(1), dual)
-    dtype = torch.promote_types(gradient.dtype, torch.float32)
-    return slopes.to(gradient.device, dtype).clamp_(min=torch.finfo(dtype).tiny)
+    return divisor(slopes.to(gradient.device, wider(gradient.dtype)))

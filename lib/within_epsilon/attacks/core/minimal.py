@@ -5,9 +5,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.core.objective import Objective, logits_of, per_pixel
+from within_epsilon.attacks.core.objective import Callback, Objective, logits_of
 from within_epsilon.checks import check_labels
-from within_epsilon.geometry import Norm, double, norm_of_rows
+from within_epsilon.geometry import Norm, double, norm_of_rows, per_pixel, wider
 
 # How much further a find is carried that fools the model only from just inside [0, 1].
 _STRETCHES = (1.001, 1.01, 1.1, 1.5)
@@ -35,10 +35,16 @@ class Closest:
 
     Parameters
     ----------
+    model : nn.Module
+        Takes images in [0, 1], returns logits (N, k).
     images : Tensor of shape (N, ...)
         Clean pixels.
+    objective : Objective
+        What the attack wants of them.
     norm : {"linf", "l2", "l1", "l0"}
         How distance is measured.
+    callback : callable, optional
+        ``callback(step, images_adv, distances)``, see `visit`.
 
     Attributes
     ----------
@@ -49,11 +55,18 @@ class Closest:
         to begin with.
     """
 
-    def __init__(self, images: Tensor, norm: Norm | Literal["l0"]) -> None:
-        self.images, self.norm = images, norm
+    def __init__(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        objective: Objective,
+        norm: Norm | Literal["l0"],
+        callback: Callback | None = None,
+    ) -> None:
+        self.model, self.images, self.objective = model, images, objective
+        self.norm, self.callback = norm, callback
         self.images_adv = images.clone()
-        dtype = torch.promote_types(images.dtype, torch.float32)
-        self.distances = torch.full((len(images),), torch.inf, dtype=dtype, device=images.device)
+        self.distances = images.new_full((len(images),), torch.inf, dtype=wider(images.dtype))
 
     def offer(self, rows: Tensor, images_adv: Tensor, achieved: Tensor) -> None:
         """Take one candidate for each of the examples `rows`, where it is adversarial and closer.
@@ -72,14 +85,22 @@ class Closest:
         self.images_adv[rows[closer]] = images_adv[closer]
         self.distances[rows[closer]] = distances[closer]
 
+    def query(self, rows: Tensor, images_adv: Tensor) -> Tensor:
+        """Ask the model about candidates and `offer` them; return which fool it, (M,)."""
+        achieved = self.objective[rows].achieved(logits_of(self.model, images_adv))
+        self.offer(rows, images_adv, achieved)
+        return achieved
+
     def measure(self, rows: Tensor, images_adv: Tensor) -> Tensor:
         """Return the distances of candidates from the clean images `rows`, (M,)."""
         change = double(images_adv) - double(self.images[rows])
         return norm_of_rows(change.flatten(1), self.norm).to(self.distances)
 
-    def visit(self, rows: Tensor, images_adv: Tensor) -> Tensor:
-        """Return where an attack stands, (N, ...): at the clean images but for `rows`."""
-        return self.images.index_copy(0, rows, images_adv)
+    def visit(self, step: int, rows: Tensor, images_adv: Tensor) -> None:
+        """Tell the callback where an attack stands: at the clean images but for `rows`."""
+        if self.callback is not None:
+            whole = self.images.index_copy(0, rows, images_adv)
+            self.callback(step, whole, self.distances.clone())
 
     @property
     def found(self) -> Tensor:
@@ -87,30 +108,60 @@ class Closest:
         return self.distances.isfinite()
 
     @property
-    def movable(self) -> Tensor:
+    def perturbed(self) -> Tensor:
         """The examples whose adversarial image is not the clean one, (M,), int64."""
         return (self.found & (self.distances > 0)).nonzero().squeeze(1)
 
-    def result(self, model: nn.Module, objective: Objective) -> Minimal:
+    def bisect(self, rows: Tensor, images_adv: Tensor, steps: int) -> None:
+        """Halve the straight way from adversarial images back to the clean ones.
+
+        Every point of that way lies in [0, 1]. It may cross the border between two classes
+        several times; one of the crossings is found.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (M,), int64
+            Which examples.
+        images_adv : Tensor of shape (M, ...)
+            Where the ways begin: adversarial images.
+        steps : int
+            Halvings, a forward pass each; what is left to gain halves with every one.
+        """
+        if not len(rows):
+            return
+        clean = self.images[rows]
+        lower = torch.zeros_like(self.distances[rows])
+        upper = torch.ones_like(lower)
+        for _ in range(steps):
+            middle = (lower + upper) / 2
+            point = torch.lerp(clean, images_adv, per_pixel(middle, clean).to(clean)).clamp_(0, 1)
+            achieved = self.query(rows, point)
+            upper = torch.where(achieved, middle, upper)
+            lower = torch.where(achieved, lower, middle)
+
+    def result(self) -> Minimal:
         """Return what was kept, after making sure that the model is fooled by the very images.
 
         What was seen to fool it from just inside [0, 1] may need to go a little further.
         """
-        rows = self.movable
+        rows = self.perturbed
         if not len(rows):
             return Minimal(self.images_adv, self.distances)
         found = self.images_adv[rows]
-        lost = ~objective[rows].achieved(logits_of(model, found))
+        lost = ~self.objective[rows].achieved(logits_of(self.model, found))
         rows, found = rows[lost], found[lost]
         self.images_adv[rows], self.distances[rows] = self.images[rows], torch.inf
         for stretch in _STRETCHES if len(rows) else ():
-            points = torch.lerp(self.images[rows], found, stretch).clamp_(0, 1)
-            self.offer(rows, points, objective[rows].achieved(logits_of(model, points)))
+            self.query(rows, torch.lerp(self.images[rows], found, stretch).clamp_(0, 1))
         return Minimal(self.images_adv, self.distances)
 
 
 def begin(
-    model: nn.Module, images: Tensor, objective: Objective, norm: Norm | Literal["l0"]
+    model: nn.Module,
+    images: Tensor,
+    objective: Objective,
+    norm: Norm | Literal["l0"],
+    callback: Callback | None,
 ) -> tuple[Closest, Tensor]:
     """Score the clean images; return where to keep finds, and who is still to be fooled.
 
@@ -121,52 +172,10 @@ def begin(
     rows : Tensor of shape (M,), int64
         The other examples.
     """
-    closest = Closest(images, norm)
+    closest = Closest(model, images, objective, norm, callback)
     everyone = torch.arange(len(images), device=images.device)
     logits = logits_of(model, images)
     check_labels(objective.labels, *logits.shape)
     achieved = objective.achieved(logits)
     closest.offer(everyone, images, achieved)
     return closest, everyone[~achieved]
-
-
-def bisect(
-    model: nn.Module,
-    closest: Closest,
-    rows: Tensor,
-    images_adv: Tensor,
-    objective: Objective,
-    steps: int,
-) -> None:
-    """Halve the straight way from adversarial images back to the clean ones.
-
-    Every point of that way lies in [0, 1]. It may cross the border between two classes
-    several times; one of the crossings is found.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Takes images in [0, 1], returns logits (N, k).
-    closest : Closest
-        Is offered every point that is tried.
-    rows : Tensor of shape (M,), int64
-        Which examples.
-    images_adv : Tensor of shape (M, ...)
-        Where the ways begin: adversarial images.
-    objective : Objective
-        What the attack wants of all examples.
-    steps : int
-        Halvings, a forward pass each; what is left to gain halves with every one.
-    """
-    if not len(rows):
-        return
-    clean, objective = closest.images[rows], objective[rows]
-    lower = torch.zeros_like(closest.distances[rows])
-    upper = torch.ones_like(lower)
-    for _ in range(steps):
-        middle = (lower + upper) / 2
-        point = torch.lerp(clean, images_adv, per_pixel(middle, clean).to(clean)).clamp_(0, 1)
-        achieved = objective.achieved(logits_of(model, point))
-        closest.offer(rows, point, achieved)
-        upper = torch.where(achieved, middle, upper)
-        lower = torch.where(achieved, lower, middle)

@@ -15,14 +15,13 @@ from within_epsilon.checks import (
     check_no_nan,
     dtype_explained,
 )
+from within_epsilon.geometry import wider
 from within_epsilon.losses import cross_entropy, cross_entropy_slopes
 
 # (logits, labels) -> one loss per example.
 Loss = Callable[[Tensor, Tensor], Tensor]
 # (step, images_adv, losses or distances), called at every point that an attack visits.
 Callback = Callable[[int, Tensor, Tensor], None]
-# The same for some rows of the batch: (step, rows, images_adv, losses).
-Visit = Callable[[int, Tensor, Tensor, Tensor], None]
 
 # Since torch 2.14 clamp has no gradient where a pixel is exactly 0 or 1. So gradients are taken
 # inside, by float32's rounding or less: not more than a logit has of its own, and enough to
@@ -226,30 +225,6 @@ def differentiate(
         )
     check_finite(gradient, outputs.detach())
     return gradient
-
-
-def per_pixel(values: Tensor, images: Tensor) -> Tensor:
-    """View one value per example, (N,), so that it applies to each of its pixels."""
-    return values.view(-1, *[1] * (images.ndim - 1))
-
-
-def whole_batch(callback: Callback, images: Tensor) -> Visit:
-    """Tell a callback of whole batches, in which examples that have stopped stay as they were."""
-    whole: dict[str, Tensor] = {"points": images.clone()}
-
-    def visit(step: int, rows: Tensor, points: Tensor, losses: Tensor) -> None:
-        if "losses" not in whole:
-            whole["losses"] = losses.new_full((len(images),), torch.nan)
-        whole["points"][rows] = points
-        whole["losses"][rows] = losses
-        callback(step, whole["points"].clone(), whole["losses"].clone())
-
-    return visit
-
-
-def wider(dtype: torch.dtype) -> torch.dtype:
-    """Return float32 for narrower dtypes: wide enough that rounding confuses no two values."""
-    return torch.promote_types(dtype, torch.float32)
 
 
 class Strongest:

@@ -45,8 +45,10 @@ def superfluous(rows: Tensor, done: Tensor) -> Tensor:
     return torch.tensor(over, device=rows.device)
 
 
-def one_by_one(numbers: Tensor) -> tuple[Tensor, ...]:
-    """Return the places of the runs of each number, in order."""
+def one_by_one(
+    rows: Tensor, numbers: Tensor, going: Callable[[Tensor], Tensor]
+) -> Iterator[Tensor]:
+    """Yield the places of the runs of each number, of examples that want runs when asked for."""
     counts: list[int] = torch.unique_consecutive(numbers, return_counts=True)[1].tolist()
-    parts: tuple[Tensor, ...] = torch.arange(len(numbers), device=numbers.device).split(counts)
-    return parts
+    for part in torch.arange(len(numbers), device=numbers.device).split(counts):
+        yield part[going(rows[part])]

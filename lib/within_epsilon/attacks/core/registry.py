@@ -87,8 +87,7 @@ def attack(
                 return function(*call.args, **call.kwargs)
 
         guarded.__signature__ = signature  # type: ignore[attr-defined] # asked for often
-        key = function.__name__
-        REGISTRY[key] = Entry(name, kind, norms, guarded, stages)
+        REGISTRY[function.__name__] = Entry(name, kind, norms, guarded, stages)
         return guarded
 
     return mark
@@ -115,8 +114,7 @@ def _check_arguments(given: Mapping[str, Any], norms: tuple[str, ...]) -> None:
 def entry_of(attack: Callable[..., Any]) -> Entry | None:
     """Return what the registry knows of an attack or a `functools.partial` of one."""
     function = function_of(attack)
-    entry = REGISTRY.get(getattr(function, "__name__", ""))
-    return entry if entry is not None and entry.function is function else None
+    return next((entry for entry in REGISTRY.values() if entry.function is function), None)
 
 
 def stages_of(attack: Callable[..., Tensor], ball: object) -> tuple[Callable[..., Tensor], ...]:
@@ -150,14 +148,34 @@ def settings(attack: Callable[..., Any]) -> dict[str, Any]:
         Argument name to value.
     """
     attack = attack.search if isinstance(attack, WithinBall) else attack
-    parameters = inspect.signature(attack).parameters.values()
+    parameters = _parameters(attack).values()
     return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def _parameters(attack: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Return an attack's parameters, as `inspect.signature` does, which is slow with partials."""
+    if hasattr(attack, "__wrapped__") and not hasattr(attack, "__signature__"):
+        return _parameters(attack.__wrapped__)
+    if not isinstance(attack, functools.partial) or attack.args:
+        return dict(inspect.signature(attack).parameters)
+    inner = _parameters(attack.func)
+    named = {
+        name: parameter.replace(default=attack.keywords[name])
+        for name, parameter in inner.items()
+        if name in attack.keywords and parameter.kind in _BY_NAME
+    }
+    return inner | named
 
 
 def takes(attack: Callable[..., Any], name: str) -> bool:
     """Tell whether an attack can be called with a keyword argument of that name."""
-    parameters = inspect.signature(attack).parameters
+    parameters = _parameters(attack)
     return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def accepted(attack: Callable[..., Any], **given: Any) -> dict[str, Any]:
+    """Return those of the given settings, None left out, that an attack takes."""
+    return {k: v for k, v in given.items() if v is not None and takes(attack, k)}
 
 
 def room_for(attack: Callable[..., Any], images: int | None) -> dict[str, Any]:
@@ -202,6 +220,7 @@ class WithinBall:
         return ball.within(images).clip(found.images_adv)
 
 
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 # Said whatever their value, in this order; all other settings where they are not the default.
 _ALWAYS = ("targets", "steps", "binary_search_steps", "queries", "samples")
 _NEVER = ("indices", "at_once", "callback", "norm", "seed")
@@ -235,37 +254,33 @@ def describe(attack: Callable[..., Any]) -> str:
     if entry is not None and entry.stages is not None:
         names = ", ".join(map(name_of, stages_of(attack, Ball("linf", 0.0))))
         words = [f"{_VERSIONS.get(values.pop('version', ''), entry.name)} ({names})"]
-    for key in _ALWAYS:
-        if isinstance(values.get(key), int):
-            words.append(_count(values[key], key.replace("_", " ").removesuffix("s")))
-    for key, value in values.items():
-        same = value is defaults.get(key) or _equal(value, defaults.get(key))
-        if key not in (*_ALWAYS, *_NEVER) and not same:
-            words.append(_phrase(key, value))
+    words += [_count(values[key], key) for key in _ALWAYS if isinstance(values.get(key), int)]
+    others = {key: value for key, value in values.items() if key not in (*_ALWAYS, *_NEVER)}
+    words += [_phrase(k, v) for k, v in others.items() if not _same(v, defaults.get(k))]
     return ", ".join(words)
 
 
 def _phrase(key: str, value: Any) -> str:
     if key == "restarts":
-        return _count(value, "restart")
+        return _count(value, key)
     if key == "random_start" and value is False:
         return "clean start"
+    words = key.replace("_", " ")
     if isinstance(value, bool):
-        return key.replace("_", " ") if value else f"no {key.replace('_', ' ')}"
+        return words if value else f"no {words}"
     if callable(value):
         return str(getattr(function_of(value), "__name__", value)).replace("_", " ")
     if isinstance(value, Tensor):
-        return f"{key.replace('_', ' ')} given"
-    number = radius(value) if isinstance(value, float) else str(value)
-    return f"{key.replace('_', ' ')} {number}"
+        return f"{words} given"
+    return f"{words} {radius(value) if isinstance(value, float) else value}"
 
 
-def _equal(one: Any, other: Any) -> bool:
+def _same(one: Any, other: Any) -> bool:
     plain = (bool, int, float, str, tuple, type(None))
-    return isinstance(one, plain) and isinstance(other, plain) and one == other
+    return one is other or (isinstance(one, plain) and isinstance(other, plain) and one == other)
 
 
-def _count(number: int, noun: str) -> str:
-    if noun == "querie":
-        noun = "query" if number == 1 else "querie"
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def _count(number: int, key: str) -> str:
+    several = key.replace("_", " ")
+    one = "query" if key == "queries" else several.removesuffix("s")
+    return f"{number:,} {one if number == 1 else several}"

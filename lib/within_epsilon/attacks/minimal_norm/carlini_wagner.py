@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.attacks.core.minimal import Minimal, begin
-from within_epsilon.attacks.core.objective import Callback, Objective, per_pixel, steepest_ascent
+from within_epsilon.attacks.core.objective import Callback, Objective, steepest_ascent
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_counts
+from within_epsilon.geometry import per_pixel
 from within_epsilon.losses import margin_loss
 
 # The constant grows by this factor until it suffices.
@@ -113,9 +114,9 @@ def carlini_wagner(
     if confidence < 0:
         raise ValueError(f"confidence: expected a margin >= 0, received {confidence}")
     everyone = Objective(labels, margin_loss, targeted, mask=mask)
-    closest, rows = begin(model, images, everyone, norm)
+    closest, rows = begin(model, images, everyone, norm, callback)
     if not len(rows):
-        return closest.result(model, everyone)
+        return closest.result()
     objective = everyone[rows]
     lower = torch.zeros_like(closest.distances[rows])
     upper = torch.full_like(lower, torch.inf)
@@ -128,13 +129,11 @@ def carlini_wagner(
             achieved = run.advance(model, objective, confidence, length)
             closest.offer(rows, run.visited, achieved)
             fooled |= achieved
-            if callback is not None:
-                here = closest.visit(rows, run.visited)
-                callback(search * steps + step, here, closest.distances.clone())
+            closest.visit(search * steps + step, rows, run.visited)
         upper = torch.where(fooled, constants, upper)
         lower = torch.where(fooled, lower, constants)
         constants = torch.where(upper.isfinite(), (lower + upper) / 2, _GROWTH * constants)
-    return closest.result(model, everyone)
+    return closest.result()
 
 
 class _Run:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.attacks.core.minimal import Minimal, begin
-from within_epsilon.attacks.core.objective import Callback, Objective, logits_of, steepest_ascent
+from within_epsilon.attacks.core.objective import Callback, Objective, steepest_ascent
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_counts
-from within_epsilon.geometry import double, norm_of_rows, steepest_rows
+from within_epsilon.geometry import divisor, double, norm_of_rows, steepest_rows
 from within_epsilon.losses import cross_entropy
 
 
@@ -99,7 +99,7 @@ def ddn(
             f"{gamma} and {epsilon}"
         )
     everyone = Objective(labels, cross_entropy, targeted, mask=mask)
-    closest, rows = begin(model, images, everyone, norm)
+    closest, rows = begin(model, images, everyone, norm, callback)
     objective, clean = everyone[rows], double(images[rows]).flatten(1)
     widest = norm_of_rows(torch.maximum(clean, 1 - clean), "l2")
     points, radii = images[rows], torch.full_like(widest, epsilon)
@@ -107,18 +107,16 @@ def ddn(
         logits, uphill = steepest_ascent(model, points, objective)
         achieved = objective.achieved(logits)
         closest.offer(rows, points, achieved)
-        if callback is not None:
-            callback(step, closest.visit(rows, points), closest.distances.clone())
+        closest.visit(step, rows, points)
         length = 0.01 + 0.99 * (1 + math.cos(math.pi * step / steps)) / 2
         delta = double(points).flatten(1) - clean
         delta += length * steepest_rows(double(uphill).flatten(1), "l2")
         swing = torch.where(achieved.to(radii.device), 1 - gamma, 1 + gamma)
         radii = torch.minimum(radii * swing, widest)
-        lengths = norm_of_rows(delta, "l2").clamp_(min=torch.finfo(delta.dtype).tiny)
+        lengths = divisor(norm_of_rows(delta, "l2"))
         delta *= (radii / lengths).unsqueeze(1)
         points = (clean + delta).clamp_(0, 1).view_as(points).to(points)
     if len(rows):
-        closest.offer(rows, points, objective.achieved(logits_of(model, points)))
-    if callback is not None:
-        callback(steps, closest.visit(rows, points), closest.distances.clone())
-    return closest.result(model, everyone)
+        closest.query(rows, points)
+    closest.visit(steps, rows, points)
+    return closest.result()

@@ -7,17 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.attacks.core.linear import dual_norm, nearest_rival
-from within_epsilon.attacks.core.minimal import Minimal, begin, bisect
+from within_epsilon.attacks.core.minimal import Minimal, begin
 from within_epsilon.attacks.core.objective import (
     Callback,
     Objective,
-    logits_of,
-    per_pixel,
     steepest_ascent,
 )
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_counts
-from within_epsilon.geometry import Norm, steepest_rows
+from within_epsilon.geometry import Norm, per_pixel, steepest_rows
 from within_epsilon.losses import margin_loss
 
 # Halvings of the way back from where the walk ended.
@@ -110,7 +108,7 @@ def deepfool(
     if overshoot < 0:
         raise ValueError(f"overshoot: expected a share >= 0, received {overshoot}")
     everyone = Objective(labels, margin_loss, targeted, mask=mask)
-    closest, rows = begin(model, images, everyone, norm)
+    closest, rows = begin(model, images, everyone, norm, callback)
     # Wide enough that half-precision pixels do not round short steps away.
     nudge = max(_NUDGE, torch.finfo(images.dtype).eps)
     position = images.clone()
@@ -120,21 +118,20 @@ def deepfool(
     for step in range(1, steps + 1):
         if not len(rows):
             break
-        here, objective = position[rows], everyone[rows]
-        gaps, uphill = _border(model, here, objective, norm, rivals)
+        here = position[rows]
+        gaps, uphill = _border(model, here, everyone[rows], norm, rivals)
         lengths = (gaps.abs() / dual_norm(uphill, norm) + nudge).clamp(max=here[0].numel())
         direction = steepest_rows(uphill.flatten(1).to(total), norm).view_as(here)
         total[rows] += direction * per_pixel(lengths, here)
         stretched = images[rows].to(total) + (1 + overshoot) * total[rows]
         position[rows] = images_adv = stretched.clamp_(0, 1).to(images)
-        achieved = objective.achieved(logits_of(model, images_adv))
-        closest.offer(rows, images_adv, achieved)
+        achieved = closest.query(rows, images_adv)
         if callback is not None:
             callback(step, position.clone(), closest.distances.clone())
         rows = rows[~achieved]
-    rows = closest.movable
-    bisect(model, closest, rows, closest.images_adv[rows], everyone, _HALVINGS)
-    return closest.result(model, everyone)
+    rows = closest.perturbed
+    closest.bisect(rows, closest.images_adv[rows], _HALVINGS)
+    return closest.result()
 
 
 def _border(

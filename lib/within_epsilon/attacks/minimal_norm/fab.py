@@ -8,19 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.attacks.core.hyperplane import step_to_hyperplane
-from within_epsilon.attacks.core.linear import likeliest_others, nearest_rival
+from within_epsilon.attacks.core.linear import likeliest_others, nearest_rival, rival_gap
 from within_epsilon.attacks.core.minimal import Closest, Minimal, begin
 from within_epsilon.attacks.core.objective import (
     Callback,
     Objective,
     logits_of,
-    per_pixel,
     steepest_ascent,
 )
 from within_epsilon.attacks.core.packing import one_by_one, packed, superfluous
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_counts, check_indices
-from within_epsilon.geometry import Norm, double, norm_of_rows
+from within_epsilon.geometry import Norm, divisor, double, norm_of_rows, per_pixel
 from within_epsilon.losses import margin_loss
 from within_epsilon.runtime import streams
 from within_epsilon.threat import Ball
@@ -139,17 +138,17 @@ def fab(
     Robustness with an Ensemble of Diverse Parameter-free Attacks", ICML 2020, section 5.
     """
     check_counts(steps=steps, restarts=restarts, targets=targets)
-    radius = _radius(norm, epsilon, near_enough)
+    radius = _RADII[norm] if epsilon is None else epsilon
+    if radius <= 0 or near_enough < 0:
+        raise ValueError(
+            "epsilon, near_enough: expected distances > 0 and >= 0, received "
+            f"{epsilon} and {near_enough}"
+        )
     positions = torch.as_tensor(check_indices(indices, len(images)))
     objective = Objective(labels, margin_loss, targeted, mask=mask)
-    closest, rows = begin(model, images, objective, norm)
-    count = itertools.count()
-
-    def visit(rows: Tensor, points: Tensor) -> None:
-        if callback is not None:
-            callback(next(count), closest.visit(rows, points), closest.distances.clone())
-
-    visit(rows, images[rows])
+    closest, rows = begin(model, images, objective, norm, callback)
+    closest.visit(0, rows, images[rows])
+    count = itertools.count(1)
     border, heading = _borders(model, images, rows, objective, norm, targets, nearest=nearest)
     rivals = heading.repeat_interleave(restarts, dim=0)
     numbers = torch.arange(len(rivals), device=rows.device).repeat_interleave(len(rows))
@@ -168,25 +167,14 @@ def fab(
             draws = streams(positions[some.cpu()], seed, number)
             points = _around(points, radii, norm, wanted.mask, draws)
         if not (targeted or nearest):
-            wanted = dataclasses.replace(wanted, loss=_gap, rivals=rivals.flatten()[runs])
-        kept = closest if single else Closest(images[some], norm)
+            wanted = dataclasses.replace(wanted, loss=rival_gap, rivals=rivals.flatten()[runs])
+        kept = closest if single else Closest(model, images[some], wanted, norm)
         places = some if single else torch.arange(len(some), device=some.device)
-        _walk(model, border, wanted, norm, kept, places, some, points, steps, near_enough, visit)
-        for part in () if single else one_by_one(numbers[runs]):
-            part = part[going(some[part])]
+        _walk(border, wanted, norm, kept, places, some, points, steps, near_enough, count)
+        for part in () if single else one_by_one(some, numbers[runs], going):
             closest.offer(some[part], kept.images_adv[part], kept.found[part])
-    _final_search(model, objective, closest)
-    return closest.result(model, objective)
-
-
-def _radius(norm: Norm, epsilon: float | None, near_enough: float) -> float:
-    radius = _RADII[norm] if epsilon is None else epsilon
-    if radius <= 0 or near_enough < 0:
-        raise ValueError(
-            "epsilon, near_enough: expected distances > 0 and >= 0, received "
-            f"{epsilon} and {near_enough}"
-        )
-    return radius
+    _final_search(closest)
+    return closest.result()
 
 
 def _borders(
@@ -216,12 +204,6 @@ def _borders(
     return ahead, likeliest_others(logits, objective.labels[rows])[:, :number].T
 
 
-def _gap(logits: Tensor, labels: Tensor, rivals: Tensor) -> Tensor:
-    """Return by how much the rivals' logits exceed the labels', (N,)."""
-    pairs = logits.gather(1, torch.stack([rivals, labels], dim=1))
-    return pairs[:, 0] - pairs[:, 1]
-
-
 def _around(
     images: Tensor,
     radii: Tensor,
@@ -236,7 +218,6 @@ def _around(
 
 
 def _walk(
-    model: nn.Module,
     border: Border,
     objective: Objective,
     norm: Norm,
@@ -246,15 +227,14 @@ def _walk(
     points: Tensor,
     steps: int,
     near_enough: float,
-    visit: Callable[[Tensor, Tensor], None],
+    count: Iterator[int],
 ) -> None:
     """Take the steps of runs from given points; `closest` has them at `rows`."""
     images = closest.images[rows]
     for _ in range(steps):
         points = _step(images, points, *border(points, objective), norm)
-        achieved = objective.achieved(logits_of(model, points))
-        closest.offer(rows, points, achieved)
-        visit(rows, points)
+        achieved = closest.query(rows, points)
+        closest.visit(next(count), rows, points)
         back = torch.lerp(images, points, _BACK)
         points = torch.where(per_pixel(achieved, points), back, points)
         near = closest.distances[rows] <= near_enough
@@ -276,22 +256,22 @@ def _step(images: Tensor, points: Tensor, gaps: Tensor, uphill: Tensor, norm: No
     steps = step_to_hyperplane(starts, twice, torch.cat([missing, missing_there]), norm)
     step, step_there = steps.chunk(2)
     near, far = (norm_of_rows(rows, norm) for rows in (step, step_there))
-    bias = (near / (near + far).clamp_(min=torch.finfo(near.dtype).tiny)).clamp_(max=_MOST_BIAS)
+    bias = (near / divisor(near + far)).clamp_(max=_MOST_BIAS)
     ends = torch.lerp(here + _OVERSHOOT * step, clean + _OVERSHOOT * step_there, bias.unsqueeze(1))
     return ends.clamp_(0, 1).view_as(images).to(images)
 
 
-def _final_search(model: nn.Module, objective: Objective, closest: Closest) -> None:
+def _final_search(closest: Closest) -> None:
     """Look for the border on the straight way back, where the margin would be 0, were it linear."""
-    rows = closest.movable
+    rows = closest.perturbed
     if not len(rows):
         return
-    inner, outer, wanted = closest.images[rows], closest.images_adv[rows], objective[rows]
-    lowest, highest = (wanted.values(logits_of(model, points)) for points in (inner, outer))
+    inner, outer, wanted = closest.images[rows], closest.images_adv[rows], closest.objective[rows]
+    lowest, highest = (wanted.values(logits_of(closest.model, points)) for points in (inner, outer))
     for _ in range(_FINAL_SEARCH):
         share = (highest / (highest - lowest)).nan_to_num(0, 0, 0).clamp(0, 1)
         point = torch.lerp(outer, inner, per_pixel(share, outer).to(outer))
-        logits = logits_of(model, point)
+        logits = logits_of(closest.model, point)
         achieved, values = wanted.achieved(logits), wanted.values(logits)
         closest.offer(rows, point, achieved)
         wide = per_pixel(achieved, point)

@@ -11,13 +11,11 @@ from within_epsilon.attacks.core.minimal import Minimal, begin
 from within_epsilon.attacks.core.objective import (
     Callback,
     Objective,
-    logits_of,
-    per_pixel,
     steepest_ascent,
 )
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_counts
-from within_epsilon.geometry import Norm, double, steepest_rows
+from within_epsilon.geometry import Norm, double, per_pixel, steepest_rows
 from within_epsilon.losses import margin_loss
 from within_epsilon.region import Region
 
@@ -106,9 +104,13 @@ def fmn(
     Constraints", NeurIPS 2021, Algorithm 1.
     """
     check_counts(steps=steps, rivals=rivals)
-    _check(step_size, gamma)
+    if not step_size > 0 or not 0 < gamma < 1:
+        raise ValueError(
+            f"step_size, gamma: expected step_size > 0 and gamma in (0, 1), received "
+            f"{step_size} and {gamma}"
+        )
     everyone = Objective(labels, margin_loss, targeted, mask=mask)
-    closest, rows = begin(model, images, everyone, norm)
+    closest, rows = begin(model, images, everyone, norm, callback)
     clean, objective = images[rows], everyone[rows]
     images_adv, radii = clean, torch.full_like(closest.distances[rows], torch.inf)
     for step in range(steps if len(rows) else 0):
@@ -123,8 +125,7 @@ def fmn(
             gaps, uphill = objective.losses(logits), movable(uphill, images_adv)
         achieved, found = objective.achieved(logits), closest.found[rows]
         closest.offer(rows, images_adv, achieved)
-        if callback is not None:
-            callback(step, closest.visit(rows, images_adv), closest.distances.clone())
+        closest.visit(step, rows, images_adv)
         estimate = closest.measure(rows, images_adv) + gaps.abs() / dual_norm(uphill, norm)
         swing = gamma * (0.02 + 0.98 * share)
         shrunk = torch.minimum(radii * (1 - swing), closest.distances[rows])
@@ -138,18 +139,9 @@ def fmn(
         delta = double(images_adv) - double(clean) + stride
         images_adv = Region(clean, norm, radii, objective.mask).perturb(delta)
     if len(rows):
-        closest.offer(rows, images_adv, objective.achieved(logits_of(model, images_adv)))
-    if callback is not None:
-        callback(steps, closest.visit(rows, images_adv), closest.distances.clone())
-    return closest.result(model, everyone)
-
-
-def _check(step_size: float, gamma: float) -> None:
-    if step_size <= 0 or not 0 < gamma < 1:
-        raise ValueError(
-            f"step_size, gamma: expected step_size > 0 and gamma in (0, 1), received "
-            f"{step_size} and {gamma}"
-        )
+        closest.query(rows, images_adv)
+    closest.visit(steps, rows, images_adv)
+    return closest.result()
 
 
 def _widest(norm: Norm, images: Tensor) -> float:

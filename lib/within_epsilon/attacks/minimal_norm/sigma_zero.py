@@ -11,13 +11,11 @@ from within_epsilon.attacks.core.minimal import Minimal, begin
 from within_epsilon.attacks.core.objective import (
     Callback,
     Objective,
-    logits_of,
-    per_pixel,
     steepest_ascent,
-    wider,
 )
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_counts
+from within_epsilon.geometry import per_pixel, wider
 from within_epsilon.losses import margin_loss
 
 _FIRST_THRESHOLD = 0.3  # tau_0
@@ -103,12 +101,12 @@ def sigma_zero(
     ℓ0-norm Adversarial Examples", ICLR 2025, Algorithm 1. Adam: Kingma, Ba, ICLR 2015.
     """
     check_counts(steps=steps)
-    if step_size <= 0 or sigma <= 0:
+    if not (step_size > 0 and sigma > 0):
         raise ValueError(
             f"step_size, sigma: expected numbers > 0, received {step_size} and {sigma}"
         )
     everyone = Objective(labels, margin_loss, targeted, mask=mask)
-    closest, rows = begin(model, images, everyone, norm)
+    closest, rows = begin(model, images, everyone, norm, callback)
     objective, clean, points = everyone[rows], images[rows], images[rows]
     wide = wider(images.dtype)
     means = tuple(torch.zeros_like(clean, dtype=wide) for _ in _DECAYS)
@@ -117,8 +115,7 @@ def sigma_zero(
         logits, uphill = steepest_ascent(model, points, objective)
         achieved = objective.achieved(logits)
         closest.offer(rows, points, achieved)
-        if callback is not None:
-            callback(step, closest.visit(rows, points), closest.distances.clone())
+        closest.visit(step, rows, points)
         change = points.to(wide) - clean.to(wide)
         uphill = uphill.to(wide).masked_fill(per_pixel(achieved, clean), 0)
         downhill = 2 * sigma * change / (change.square() + sigma).square() / clean[0].numel()
@@ -130,10 +127,9 @@ def sigma_zero(
         change = change.masked_fill_(change.abs() < per_pixel(threshold, change), 0)
         points = torch.where(change == 0, clean, (clean + change).clamp_(0, 1).to(clean))
     if len(rows):
-        closest.offer(rows, points, objective.achieved(logits_of(model, points)))
-    if callback is not None:
-        callback(steps, closest.visit(rows, points), closest.distances.clone())
-    return closest.result(model, everyone)
+        closest.query(rows, points)
+    closest.visit(steps, rows, points)
+    return closest.result()
 
 
 def _unit(gradient: Tensor) -> Tensor:

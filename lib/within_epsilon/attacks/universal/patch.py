@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from within_epsilon.attacks.core.objective import Callback, Loss, input_gradient
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_counts, check_images
+from within_epsilon.draws import draw_uniform
+from within_epsilon.geometry import wider
 from within_epsilon.losses import cross_entropy
 from within_epsilon.runtime import example_generators
 
@@ -90,10 +92,10 @@ def adversarial_patch(
     the expectation over transformations.
     """
     check_counts(size=size, epochs=epochs, batch_size=batch_size)
-    if step_size <= 0:
+    if not step_size > 0:
         raise ValueError(f"step_size: expected a length > 0, received {step_size}")
     _check_fit(images, size, size, max_angle, scales)
-    wide = torch.promote_types(images.dtype, torch.float32)
+    wide = wider(images.dtype)
     patch = torch.full((images.shape[1], size, size), 0.5, dtype=wide, device=images.device)
     (shuffler,) = example_generators([-1], seed)
     step, total = 0, epochs * -(-len(images) // batch_size)
@@ -105,9 +107,8 @@ def adversarial_patch(
             with torch.enable_grad():
                 leaf = patch.clone().requires_grad_()
                 pasted = _paste(images[batch], leaf, generators, max_angle, scales)
-            losses, gradient = input_gradient(model, pasted.detach(), labels[batch], loss)
-            # Pasting is linear in the patch: what the pixels say gathers there.
-            with torch.enable_grad():
+                losses, gradient = input_gradient(model, pasted.detach(), labels[batch], loss)
+                # Pasting is linear in the patch: what the pixels say gathers there.
                 said = (pasted * gradient).sum()
             (uphill,) = torch.autograd.grad(said, leaf)
             if callback is not None:
@@ -193,9 +194,8 @@ def _paste(
 ) -> Tensor:
     """Paste without checks; linear in the patch, so interpolation may leave [0, 1] by rounding."""
     # No clamp: where it acts it has no gradient, and pixels at 0 and 1 would never move again.
-    wide = torch.promote_types(images.dtype, torch.float32)
-    draws = torch.stack([torch.rand(4, generator=g, dtype=torch.float32) for g in generators])
-    draws = draws.to(images.device, wide)
+    wide = wider(images.dtype)
+    draws = draw_uniform(generators, 4).to(images.device, wide)
     angle = (2 * draws[:, 0] - 1) * math.radians(max_angle)
     scale = scales[0] + (scales[1] - scales[0]) * draws[:, 1]
     cosine, sine = angle.cos(), angle.sin()

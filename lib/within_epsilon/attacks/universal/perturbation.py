@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.core.objective import Callback, Loss, input_gradient, per_pixel
+from within_epsilon.attacks.core.objective import Callback, Loss, input_gradient
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_counts
+from within_epsilon.geometry import per_pixel
 from within_epsilon.losses import margin_loss
 from within_epsilon.runtime import example_generators
 from within_epsilon.threat import Ball
@@ -96,7 +97,7 @@ def universal_perturbation(
     check_counts(epochs=epochs, batch_size=batch_size)
     if step_size is None:
         step_size = ball.epsilon / 2
-    elif step_size <= 0:
+    elif not step_size > 0:
         raise ValueError(f"step_size: expected a length > 0, received {step_size}")
     sign = -1 if targeted else 1
     (generator,) = example_generators([0], seed)

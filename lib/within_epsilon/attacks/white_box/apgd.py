@@ -11,10 +11,8 @@ from within_epsilon.attacks.core.objective import (
     Loss,
     Objective,
     Strongest,
-    Visit,
     logits_of,
     steepest_ascent,
-    whole_batch,
 )
 from within_epsilon.attacks.core.packing import one_by_one, packed, superfluous
 from within_epsilon.attacks.core.registry import attack
@@ -23,6 +21,9 @@ from within_epsilon.checks import check_counts, check_indices
 from within_epsilon.losses import cross_entropy
 from within_epsilon.runtime import streams
 from within_epsilon.threat import Ball
+
+# Like `Callback`, for some rows of the batch: (step, rows, images_adv, losses).
+Visit = Callable[[int, Tensor, Tensor, Tensor], None]
 
 # Where l1 runs begin: (radius in units of epsilon, share of the steps).
 _WIDER = ((3, 0.3), (2, 0.3))
@@ -125,13 +126,28 @@ def apgd(
     numbers = torch.arange(restarts, device=rows.device).repeat_interleave(len(images))
     run_apgd(
         *(model, images, ball, Objective(labels, loss, targeted)[rows], strongest, rows, numbers),
-        draws=lambda runs: streams(positions[rows[runs].cpu()], seed, numbers[runs].tolist()),
+        positions=positions,
+        seed=seed,
         steps=steps,
         early_stop=early_stop,
         at_once=(at_once or len(images)) if callback is None else None,
-        visit=None if callback is None else whole_batch(callback, images),
+        visit=None if callback is None else _whole_batch(callback, images),
     )
     return strongest.images_adv
+
+
+def _whole_batch(callback: Callback, images: Tensor) -> Visit:
+    """Tell a callback of whole batches, in which examples that have stopped stay as they were."""
+    whole: dict[str, Tensor] = {"points": images.clone()}
+
+    def visit(step: int, rows: Tensor, points: Tensor, losses: Tensor) -> None:
+        if "losses" not in whole:
+            whole["losses"] = losses.new_full((len(images),), torch.nan)
+        whole["points"][rows] = points
+        whole["losses"][rows] = losses
+        callback(step, whole["points"].clone(), whole["losses"].clone())
+
+    return visit
 
 
 def run_apgd(
@@ -143,7 +159,8 @@ def run_apgd(
     rows: Tensor,
     numbers: Tensor,
     *,
-    draws: Callable[[Tensor], Iterator[torch.Generator]],
+    positions: Tensor,
+    seed: int,
     steps: int,
     early_stop: bool,
     at_once: int | None,
@@ -161,8 +178,10 @@ def run_apgd(
         Is offered every point visited in the ball.
     rows, numbers : Tensor of shape (R,), int64
         The example and the number of each run; see `packed`.
-    draws : callable
-        Returns a torch.Generator for each of some runs, (M,), int64.
+    positions : Tensor of shape (N,), int64
+        Of the examples in their data set, on the CPU.
+    seed : int
+        Of the experiment; a run's draws follow from it, its example's position and its number.
     steps : int
         Gradients to spend in each.
     early_stop : bool
@@ -178,10 +197,10 @@ def run_apgd(
 
     for runs in packed(rows, numbers, going, at_once):
         some, own = rows[runs], Strongest(images[rows[runs]])
-        region = images[some], ball[some], objective[runs], own, some, draws(runs)
-        _climb(model, *region, steps=steps, early_stop=early_stop, visit=visit)
-        for part in one_by_one(numbers[runs]):
-            part = part[going(some[part])]
+        draws = streams(positions[some.cpu()], seed, numbers[runs].tolist())
+        climbers = images[some], ball[some], objective[runs], own, some, draws
+        _climb(model, *climbers, steps=steps, early_stop=early_stop, visit=visit)
+        for part in one_by_one(some, numbers[runs], going):
             strongest.offer(some[part], *own.kept(part))
 
 

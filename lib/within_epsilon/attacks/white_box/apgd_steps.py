@@ -9,7 +9,7 @@ from torch import Tensor
 
 from within_epsilon import geometry
 from within_epsilon.attacks.core.linear import stuck
-from within_epsilon.attacks.core.objective import per_pixel, wider
+from within_epsilon.geometry import per_pixel, wider
 from within_epsilon.region import Region
 
 _NEW_SHARE = 0.75  # alpha: how much of a move is the new step, the rest being momentum

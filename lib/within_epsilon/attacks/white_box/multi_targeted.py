@@ -5,13 +5,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.core.linear import likeliest_others, nearest_first
+from within_epsilon.attacks.core.linear import likeliest_others, nearest_first, rival_gap
 from within_epsilon.attacks.core.objective import Objective, Strongest, logits_of
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.attacks.white_box.apgd import run_apgd
 from within_epsilon.checks import check_counts, check_indices, check_labels
 from within_epsilon.losses import dlr_targeted
-from within_epsilon.runtime import streams
 from within_epsilon.threat import Ball
 
 
@@ -112,7 +111,8 @@ def multi_targeted(
     run_apgd(
         *(model, images, ball, Objective(labels[rows], loss, rivals=rivals), strongest),
         *(rows, numbers),
-        draws=lambda runs: streams(positions[rows[runs].cpu()], seed, numbers[runs].tolist()),
+        positions=positions,
+        seed=seed,
         steps=steps,
         early_stop=True,
         at_once=at_once or len(images),
@@ -127,8 +127,7 @@ def _enough(logits: Tensor) -> Tensor:
 
 def _ratio_or_gap(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     """Return the targeted ratio, or z_t - z_y where there are too few classes for it, (N,)."""
-    pairs = logits.gather(1, torch.stack([targets, labels], dim=1))
-    gap = pairs[:, 0] - pairs[:, 1]
+    gap = rival_gap(logits, labels, targets)
     if logits.shape[1] < 4:
         return gap
     return torch.where(_enough(logits), dlr_targeted(logits, labels, targets), gap)

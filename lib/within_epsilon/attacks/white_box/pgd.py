@@ -12,12 +12,11 @@ from within_epsilon.attacks.core.objective import (
     Objective,
     Strongest,
     logits_of,
-    per_pixel,
     steepest_ascent,
 )
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_counts
-from within_epsilon.geometry import double
+from within_epsilon.geometry import divisor, double, per_pixel
 from within_epsilon.losses import cross_entropy
 from within_epsilon.threat import Ball
 
@@ -113,7 +112,7 @@ def pgd(
     check_counts(steps=steps, restarts=restarts)
     if step_size is None:
         step_size = 2.5 * ball.epsilon / steps
-    elif step_size <= 0:
+    elif not step_size > 0:
         raise ValueError(
             f"step_size: expected a length > 0, received {step_size}; "
             "to descend towards a class, set targeted=True"
@@ -148,6 +147,6 @@ def pgd(
 def _accumulate(velocity: Tensor | None, uphill: Tensor, momentum: float) -> Tensor:
     """Add a normalised gradient to what is left of the past ones."""
     wide = double(uphill)
-    sizes = wide.abs().flatten(1).sum(dim=1).clamp_(min=torch.finfo(wide.dtype).tiny)
+    sizes = divisor(wide.abs().flatten(1).sum(dim=1))
     unit = wide / per_pixel(sizes, wide)
     return unit if velocity is None else unit.add_(velocity, alpha=momentum)

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from within_epsilon.runtime import written_whole
+
 
 @contextmanager
 def _about(path: Path) -> Iterator[None]:
@@ -24,16 +26,8 @@ def write_whole(path: Path, content: str | bytes) -> None:
     OSError
         If it cannot be written; what was there before is still there.
     """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    data = content.encode() if isinstance(content, str) else content
-    try:
-        with _about(path), scratch.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with _about(path), written_whole(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def require_writable(path: Path) -> None:

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from within_epsilon.attacks import takes
+from within_epsilon.attacks.core.registry import accepted
 from within_epsilon.commands.processes.workers import Workers
 from within_epsilon.runtime import derive_seed
 
@@ -126,7 +126,7 @@ class SharedAttack(_Shared):
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, ball: Any) -> Tensor:
         """Return the adversarial images of all rows."""
         rows = self._rows(len(images)).to(images.device)
-        options = {"indices": rows} if takes(self._inner, "indices") else {}
+        options = accepted(self._inner, indices=rows)
         own = images[:0]
         if len(rows):
             own = self._inner(model, images[rows], labels[rows], ball[rows.cpu()], **options)

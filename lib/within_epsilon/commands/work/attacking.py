@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from within_epsilon import __version__
-from within_epsilon.attacks import describe, takes
+from within_epsilon.attacks import describe
+from within_epsilon.attacks.core.registry import accepted
 from within_epsilon.commands.inputs.matching import answers, cannot_take, check_names
 from within_epsilon.commands.inputs.networks import Network
 from within_epsilon.commands.inputs.pictures import prepared_for, read_picture
@@ -94,7 +95,7 @@ def attack_one(
         raise ValueError(
             f"--label: expected 0 to {logits.shape[1] - 1}, the model's classes, received {label}"
         )
-    named = {"seed": seed} if takes(attack, "seed") else {}
+    named = accepted(attack, seed=seed)
     images_adv = attack(network.model, image, torch.tensor([label]).to(image.device), ball, **named)
     rounded = ((images_adv.double() * 255).round() / 255).to(image.dtype)
     before, after, saved = (_verdict(network, x, label) for x in (image, images_adv, rounded))

@@ -2,9 +2,10 @@
 
 import { GAP, makeProblem, openSearch } from "./branch_and_bound.js";
 import { plane, pathThrough, roundTicks, textAt, xAxis, yAxis } from "./chart.js";
-import { button, choice, drawAtWidth, html, keepState, nearest, openCard, part, signed, slider, svg,
+import { button, choice, drawAtWidth, html, keepState, nearest, openCard, part, slider, svg,
   verdict, INSET } from "./explorer.js";
 import { readLayers } from "./mlp.js";
+import { roundedDown, roundedUp } from "./rounding.js";
 
 const MOST = 200; // splits
 const SIGNS = { proved: "✓", open: "?", bad: "✕", above: "–" };
@@ -57,11 +58,15 @@ th, td { padding: 1px 14px 1px 0; text-align: left; font-weight: 400; }
 }
 `;
 
-/** A number as it is said, with three digits that count. */
-function brief(value) {
+/** A number as it is said, with three digits that count; a bound is rounded so that it stays one. */
+function inDigits(value, rounded) {
   if (!Number.isFinite(value)) return "∞";
-  return signed(value, Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2);
+  const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
+  return rounded(value, digits).replace("-", "−");
 }
+const brief = (value) => inDigits(value, (given, digits) => given.toFixed(digits));
+const atLeast = (value) => inDigits(value, roundedDown);
+const atMost = (value) => inDigits(value, roundedUp);
 
 /** What a case says: "z_1 on, z_3 off", or its sides. */
 function describeCase(one, names) {
@@ -166,7 +171,7 @@ function verdictOf({ history, leaves, lower, upper, witness, status, over, state
   const bracket = question === "least" && over
     ? `The least margin is ${brief(lower)}, to ${GAP}.`
     : brief(lower) === brief(upper) ? `The least margin is ${brief(lower)}.`
-      : `The least margin is between ${brief(lower)} and ${brief(upper)}.`;
+      : `The least margin is between ${atLeast(lower)} and ${atMost(upper)}.`;
   if (status === "proved") {
     return [`Every input within ${ball} is class ${label}, after ${spent}. ${bracket}`, "proved", "proved"];
   }
@@ -243,15 +248,15 @@ export function render({ model, el }) {
     if (widths.tree) tree.replaceChildren(drawTree(widths.tree, found));
     if (widths.bracket) bracket.replaceChildren(drawBracket(widths.bracket, found));
     const states = found.leaves.map((leaf, i) => `${i + 1}: ${describeCase(leaf, names)}, bound `
-      + `${brief(leaf.bound)}, ${STATES[found.stateOf(leaf)]}`).join("; ");
+      + `${atLeast(leaf.bound)}, ${STATES[found.stateOf(leaf)]}`).join("; ");
     map.setAttribute("aria-label", `The square of inputs in ${found.leaves.length} parts. ${states}`);
     tree.setAttribute("aria-label", `The tree of ${found.leaves.length} cases.`);
     bracket.setAttribute("aria-label", `The bracket of the least margin over ${found.history.length} steps: `
-      + `from ${brief(found.history[0].lower)} and ${brief(found.history[0].upper)} to `
-      + `${brief(found.lower)} and ${brief(found.upper)}.`);
+      + `from ${atLeast(found.history[0].lower)} and ${atMost(found.history[0].upper)} to `
+      + `${atLeast(found.lower)} and ${atMost(found.upper)}.`);
     const row = (tag, cells) => html("tr", {}, ...cells.map((cell) => html(tag, {}, cell)));
     table.replaceChildren(row("th", ["", "case", "bound", ""]), ...found.leaves.map((leaf, i) =>
-      row("td", [`${i + 1}`, describeCase(leaf, names), brief(leaf.bound), STATES[found.stateOf(leaf)]])));
+      row("td", [`${i + 1}`, describeCase(leaf, names), atLeast(leaf.bound), STATES[found.stateOf(leaf)]])));
     say(words, mark, role);
   }
 

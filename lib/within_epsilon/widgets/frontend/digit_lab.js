@@ -3,7 +3,8 @@
 import { amplification, decodeBase64, moveBy, picture } from "./pixels.js";
 import { DRAWING_CSS, SIDE, makePad, rasterise } from "./drawing.js";
 import { argmax, openLab } from "./lab.js";
-import { bars, choice, html, part, svg } from "./explorer.js";
+import { choice, html, part, svg } from "./explorer.js";
+import { bars } from "./shares.js";
 import { SHELF_CSS, makeShelf } from "./shelf.js";
 
 const SHAPE = [1, SIDE, SIDE];
@@ -191,6 +192,7 @@ figcaption { padding: 4px 0 0; line-height: 1.3; }
   .choose .row { gap: 4px; flex-wrap: nowrap; }
   .choose .row button { padding: 4px 8px; flex: 1; }
   .shelf { grid-template-columns: repeat(3, 44px); gap: 4px; }
+  .shelf :nth-child(10) { grid-column: 1 / -1; }
   .four { gap: 8px 6px; padding: 0 12px; }
   .four figure { font-size: 12px; }
   .four figcaption { white-space: normal; }

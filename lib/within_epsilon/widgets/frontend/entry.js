@@ -5,6 +5,7 @@
 import { makeModel } from "./models.js";
 
 if (document.querySelector(".predict, .quiz, .exercise, table.chapters")) import("./reading.js");
+import("./paper.js");
 
 /** The state that the notebook wrote into the element, with the interface of a widget's model. */
 export function pageModel(element) {

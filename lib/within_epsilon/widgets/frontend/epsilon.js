@@ -2,10 +2,11 @@
 // pictures are computed here, in float32 as in the notebook; the probabilities are the notebook's.
 
 import { CURVE_CSS, curve, key } from "./curve.js";
-import { bars, button, choice, html, markOf, keepState, nearest, openCard, part, slider, ticks,
-  verdict, withShare } from "./explorer.js";
+import { button, choice, html, markOf, keepState, nearest, openCard, part, slider, ticks, verdict
+  } from "./explorer.js";
 import { PICTURES_CSS, amplification, decodePixels, decodeSigns, difference, moveBy, triptych }
   from "./pixels.js";
+import { bars, withShare } from "./shares.js";
 
 export async function render({ model, el }) {
   const get = (name) => model.get(name);

@@ -23,9 +23,10 @@ export const svg = (tag, attributes = {}, ...children) =>
 /** Text cut where a letter after "_" is a subscript: every other piece is one. */
 const cut = (text) => text.split(/_([\p{L}\d])(?![\p{L}\d_])/u);
 
-/** Text with its subscripts, for HTML. */
-export const subscripted = (text) =>
-  cut(text).map((piece, i) => (i % 2 ? html("sub", {}, piece) : piece));
+/** Text with its subscripts, for HTML; no line ends within "ℓ∞ ε = 0.1". */
+export const subscripted = (text) => cut(text).flatMap((piece, i) => (i % 2
+  ? html("sub", {}, piece)
+  : piece.split(/((?:ℓ. )?ε = \S*\d)/).map((words, j) => (j % 2 ? html("span", { class: "tied" }, words) : words))));
 
 /** The same for SVG, where the line must be brought back up. */
 export const subscriptedSvg = (text) => cut(text).map((piece, i) => (i % 2
@@ -175,37 +176,6 @@ export function markOf({ label, target, before, after, noise, isNoise }) {
   const alike = noise !== undefined && (reached ? noise === target : noise !== label);
   if (alike) return ["noise does it too", "unknown"];
   return [reached ? "target reached" : "fooled", "adversary"];
-}
-
-/** Bars from 0 to 1: rows of { name, value, text, role, tag }. */
-export function bars(label) {
-  const node = html("ul", { class: "bars", "aria-label": label });
-  const show = (rows) => node.replaceChildren(...rows.map(({ name, value, text, role, tag }) => {
-    const fill = html("i");
-    fill.style.width = `${100 * value}%`;
-    return html("li", { class: role ?? "" },
-      html("span", { class: "name" }, name, ...(tag ? [" ", html("small", {}, tag)] : [])),
-      html("span", { class: "bar", "aria-hidden": "true" }, fill),
-      html("span", { class: "value" }, text ?? tenths(value)));
-  }));
-  return { node, show };
-}
-
-/** A probability as a sentence has it: whole percents, but tenths where whole ones would lie. */
-export function percent(probability) {
-  const hundredths = 100 * probability;
-  if (hundredths >= 1 && hundredths <= 99) return `${hundredths.toFixed(0)}%`;
-  return `${hundredths.toFixed(1).replace(/\.0$/, "")}%`;
-}
-
-/** A class and its probability, as `wording.with_share` has them: "9 99.9%" would be one number. */
-export const withShare = (name, probability) =>
-  (/^\d+$/.test(name) ? `${name} (${percent(probability)})` : `${name} ${percent(probability)}`);
-
-/** A probability as a bar has it, in tenths of a percent. */
-export function tenths(probability) {
-  const text = (100 * probability).toFixed(1);
-  return probability > 0 && text === "0.0" ? "<0.1%" : `${text}%`;
 }
 
 /** Half a main slider's thumb: a chart above it keeps as much free on either side. */

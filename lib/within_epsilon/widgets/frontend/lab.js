@@ -4,12 +4,11 @@
 //   lab.setSubject({ image, label });   // attack this one: float32 pixels; its class, or null
 //
 // name(i)             what class i is called
-// keys                further parts of the model's state; `lab.state`, `lab.set` and `lab.update`
-//                     have them beside those in SETTINGS below
-// replay(question)    what the notebook recorded: an answer, or null if it did not record that
+// keys                further parts of the model's state, beside SETTINGS below
+// replay(question)    what the notebook recorded: an answer or null
 // prepare(engine, question, label)   anything else that `show` needs; asked for once per image,
 //                     class and network; its answer is `view.prepared`
-// wrap(engine)        an engine of the same interface, say one that remembers gradients
+// wrap(engine)        an engine of the same interface
 // live                false if PGD takes too long to follow a slider: it then waits for its button
 // pace                milliseconds between two steps that are watched; 0 as fast as they come
 // show(view)          paint: called for every step of an attack and for its end
@@ -19,15 +18,16 @@
 // (README.md), `other` is { clean, point } of the network that is not attacked, if there are two.
 // A view is question and answer in one, with `done` at the end, `watched` for a step that is to be
 // seen, `stopped`, and `replaying` where the network
-// cannot be had: then only what `replay` knows can be shown. `point` is null before PGD is started.
+// cannot be had. `point` is null before PGD is started.
 //
-// The lab makes the nodes `lab.parts`: attack, epsilon, pgd (steps and step size), run, reset,
-// notice (what runs where, loading, failures), verdict. Whoever calls it puts them in their places.
+// The lab makes the nodes `lab.parts`: attack, epsilon, pgd, run, reset,
+// notice (what runs where, loading, failures), verdict.
 
 import { latestWins } from "./engine/calls.js";
-import { button, choice, html, markOf, keepState, nearest, openCard, part, slider, ticks,
-  verdict, withShare } from "./explorer.js";
+import { button, choice, html, markOf, keepState, nearest, openCard, part, slider, ticks, verdict
+  } from "./explorer.js";
 import { takeSeat } from "./ladder.js";
+import { withShare } from "./shares.js";
 
 const SETTINGS = ["attack", "epsilon", "steps", "step_size", "target", "attacked"];
 const NAMES = { fgsm: "FGSM", pgd: "PGD", noise: "random signs", file: "8-bit file" };

@@ -1,8 +1,9 @@
 // The logits explorer: drag logits, temperature and a constant; see what softmax makes of them,
 // and where a softmax that does not subtract the largest logit breaks in float32.
 
-import { button, html, keepState, nearest, openCard, part, range, signed, slider, tenths, verdict,
-  withShare } from "./explorer.js";
+import { button, html, keepState, nearest, openCard, part, range, signed, slider, verdict
+  } from "./explorer.js";
+import { tenths, withShare } from "./shares.js";
 
 /** exp(z_i) / sum_j exp(z_j), with the largest logit taken out first. */
 function stableSoftmax(logits) {
@@ -54,7 +55,7 @@ function logitRow(control) {
   const show = (at, probability, wins) => {
     control.show(at);
     fill.style.width = `${100 * probability}%`;
-    share.textContent = tenths(probability);
+    share.textContent = tenths(Math.min(probability, 1 - Number.EPSILON)); // no softmax gives 1
     node.classList.toggle("winner", wins);
   };
   return { node, show };

@@ -3,11 +3,12 @@
 
 import { CATEGORY_CSS, chooseCategory } from "./choose_category.js";
 import { CURVE_CSS, curve, key } from "./curve.js";
-import { bars, html, nearest, part } from "./explorer.js";
+import { html, nearest, part } from "./explorer.js";
 import { argmax, attackWords, openLab, radius } from "./lab.js";
 import { openDesk, DESK_CSS } from "./picture_desk.js";
 import { PICTURES_CSS, amplification, decodePixels, decodeSigns, difference, moveBy, triptych }
   from "./pixels.js";
+import { bars } from "./shares.js";
 
 const INTAKE = new URL("./picture_intake.js", import.meta.url);
 const PNG = new URL("./png.js", import.meta.url);

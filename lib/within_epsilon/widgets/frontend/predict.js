@@ -16,6 +16,9 @@ export function words(node) {
   return copy.textContent.replace(/\s+/g, " ").trim();
 }
 
+/** The same words at the beginning of a sentence, so that an answer may repeat a choice there. */
+const capital = (text) => text.slice(0, 1).toUpperCase() + text.slice(1);
+
 /** What a list item or an answer box begins with, in bold. */
 const bold = (node) => node.querySelector(":scope > strong, :scope > p > strong");
 
@@ -29,13 +32,13 @@ function answerOf(box) {
 }
 
 /**
- * The last neighbour that gives the answer away: the answer box, and inside a section also the
- * prose that follows it. (In a page's opening that would be the page's objectives.)
+ * The last neighbour to fold: in a section all that follows, up to the next heading or prediction,
+ * for it speaks of the answer. In a page's opening, where the objectives follow, the answer box.
  */
 function lastToHide(answer) {
   let last = answer;
   if (answer.parentElement.querySelector(":scope > h1")) return last;
-  while (last.nextElementSibling?.matches("p, ul, ol, div.math")) last = last.nextElementSibling;
+  while (last.nextElementSibling?.matches(":not(section, .predict)")) last = last.nextElementSibling;
   return last;
 }
 
@@ -48,7 +51,8 @@ function fold(box, last) {
 }
 
 /** Buttons in place of the list; `say(text)` hears which. */
-function choices(list, right, say) {
+function choices(list, repeated, say) {
+  const right = [...list.children].map(words).find((choice) => capital(choice) === capital(repeated));
   const buttons = [...list.children].map((item) =>
     html("button", { type: "button", onclick: () => say(words(item)) }, words(item)));
   list.replaceWith(html("div", { class: "choices", role: "group", "aria-label": "Your prediction" },
@@ -61,7 +65,7 @@ function choices(list, right, say) {
       }
     },
     judge: (said) => ({ item: said, sentence: said === right
-      ? `You said: ${said}. So it is.` : `You said: ${said}. It is: ${right}.` }),
+      ? `You said “${said}”. So it is.` : `You said “${said}”. The answer is “${right}”.` }),
   };
 }
 
@@ -105,7 +109,8 @@ function scale(code, right, say) {
 function explain(answer, { item, sentence }) {
   answer.querySelector(".said")?.remove();
   for (const entry of answer.querySelectorAll("li")) {
-    entry.classList.toggle("yours", Boolean(item) && words(bold(entry) ?? entry) === item);
+    const about = capital(words(bold(entry) ?? entry));
+    entry.classList.toggle("yours", Boolean(item) && about === capital(item));
   }
   if (sentence) answer.querySelector(".admonition-title").after(html("p", { class: "said" }, sentence));
 }

@@ -29,16 +29,6 @@ function showHits(tasks) {
   }
 }
 
-/** Paper shows all; afterwards the page is as it was. */
-function openForPrint() {
-  let opened = [];
-  addEventListener("beforeprint", () => {
-    opened = [...document.querySelectorAll(".bd-article details:not([open])")];
-    for (const details of opened) details.open = true;
-  });
-  addEventListener("afterprint", () => { for (const details of opened) details.open = false; });
-}
-
 /** The line at the end of a page: how far one has come, and the way back. */
 function summary(kinds, refresh) {
   const said = html("span", { role: "status" });
@@ -76,7 +66,6 @@ function readChapter(article) {
   const { line, count } = summary(kinds, refresh);
   article.append(line);
   refresh();
-  openForPrint();
   goTo(tasks);
   addEventListener("hashchange", () => goTo(tasks));
   if (document.readyState === "complete") showHits(tasks);

@@ -3,10 +3,11 @@
 
 import { ballBox, boundLayers, descend, lowerBounds } from "./bounds.js";
 import { roundTicks, textAt } from "./chart.js";
-import { button, drawAtWidth, html, keepState, nearest, openCard, part, signed, slider, svg, ticks,
+import { button, drawAtWidth, html, keepState, nearest, openCard, part, slider, svg, ticks,
   verdict } from "./explorer.js";
 import { forward, marginRows, readLayers } from "./mlp.js";
 import { amplification, difference, picture } from "./pixels.js";
+import { roundedDown, roundedUp } from "./rounding.js";
 import { SHELF_CSS, makeShelf } from "./shelf.js";
 
 const DRAWING = new URL("./drawing.js", import.meta.url);
@@ -26,6 +27,8 @@ function squeeze(layers, pixels, epsilon, label, logits) {
 }
 
 const lowest = (rows, key) => rows.reduce((least, row) => (row[key] < least[key] ? row : least));
+const atLeast = (value) => roundedDown(value, 2).replace("-", "−");
+const atMost = (value) => roundedUp(value, 2).replace("-", "−");
 const plainNumber = (value) => `${Number(value.toPrecision(3))}`;
 
 /** The verdict: [sentence, mark, role]. */
@@ -43,14 +46,14 @@ function verdictOf(rows, epsilon, label, isDrawn) {
   const worst = lowest(rows, "attack");
   if (worst.attack < -CERTAIN) {
     return [`An ${ball} makes ${what} a ${worst.rival}: the attack brings that margin to `
-      + `${signed(worst.attack, 2)}.`, "refuted", "adversary"];
+      + `${roundedUp(worst.attack, Math.max(2, Math.ceil(-Math.log10(-worst.attack)))).replace("-", "−")}.`, "refuted", "adversary"];
   }
   const open = rows.filter(({ status }) => status === "unknown");
   if (open.length) {
     const { rival, crown, attack } = lowest(open, "crown");
     return [`The attack finds no such ${ball}, and CROWN excludes ${rows.length - open.length} of `
-      + `${rows.length} rivals. Over ${rival} the least margin lies between ${signed(crown, 2)} and `
-      + `${signed(attack, 2)}.`, "unknown", "unknown"];
+      + `${rows.length} rivals. Over ${rival} the least margin lies between ${atLeast(crown)} and `
+      + `${atMost(attack)}.`, "unknown", "unknown"];
   }
   const short = rows.filter(({ ibp }) => ibp <= 0).length;
   const how = short ? `CROWN; intervals fall short for ${short} of ${rows.length} rivals`
@@ -121,6 +124,7 @@ figcaption { padding: 4px 0 0; line-height: 1.25; }
 summary { min-height: 44px; line-height: 44px; cursor: pointer; }
 table { border-collapse: collapse; }
 th, td { padding: 1px 16px 1px 0; text-align: right; font-weight: 400; }
+@container (max-width: 340px) { th, td { padding-right: 6px; font-size: 13px; } }
 .shelf { grid-template-columns: repeat(10, minmax(44px, 1fr)); }
 @container (max-width: 520px) {
   .shelf { grid-template-columns: repeat(5, minmax(44px, 1fr)); }
@@ -165,7 +169,7 @@ export function render({ model, el }) {
       : html("th", { scope: "row" }, text))));
     table.replaceChildren(cells("th", ["over", "intervals", "CROWN", "attack", ""]),
       ...rows.map(({ rival, ibp, crown, attack, status }) =>
-        cells("td", [`${rival}`, ...[ibp, crown, attack].map((value) => signed(value, 2)), status])));
+        cells("td", [`${rival}`, atLeast(ibp), atLeast(crown), atMost(attack), status])));
     return say(words, mark, role);
   }
 

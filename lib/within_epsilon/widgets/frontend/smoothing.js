@@ -3,9 +3,11 @@
 
 import { certificate } from "./binomial.js";
 import { pathThrough, plane, textAt, xAxis, yAxis } from "./chart.js";
-import { bars, button, choice, drawAtWidth, html, keepState, openCard, part, percent, slider, svg,
-  tenths, verdict } from "./explorer.js";
+import { button, choice, drawAtWidth, html, keepState, openCard, part, slider, svg, verdict
+  } from "./explorer.js";
 import { picture } from "./pixels.js";
+import { roundedDown, shareAtLeast } from "./rounding.js";
+import { bars, tenths } from "./shares.js";
 
 const REACH = 1.2;
 const HEIGHT = 210;
@@ -39,7 +41,9 @@ const SMOOTHING_STYLE = `
 /** A count as words have it: 1,000. */
 const grouped = (count) => String(count).replace(/\B(?=(\d{3})+$)/g, ",");
 
-const thousandths = (value) => value.toFixed(3);
+/** A radius that is proved: rounded down, to thousandths, or to two digits that count. */
+export const radiusInWords = (radius) =>
+  roundedDown(radius, Math.max(3, 1 + Math.ceil(-Math.log10(radius))));
 
 /** An exponent for what is too small to write out. */
 const chance = (alpha) => (alpha < 0.001 ? "0.000001" : `${alpha}`);
@@ -118,16 +122,17 @@ export function render({ model, el }) {
     const share = (hits) => hits / state.n;
     shares.show([
       { name: `for ${one.winner}`, value: share(one.votes), role: one.winner === label ? "true" : "adversary" },
-      { name: "at least", value: one.bound, role: one.radius > 0 ? "bound" : "doubt" },
+      { name: "at least", value: one.bound, text: shareAtLeast(one.bound),
+        role: one.radius > 0 ? "bound" : "doubt" },
       { name: `for ${most.category}`, value: share(most.hits) }]);
   }
 
   function sentence(one, { label }) {
     const hits = `${grouped(one.votes)} of ${grouped(state.n)} votes are for ${one.winner}, so with `
       + `confidence ${1 - state.alpha > 0.9999 ? "99.9999%" : tenths(1 - state.alpha).replace(".0%", "%")} its `
-      + `share is at least ${tenths(one.bound)}.`;
+      + `share is at least ${shareAtLeast(one.bound)}.`;
     if (one.radius === 0) return [`${hits} That is not more than a half.`, "abstains", "unknown"];
-    const kept = `No change of ℓ2 norm below ${thousandths(one.radius)} alters the majority's answer`;
+    const kept = `No change of ℓ2 norm below ${radiusInWords(one.radius)} alters the majority's answer`;
     return one.winner === label ? [`${hits} ${kept}.`, "certified", "true"]
       : [`${hits} ${kept}, ${one.winner}, which is wrong.`, "certified, and wrong", "adversary"];
   }

@@ -55,12 +55,14 @@ input[type="range"]::-moz-range-thumb { width: var(--size); height: var(--size);
   border-radius: 50%; border: 3px solid var(--surface); background: var(--control);
   box-shadow: 0 0 0 1px var(--control); box-sizing: border-box; }
 .ticks { position: relative; height: 20px; margin: -8px 14px 0; }
+.tied { white-space: nowrap; }
 .ticks span { position: absolute; transform: translateX(-50%); white-space: nowrap; }
 .ticks .last { left: auto !important; right: -14px; transform: none; }
 
 legend { padding: 0; margin: 0 0 4px; }
 .choice { display: flex; flex-wrap: wrap; gap: 6px; }
 .choice label { position: relative; cursor: pointer; }
+.choice :first-child:nth-last-child(11) { flex-basis: 100%; } /* a word, then ten digits */
 .choice input { position: absolute; inset: 0; opacity: 0; margin: 0; cursor: pointer; }
 .option, button { display: inline-flex; align-items: center; justify-content: center;
   min-height: 44px; min-width: 44px; padding: 4px 12px; font: inherit; color: var(--text);
@@ -102,6 +104,7 @@ svg text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
   .verdict { min-height: 2.8em; }
   .row.bottom > :first-child legend { line-height: 44px; }
   .row.bottom > button { position: absolute; top: 0; right: 0; }
+  .choice :first-child:nth-last-child(11) ~ * { flex: 0 0 calc(20% - 6px); }
   .bars li { grid-template-columns: minmax(0, 1fr) 4.4em; min-height: 40px; }
   .bars .bar { grid-row: 2; grid-column: 1 / -1; }
 }

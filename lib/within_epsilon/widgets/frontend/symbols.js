@@ -27,6 +27,9 @@ dl { display: grid; align-content: start; align-items: baseline; gap: 4px 12px;
 dd [tabindex] { display: inline-flex; align-items: center; min-height: 44px; }
 dt { color: var(--muted); }
 .facts { display: grid; grid-template-columns: minmax(0, 4fr) minmax(0, 6fr); gap: 12px 24px; }
+.printed { display: none; }
+@media print { .printed { display: inline; } }
+@container (max-width: 660px) { .tiles .choice { max-width: 312px; } } /* no tile on a row of its own */
 @container (max-width: 520px) {
   .pipeline { flex-direction: column; }
   .pipeline li { flex-direction: column; align-items: stretch; }
@@ -65,11 +68,12 @@ export function render({ model, el }) {
   /** The shape, once it was asked for. */
   function shapeOf({ symbol, shape }) {
     if (asked.has(symbol)) return html("span", { tabindex: -1 }, shape);
-    return button("Show its shape", () => {
+    const ask = button("Show its shape", () => {
       asked.add(symbol);
       show();
       facts.querySelector("[tabindex]").focus(); // the button is gone
     });
+    return html("span", {}, ask, html("span", { class: "printed" }, shape)); // paper has no buttons
   }
 
   function show() {

@@ -1,9 +1,10 @@
 // Train a small network in the page against an adversary, watch what it learns, and attack it.
 
-import { button, choice, html, keepState, nearest, openCard, part, percent, slider, verdict }
-  from "./explorer.js";
+import { button, choice, html, keepState, nearest, openCard, part, slider, verdict
+  } from "./explorer.js";
 import { makeModel } from "./models.js";
 import { picture } from "./pixels.js";
+import { percent } from "./shares.js";
 import { ACCURACIES_CSS, accuracyCurves, accuracyKey, levelsOf } from "./training_curves.js";
 import { alike, encodeWeights, liveRun, recordedRun } from "./training_runs.js";
 

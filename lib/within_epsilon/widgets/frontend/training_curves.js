@@ -1,7 +1,8 @@
 // Accuracies over the epochs, as far as training has come, and the same as a table.
 
 import { pathThrough, plane, textAt, xAxis, yAxis } from "./chart.js";
-import { drawAtWidth, html, percent, range, svg } from "./explorer.js";
+import { drawAtWidth, html, range, svg } from "./explorer.js";
+import { percent } from "./shares.js";
 
 const HEIGHT = 210;
 const LABELS = 46; // pixels at the right for the curves' names
