@@ -92,7 +92,7 @@ def test_a_class_stands_before_its_probability():
 def test_a_numbered_class_is_never_side_by_side_with_another_number(index, share):
     said = with_share(str(index), share)
     assert not re.search(r"\d\s+[\d.]", said)
-    assert re.findall(r"[<>]?[\d.]+%?", said) == [str(index), percent(share)]
+    assert re.findall(r"[<>]?[\d.]+%?", said) == [str(index), percent(softmaxed(share))]
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def with_share(name: str, share: float) -> str:
     str
         "Egyptian cat 86%", but "9 (99.9%)", since "9 99.9%" reads as one number.
     """
-    said = percent(share)
+    said = percent(softmaxed(share))
     return f"{name} ({said})" if name.isascii() and name.isdigit() else f"{name} {said}"
 
 

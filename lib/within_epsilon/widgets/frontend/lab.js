@@ -3,22 +3,22 @@
 //   const lab = openLab({ model, el, title, name, keys, replay, prepare, wrap, live, pace, show });
 //   lab.setSubject({ image, label });   // attack this one: float32 pixels; its class, or null
 //
-// name(i)             what class i is called
+// name(i)             class i in words
 // keys                further parts of the model's state, beside SETTINGS below
 // replay(question)    what the notebook recorded: an answer or null
-// prepare(engine, question, label)   anything else that `show` needs; asked for once per image,
+// prepare(engine, question, label)   what else `show` needs; asked for once per image,
 //                     class and network; its answer is `view.prepared`
 // wrap(engine)        an engine of the same interface
-// live                false if PGD takes too long to follow a slider: it then waits for its button
-// pace                milliseconds between two steps that are watched; 0 as fast as they come
-// show(view)          paint: called for every step of an attack and for its end
+// live                false if PGD waits for its button
+// pace                milliseconds between two steps that are watched
+// show(view)          paint: called at every step of an attack and its end
 //
 // A question is { image, label, attack, epsilon, steps, stepSize, target, attacked, subject }, an
 // answer { clean, point, label, prepared, other }: `clean` and `point` are results of the engine
 // (README.md), `other` is { clean, point } of the network that is not attacked, if there are two.
 // A view is question and answer in one, with `done` at the end, `watched` for a step that is to be
 // seen, `stopped`, and `replaying` where the network
-// cannot be had. `point` is null before PGD is started.
+// cannot be had. `point` is null before PGD starts.
 //
 // The lab makes the nodes `lab.parts`: attack, epsilon, pgd, run, reset,
 // notice (what runs where, loading, failures), verdict.

@@ -3,7 +3,7 @@
 
 import { button, html, keepState, nearest, openCard, part, range, signed, slider, verdict
   } from "./explorer.js";
-import { tenths, withShare } from "./shares.js";
+import { softmaxed, tenths, withShare } from "./shares.js";
 
 /** exp(z_i) / sum_j exp(z_j), with the largest logit taken out first. */
 function stableSoftmax(logits) {
@@ -55,7 +55,7 @@ function logitRow(control) {
   const show = (at, probability, wins) => {
     control.show(at);
     fill.style.width = `${100 * probability}%`;
-    share.textContent = tenths(Math.min(probability, 1 - Number.EPSILON)); // no softmax gives 1
+    share.textContent = tenths(softmaxed(probability));
     node.classList.toggle("winner", wins);
   };
   return { node, show };

@@ -4,10 +4,9 @@
 import { pathThrough, plane, textAt, xAxis, yAxis } from "./chart.js";
 import { button, choice, dragAlong, drawAtWidth, html, keepState, nearest, openCard, part, range,
   signed, slider, subscripted, svg, verdict } from "./explorer.js";
-import { percent } from "./shares.js";
+import { percent, softmaxed } from "./shares.js";
 
 const { fround } = Math;
-const UNSURE = 1 - Number.EPSILON; // no softmax gives 1, whatever float64 makes of it
 
 /** Loss, probability, and the weights that it gives the label (without its sign) and each rival, the
  * rival logits all being `margin` below z_y. */
@@ -229,7 +228,7 @@ export function render({ model, el }) {
     table.replaceChildren(...numbers(margin, k));
     const { loss, probability } = exactLoss(margin, k);
     const [mark, role] = margin > 0 ? ["right", "true"] : margin < 0 ? ["wrong", "adversary"] : ["tie"];
-    say(`Margin ${signed(margin, Number.isInteger(margin) ? 0 : 1)}, ${k} classes: loss ${short(loss)}, p_y ${percent(Math.min(probability, UNSURE))}. `
+    say(`Margin ${signed(margin, Number.isInteger(margin) ? 0 : 1)}, ${k} classes: loss ${short(loss)}, p_y ${percent(softmaxed(probability))}. `
       + (detail ? SENTENCES[fault(margin, k)] : ""), mark, role);
   }
 

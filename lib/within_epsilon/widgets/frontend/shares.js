@@ -1,4 +1,4 @@
-// Shares of 1, in sentences and as bars.
+// Shares, in words and as bars.
 
 import { html } from "./explorer.js";
 
@@ -12,9 +12,14 @@ export function tenths(share) {
 export const percent = (share) => (share >= 0.01 && share <= 0.99 ? `${(100 * share).toFixed(0)}%`
   : tenths(share).replace(".0%", "%"));
 
+/** No softmax gives 1. */
+export const softmaxed = (share) => Math.min(share, 1 - Number.EPSILON);
+
 /** As `wording.with_share`: "9 99.9%" would be one number. */
-export const withShare = (name, share) =>
-  `${name} ${/^\d+$/.test(name) ? `(${percent(share)})` : percent(share)}`;
+export function withShare(name, share) {
+  const said = percent(softmaxed(share));
+  return `${name} ${/^\d+$/.test(name) ? `(${said})` : said}`;
+}
 
 /** Bars of { name, value, text, role, tag }. */
 export function bars(label) {
@@ -25,7 +30,7 @@ export function bars(label) {
     return html("li", { class: role ?? "" },
       html("span", { class: "name" }, name, ...(tag ? [" ", html("small", {}, tag)] : [])),
       html("span", { class: "bar", "aria-hidden": "true" }, fill),
-      html("span", { class: "value" }, text ?? tenths(value)));
+      html("span", { class: "value" }, text ?? tenths(softmaxed(value))));
   }));
   return { node, show };
 }

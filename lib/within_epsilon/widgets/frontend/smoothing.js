@@ -121,10 +121,11 @@ export function render({ model, el }) {
       .filter(({ category }) => category !== one.winner).sort((a, b) => b.hits - a.hits)[0];
     const share = (hits) => hits / state.n;
     shares.show([
-      { name: `for ${one.winner}`, value: share(one.votes), role: one.winner === label ? "true" : "adversary" },
+      { name: `for ${one.winner}`, value: share(one.votes), text: tenths(share(one.votes)),
+        role: one.winner === label ? "true" : "adversary" },
       { name: "at least", value: one.bound, text: shareAtLeast(one.bound),
         role: one.radius > 0 ? "bound" : "doubt" },
-      { name: `for ${most.category}`, value: share(most.hits) }]);
+      { name: `for ${most.category}`, value: share(most.hits), text: tenths(share(most.hits)) }]);
   }
 
   function sentence(one, { label }) {
