@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from within_epsilon.checks import check_model
+from within_epsilon.checks import check_counts, check_model
 from within_epsilon.data.examples import Examples, Given
 from within_epsilon.runtime import device_of, progress_bar
 from within_epsilon.threat import Ball
@@ -117,8 +117,7 @@ def fit(
     which a data set's transforms may draw. It is read with ``weights_only=True``: it holds no
     code. An objective with ``state_dict`` and ``load_state_dict`` is kept too.
     """
-    if epochs < 1:
-        raise ValueError(f"epochs: expected at least 1, received {epochs}")
+    check_counts(epochs=epochs)
     check_model(model)
     device = device_of(model)
     examples = Examples(split, device)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.checks import BadExampleError, check_losses
+from within_epsilon.checks import BadExampleError, check_losses, dtype_explained
 from within_epsilon.data.examples import Examples
 from within_epsilon.runtime import device_of
 from within_epsilon.training.checkpoints import Checkpoint
@@ -198,7 +198,8 @@ def _mean_loss(
     objective: Objective, model: nn.Module, images: Tensor, labels: Tensor, **options: Any
 ) -> Tensor:
     try:
-        losses = objective(model, images, labels, **options)
+        with dtype_explained(model, images):
+            losses = objective(model, images, labels, **options)
     except (ValueError, RuntimeError, torch.jit.Error) as error:
         if len(images) > 1 or "more than 1 value per channel" not in str(error):
             raise

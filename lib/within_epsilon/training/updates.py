@@ -134,7 +134,13 @@ class TorchUpdates:
         rhythm: Rhythm,
     ) -> None:
         if not isinstance(optimizer, Optimizer):
-            optimizer = optimizer([theta for theta in model.parameters() if theta.requires_grad])
+            trained = [theta for theta in model.parameters() if theta.requires_grad]
+            if not trained:
+                raise ValueError(
+                    "model: expected parameters to train, received a model that is frozen; "
+                    "unfreeze some with model.requires_grad_(True)"
+                )
+            optimizer = optimizer(trained)
         if schedule is not None and not isinstance(schedule, LRScheduler):
             schedule = schedule(optimizer)
         if any(group.get("maximize") for group in optimizer.param_groups):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from within_epsilon.checks import check_logits
 from within_epsilon.data.examples import Examples, Given
+from within_epsilon.evaluation.judging import check_attack
 from within_epsilon.threat import Ball
 from within_epsilon.training.history import History
 from within_epsilon.training.objectives import Attack, Objective, under_attack
@@ -38,8 +39,8 @@ class Validation:
 
         Raises
         ------
-        ValueError
-            If something is missing that the rest asks for.
+        TypeError, ValueError
+            If something is missing that the rest asks for, or the attack is none of that kind.
         """
         if keep not in ("last", "best"):
             raise ValueError(f"keep: expected last or best, received {keep!r}")
@@ -55,6 +56,8 @@ class Validation:
                 "ball: expected the threat model of the attack, received none; give "
                 'ball=Ball("linf", 0.1)'
             )
+        if attack is not None:
+            check_attack(attack)
         examples = None if validation is None else Examples(validation, device)
         return cls(examples, attack, ball, keep == "best")
 
