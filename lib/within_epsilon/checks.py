@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -164,6 +165,8 @@ def check_no_nan(logits: Tensor) -> None:
 
 def check_losses(losses: Tensor, n: int) -> None:
     """Require one loss per example, of shape (N,)."""
+    if not isinstance(losses, Tensor):
+        raise TypeError(f"loss: expected a tensor ({n},), received {type(losses).__name__}")
     if losses.shape != (n,):
         raise ValueError(
             f"loss: expected one value per example, shape ({n},), received "
@@ -172,8 +175,10 @@ def check_losses(losses: Tensor, n: int) -> None:
 
 
 def check_counts(**counts: int) -> None:
-    """Require at least 1 of each, such as ``steps=steps``."""
+    """Require a whole number of each, at least 1, such as ``steps=steps``."""
     for name, number in counts.items():
+        if not isinstance(number, Integral):
+            raise TypeError(f"{name}: expected a whole number, received {number!r}")
         if number < 1:
             raise ValueError(f"{name}: expected at least 1, received {number}")
 

@@ -10,7 +10,7 @@ from within_epsilon.checks import check_logits
 from within_epsilon.data.examples import Examples, Given
 from within_epsilon.threat import Ball
 from within_epsilon.training.history import History
-from within_epsilon.training.objectives import Attack, Objective, under_attack
+from within_epsilon.training.objectives import Attack, Objective, check_climbs, under_attack
 
 _BATCH = 256
 
@@ -38,8 +38,8 @@ class Validation:
 
         Raises
         ------
-        ValueError
-            If something is missing that the rest asks for.
+        TypeError, ValueError
+            If something is missing that the rest asks for, or the attack is none.
         """
         if keep not in ("last", "best"):
             raise ValueError(f"keep: expected last or best, received {keep!r}")
@@ -50,6 +50,8 @@ class Validation:
                 "validation=digits().validation, and never the test split"
             )
         ball = getattr(objective, "ball", None) if ball is None else ball
+        if attack is not None:
+            check_climbs(attack)
         if attack is not None and ball is None:
             raise ValueError(
                 "ball: expected the threat model of the attack, received none; give "
