@@ -164,6 +164,8 @@ def check_no_nan(logits: Tensor) -> None:
 
 def check_losses(losses: Tensor, n: int) -> None:
     """Require one loss per example, of shape (N,)."""
+    if not isinstance(losses, Tensor):
+        raise TypeError(f"loss: expected a tensor ({n},), received {type(losses).__name__}")
     if losses.shape != (n,):
         raise ValueError(
             f"loss: expected one value per example, shape ({n},), received "
@@ -172,7 +174,7 @@ def check_losses(losses: Tensor, n: int) -> None:
 
 
 def check_counts(**counts: int) -> None:
-    """Require at least 1 of each, such as ``steps=steps``, and whole numbers."""
+    """Require a whole number of each, at least 1, such as ``steps=steps``."""
     for name, number in counts.items():
         if not isinstance(number, SupportsIndex):
             raise TypeError(f"{name}: expected a whole number, received {number!r}")

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from within_epsilon.attacks import fgsm, pgd
+from within_epsilon.attacks import REGISTRY, fgsm, pgd, takes
 from within_epsilon.attacks.core.objective import input_gradient
 from within_epsilon.attacks.wrappers import Averaged, BackwardAs
 from within_epsilon.data import digits
+from within_epsilon.defences import RandomlyTransformed
 from within_epsilon.models import digits_classifier
 from within_epsilon.threat import Ball
 
@@ -119,3 +120,60 @@ def test_the_backward_pass_is_the_substitute_s_at_the_same_point():
     with pytest.raises(ValueError, match=r"shape of forward's, \(9,\), received \(3,\)"):
         BackwardAs(torch.round, lambda x: x[:3])(points)
     assert math.isclose(BackwardAs(torch.floor)(torch.tensor(0.7)).item(), 0)
+
+
+# Every attack that follows a gradient within a ball, and the ensemble of them; steps where few.
+FOLLOWING = [
+    (name, norm)
+    for name, entry in REGISTRY.items()
+    for norm in entry.norms
+    if entry.kind in ("white box", "minimal norm", "ensemble") and norm in ("linf", "l2")
+]
+STEPS = {"carlini_wagner": 50}
+
+
+def changed(name, norm, model, images, labels):
+    """Run an attack of the registry, and bring what it finds into the ball."""
+    attack, ball = REGISTRY[name].function, Ball(norm, {"linf": 0.12, "l2": 0.6}[norm])
+    options = {"steps": STEPS.get(name, 8), "queries": 40, "binary_search_steps": 3}
+    options = {key: value for key, value in options.items() if takes(attack, key)}
+    if takes(attack, "ball"):
+        found = attack(model, images, labels, ball, **options)
+    else:
+        own = {"norm": norm} if takes(attack, "norm") else {}
+        found = ball.within(images).clip(attack(model, images, labels, **own, **options).images_adv)
+    assert ball.admits(images, found).all()
+    return found
+
+
+@pytest.mark.parametrize(("name", "norm"), FOLLOWING)
+def test_stairs_with_a_slope_fall_to_every_attack_that_follows_one(quantised, name, norm):
+    body, model, images, labels = quantised
+    images, labels = images[:30], labels[:30]
+
+    class Hidden(nn.Module):
+        def forward(self, images):
+            return body(quantise(images))
+
+    counts = []
+    for attacked in (Hidden().eval(), model):
+        found = changed(name, norm, attacked, images, labels)
+        counts.append((model(found).argmax(dim=1) == labels).sum().item())
+    hidden, opened = counts
+    assert opened < hidden - 3, counts
+    assert opened < 0.8 * len(images), counts
+
+
+@pytest.mark.parametrize(("name", "norm"), FOLLOWING)
+def test_no_attack_that_follows_a_gradient_finds_less_on_the_mean_of_draws(name, norm):
+    model, (images, labels) = RandomlyTransformed(digits_classifier()).eval(), digits().test[:30]
+    counts = []
+    for attacked in (model, Averaged(model, samples=4)):
+        torch.manual_seed(0)
+        found = changed(name, norm, attacked, images, labels)
+        with torch.no_grad():
+            hits = [(model(found).argmax(dim=1) == labels).sum().item() for _ in range(20)]
+        counts.append(sum(hits) / len(hits))
+    alone, averaged = counts
+    assert averaged <= alone + 1, counts
+    assert averaged < 0.9 * len(images), counts

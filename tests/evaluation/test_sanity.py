@@ -84,6 +84,45 @@ def k_winners(seed):
     return trained(k_winners_mlp(64, 400, 10), seed, step_size=0.05)
 
 
+class MeanSparse(nn.Module):
+    """Puts the mean in the place of activations that lie close to it, as of 2024's leaders."""
+
+    def __init__(self, values):
+        super().__init__()
+        self.mean, self.reach = values.mean(dim=0), 0.5 * values.std(dim=0)
+
+    def forward(self, values):
+        close = (values - self.mean).abs() < self.reach
+        return torch.where(close, self.mean.expand_as(values), values)
+
+
+def mean_sparsified(seed):
+    flat, first, relu, last = plain(seed, 64, 200, 10)
+    with torch.no_grad():
+        values = first(flat(TRAIN.images))
+    return nn.Sequential(flat, first, MeanSparse(values), relu, last).eval()
+
+
+class Residual(nn.Module):
+    """Convolutions around which the values may pass, with BatchNorm and a smooth activation."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(1, 8, 3, padding=1)
+        self.body = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8))
+        self.last = nn.Linear(8 * 16, 10)
+
+    def forward(self, images):
+        values = nn.functional.gelu(self.first(images))
+        values = nn.functional.max_pool2d(torch.relu(values + self.body(values)), 2)
+        return self.last(values.flatten(1))
+
+
+def residual(seed):
+    torch.manual_seed(seed)
+    return trained(Residual(), seed, epochs=8)
+
+
 class Prototypes(nn.Module):
     """Compares with 600 digits; far from all of them it says 8, and has no slope."""
 
@@ -106,13 +145,17 @@ HONEST = {
     "trained against PGD": trained_against_pgd,
     "linear": lambda seed: plain(seed, 64, 10),
     "two classes": two_classes,
+    "residual": residual,
     "flat where it says 8": Prototypes,
 }
 # Each defence, and the lines of the list that have to give it away.
 ZOO = {
     "quantised": (
         lambda seed: Quantised(plain(seed)),
-        {"gradients predict the loss", "scores alone find no more", "without a bound, all fall"},
+        {
+            *("gradients predict the loss", "scores alone find no more"),
+            *("without a bound, all fall", "the loss has no jumps"),
+        },
     ),
     "saturated": (
         lambda seed: Saturated(plain(seed)),
@@ -125,7 +168,8 @@ ZOO = {
         {"gradients predict the loss", "without a bound, all fall"},
     ),
     "left in train mode": (left_in_train_mode, {"it is in eval mode"}),
-    "k winners": (k_winners, {"scores alone find no more"}),
+    "k winners": (k_winners, {"scores alone find no more", "the loss has no jumps"}),
+    "mean-sparsified": (mean_sparsified, {"the loss has no jumps"}),
 }
 
 
@@ -209,6 +253,17 @@ def test_transfer_is_run_if_there_is_a_substitute():
     assert report["transfer finds no more"].outcome == "passed"
     report = quick(Voting(one), TEST, BALL, substitute=other)
     assert report["transfer finds no more"].outcome == "failed"
+
+
+@pytest.mark.parametrize("seed", [5, 6])
+def test_in_l2_the_winners_are_found_by_their_jumps(seed):
+    """Square finds few there; on none of the honest networks does the loss jump at all."""
+    report = quick(k_winners(seed), TEST, Ball("l2", 0.5))
+    assert report["the loss has no jumps"].outcome == "failed", report.to_text()
+    for make in (plain, trained_against_pgd, residual):
+        report = quick(make(seed), TEST, Ball("l2", 0.5))
+        assert report.passed, report.to_text()
+        assert report["the loss has no jumps"].evidence.startswith("it jumps for 0 of 64")
 
 
 @pytest.mark.parametrize("ball", [Ball("l2", 0.6), Ball("l1", 2.0)], ids=str)

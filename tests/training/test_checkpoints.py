@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from torch.optim import SGD, Adam
+from torch.optim import LBFGS, SGD, Adam
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, OneCycleLR
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -41,6 +41,7 @@ RUNS = {
         "schedule": partial(CosineAnnealingLR, T_max=5),
     },
     "ATTA": {"objective": Atta(BALL), **OWN},
+    "LBFGS": {"objective": standard, OPTIMIZER: partial(LBFGS, lr=0.1, max_iter=3)},
     "best": {
         "objective": Adversarial(fgsm, BALL),
         **OWN,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
-from torch.optim import SGD, Adam
+from torch.optim import LBFGS, SGD, Adam
 from torch.optim.lr_scheduler import ExponentialLR, LambdaLR, ReduceLROnPlateau
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
@@ -146,6 +146,93 @@ def test_a_step_size_that_diverges_is_named():
 def test_impossible_settings_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         fit(network(), blobs(), **{"epochs": 1, "batch_size": 8, "step_size": 0.1, **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 1.5}, "epochs: expected a whole number, received 1.5"),
+        ({"epochs": "3"}, "epochs: expected a whole number, received '3'"),
+        ({"batch_size": 1.5}, "batch_size: expected a whole number"),
+        ({"step_size": "0.1"}, "step_size: expected a number, received '0.1'"),
+        ({"optimizer": "adam"}, r"optimizer.*torch\.optim\.Adam, lr=0\.002\), received 'adam'"),
+        ({"optimizer": lambda _: None}, "optimizer: .* made None"),
+        ({"optimizer": partial(SGD, lr=0.1), "schedule": "cosine"}, "schedule.* 'cosine'"),
+        ({"optimizer": partial(SGD, lr=0.1), "schedule": lambda _: 3}, "schedule: .* made 3"),
+        ({"objective": None}, "objective.* received None"),
+        ({"objective": "trades"}, "objective.*Adversarial.* received 'trades'"),
+        ({"objective": pgd}, "objective.*Adversarial.*pgd.* argument: 'ball'"),
+        ({"objective": Adversarial}, "objective.*received <class"),
+        ({"objective": nn.CrossEntropyLoss()}, r"objective.*received CrossEntropyLoss\(\)"),
+        ({"objective": lambda model, images, labels: 0.5}, "loss: expected a tensor"),
+        ({"attack": "pgd", "ball": BALL, "validation": blobs()}, "attack: .* received 'pgd'"),
+    ],
+)
+def test_things_of_another_kind_are_refused_before_any_step(options, message):
+    model = network()
+    before = [theta.detach().clone() for theta in model.parameters()]
+    rule = {} if "optimizer" in options else {"step_size": 0.1}
+    with pytest.raises(TypeError, match=message):
+        fit(model, blobs(), **{"epochs": 1, "batch_size": 8, **rule, **options})
+    assert all(map(torch.equal, before, model.parameters()))
+
+
+def test_a_step_of_infinite_length_is_refused():
+    with pytest.raises(ValueError, match="step_size: expected a finite number, received inf"):
+        fit(network(), blobs(), epochs=1, batch_size=8, step_size=float("inf"))
+
+
+def test_weights_that_are_lost_at_the_start_are_not_blamed_on_the_step_size():
+    model = network()
+    name, theta = next(iter(model.named_parameters()))
+    theta.data[0] = torch.nan
+    with pytest.raises(ValueError, match=rf"finite weights .* in {re.escape(name)}"):
+        fit(model, blobs(), epochs=1, batch_size=8, step_size=0.1)
+
+
+def test_images_in_another_precision_than_the_model_are_explained():
+    images, labels = blobs().images, blobs().labels
+    for objective in (standard, Adversarial(fgsm, BALL)):
+        with pytest.raises(TypeError, match=r"expected torch\.float32.*received torch\.float64"):
+            fit(
+                network(),
+                (images.double(), labels),
+                objective,
+                epochs=1,
+                batch_size=8,
+                step_size=0.1,
+            )
+
+
+@pytest.mark.parametrize("search", [None, "strong_wolfe"])
+def test_an_optimizer_may_measure_the_loss_by_itself(search):
+    """LBFGS asks several times a step; on all examples at once it does what it does alone."""
+    images, labels = blobs().images.double(), blobs().labels
+    ours, theirs = network().double(), network().double()
+    make = partial(LBFGS, lr=0.1, max_iter=4, line_search_fn=search)
+    options = {"batch_size": len(images), "optimizer": make, "progress": False}
+    history = fit(ours, (images, labels), epochs=3, **options)
+    optimizer, losses = make(theirs.parameters()), []
+
+    def measure():
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(theirs(images), labels)
+        loss.backward()
+        return loss
+
+    losses = [optimizer.step(measure).item() for _ in range(3)]
+    assert losses == sorted(losses, reverse=True)
+    torch.testing.assert_close(history.train_losses, losses, rtol=1e-9, atol=1e-9)
+    for own, expected in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(own, expected, rtol=1e-7, atol=1e-7)
+
+
+def test_an_optimizer_that_measures_by_itself_and_diverges_leaves_the_weights():
+    model = network()
+    before = [theta.detach().clone() for theta in model.parameters()]
+    with pytest.raises(ValueError, match=r"lr=1e\+30 is too large"):
+        fit(model, blobs(), epochs=2, batch_size=120, optimizer=partial(LBFGS, lr=1e30))
+    assert all(map(torch.equal, before, model.parameters()))
 
 
 class Scaled(Dataset):

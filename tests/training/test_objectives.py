@@ -205,6 +205,9 @@ def test_a_single_step_reaches_as_far_as_noise_and_step_together(noise):
         (lambda: SingleStep(BALL, noise=-1), "noise"),
         (lambda: Trades(PGD, BALL, beta=-1), "beta"),
         (lambda: Trades(PGD, BALL, beta=float("nan")), "beta"),
+        (lambda: Trades(PGD, BALL, beta=float("inf")), "beta"),
+        (lambda: SingleStep(BALL, noise=float("inf")), "noise"),
+        (lambda: Atta(BALL, step_size=float("inf")), "step_size"),
         (lambda: Free(BALL, replays=0), "replays"),
         (lambda: Atta(BALL, steps=0), "steps"),
         (lambda: Atta(BALL, step_size=0.0), "step_size"),
@@ -238,6 +241,22 @@ def test_impossible_settings_are_refused(make, message):
 def test_a_radius_alone_is_no_threat_model(make):
     with pytest.raises(TypeError, match="ball"):
         make(0.1)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Adversarial("pgd", BALL), "attacks.pgd.* received 'pgd'"),
+        (lambda: Adversarial(None, BALL), "attacks.pgd.* received None"),
+        (lambda: Trades("pgd", BALL), "attacks.pgd.* received 'pgd'"),
+        (lambda: MtlIBP(BALL, 1, attack="pgd", alpha=0.5), "attacks.pgd.* received 'pgd'"),
+        (lambda: Free(BALL, replays=1.5), "replays: expected a whole number, received 1.5"),
+        (lambda: Atta(BALL, steps=2.0), "steps: expected a whole number, received 2.0"),
+    ],
+)
+def test_things_of_another_kind_are_refused(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
 
 
 def test_free_training_moves_its_perturbation_with_the_gradient_of_the_same_pass():

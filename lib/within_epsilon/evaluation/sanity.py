@@ -71,7 +71,7 @@ def sanity_report(
 
     Notes
     -----
-    Costs some 500 gradients and 1,000 forward passes an example, and as many gradients again
+    Costs some 600 gradients and 1,000 forward passes an example, and as many gradients again
     for a random model. Comparisons count examples, and leave a difference of four, or of 2%,
     to chance; that between one run and five, 10%. The margin loss, which is the better one on
     many an honest network, must find twice as many.
@@ -107,6 +107,28 @@ def _looked(trials: Trials, name: str) -> Check:
 
 
 Judged = list[Check]
+
+
+def _even(trials: Trials, _: nn.Module | None) -> Judged:
+    name = "the loss has no jumps"
+    if trials.random:
+        return [Check(name, "not run", "the model answers anew each time")]
+    sizes = trials.jumps()
+    high = sizes[sizes > 0]
+    evidence = f"it jumps for {len(high)} of {len(sizes)} examples on the way to noise"
+    if len(high):
+        evidence += f", by {high.median().item():.2g} of the largest logit (median)"
+    return [
+        Check(
+            name,
+            "failed" if trials.more(len(high), 0) else "passed",
+            evidence,
+            "a gradient says nothing of what lies behind a jump, and attacks that follow it miss "
+            "what is there",
+            "look for rounding, thresholds and winners that change; give the attack many restarts, "
+            "and beside it one without gradients",
+        )
+    ]
 
 
 def _controls(trials: Trials, _: nn.Module | None) -> Judged:
@@ -243,7 +265,7 @@ def _transfer(trials: Trials, substitute: nn.Module | None) -> Judged:
 
 
 _CHECKS: tuple[Callable[[Trials, nn.Module | None], Judged], ...] = (
-    *(_controls, _losses, _gradient_free, _radii, _averaging, _transfer),
+    *(_even, _controls, _losses, _gradient_free, _radii, _averaging, _transfer),
 )
 
 

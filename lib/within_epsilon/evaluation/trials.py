@@ -15,12 +15,14 @@ from within_epsilon.attacks import (
     fgsm,
     noise_control,
     pgd,
+    random_noise,
     square,
     unnoticed,
     unnoticed_margin,
 )
 from within_epsilon.evaluation.accuracies import robust_accuracy
 from within_epsilon.evaluation.examples import Data, Examples, Unreadable, model_dtype
+from within_epsilon.evaluation.jumps import jumps
 from within_epsilon.evaluation.watching import check_stages
 from within_epsilon.losses import margin_loss
 from within_epsilon.reports import Finding, RobustReport
@@ -29,9 +31,9 @@ from within_epsilon.threat import Ball
 
 Attack = Callable[..., Tensor]
 
-# So many examples any comparison leaves to chance, and so many pictures of noise tell what a
-# model says where there is nothing to see.
-_FEW, _NOISE = 4, 100
+# So many examples any comparison leaves to chance, so many pictures of noise tell what a model
+# says where there is nothing to see, and so many examples show jumps, if there are any.
+_FEW, _NOISE, _SOME = 4, 100, 64
 
 
 class Trials:
@@ -169,6 +171,20 @@ class Trials:
         reach = {"linf": 1.0, "l2": pixels**0.5, "l1": pixels}[self.ball.norm]
         outcomes = self._climbed(replace(self.ball, epsilon=reach)).outcomes
         return [int(y) for y, letter in zip(self._data[1], outcomes, strict=True) if letter == "+"]
+
+    def jumps(self) -> Tensor:
+        """Return how far the margin loss jumps on the way to noise, for a few dozen examples."""
+        device = device_of(self.model)
+        images, labels = (column[:_SOME].to(device) for column in self._data)
+        noisy = random_noise(images, self.ball[torch.arange(len(images))], seed=self.seed)
+        with torch.no_grad(), untouched(self.model, self.seed):
+            logits = self.model(images.clone())
+            return jumps(
+                lambda points: margin_loss(self.model(points), labels),
+                images,
+                noisy,
+                logits.nan_to_num(0, 0, 0).abs().amax(dim=1),
+            )
 
     def said_of_noise(self) -> int | None:
         """Return the class that the model finds in most pictures of noise, if there is one."""

@@ -3,6 +3,7 @@
 One step from noise, one step from where the last epoch's ended, and free.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,8 +45,8 @@ class SingleStep:
 
     def __post_init__(self) -> None:
         check_ball(self.ball)
-        if not self.noise >= 0:
-            raise ValueError(f"noise: expected a number >= 0, received {self.noise}")
+        if not 0 <= self.noise < math.inf:
+            raise ValueError(f"noise: expected a finite number >= 0, received {self.noise}")
         if self.ball.norm != "linf" or self.ball.mask is not None:
             raise ValueError(
                 f"ball: expected linf without a mask, received {self.ball}; train with "
@@ -176,8 +177,8 @@ class Atta(_Carried):
     def __post_init__(self) -> None:
         check_ball(self.ball)
         check_counts(steps=self.steps)
-        if self.step_size is not None and not self.step_size > 0:
-            raise ValueError(f"step_size: expected a length > 0, received {self.step_size}")
+        if self.step_size is not None and not 0 < self.step_size < math.inf:
+            raise ValueError(f"step_size: expected a finite length > 0, received {self.step_size}")
 
     def __call__(
         self, model: nn.Module, images: Tensor, labels: Tensor, indices: Tensor | None = None

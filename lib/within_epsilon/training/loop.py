@@ -14,7 +14,7 @@ from within_epsilon.runtime import device_of, progress_bar
 from within_epsilon.threat import Ball
 from within_epsilon.training.checkpoints import Checkpoint, run_settings
 from within_epsilon.training.history import History
-from within_epsilon.training.objectives import Attack, Objective, standard
+from within_epsilon.training.objectives import Attack, Objective, check_objective, standard
 from within_epsilon.training.run import Run
 from within_epsilon.training.updates import OptimizerGiven, Rhythm, ScheduleGiven, updates
 from within_epsilon.training.validation import Validation
@@ -104,7 +104,8 @@ def fit(
     Raises
     ------
     TypeError
-        If there are no images and labels where they are looked for.
+        If there are no images and labels where they are looked for, or something is of another
+        kind than said above.
     ValueError
         If the data are unusable, settings contradict each other, no parameter can be trained,
         BatchNorm gets a minibatch of one, the checkpoint is damaged or of another run, or the
@@ -112,6 +113,9 @@ def fit(
 
     Notes
     -----
+    An optimizer that measures the loss several times a step, such as LBFGS, does so on the same
+    minibatch; attacks and dropout draw anew each time.
+
     A checkpoint is known by settings, architecture and training data, and holds weights, the
     optimizer's state, the schedule's and torch's generators, but not Python's and NumPy's, from
     which a data set's transforms may draw. It is read with ``weights_only=True``: it holds no
@@ -119,6 +123,7 @@ def fit(
     """
     check_counts(epochs=epochs)
     check_model(model)
+    check_objective(objective)
     device = device_of(model)
     examples = Examples(split, device)
     validated = Validation.of(validation, attack, ball, objective, device, keep)

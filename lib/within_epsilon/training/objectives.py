@@ -6,9 +6,11 @@ too, it is told where in the split the examples stand. Those that attack draw th
 from torch's global generator, which `fit` seeds and keeps in its checkpoints.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, TypeAlias
 
 import torch
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 
 from within_epsilon.attacks import describe, settings, takes
 from within_epsilon.checks import check_logits
+from within_epsilon.evaluation.judging import check_attack
 from within_epsilon.losses import cross_entropy, kl_divergence
 from within_epsilon.losses.entropy import divergence_from
 from within_epsilon.modes import training_modules
@@ -23,6 +26,31 @@ from within_epsilon.threat import Ball, check_ball
 
 Objective: TypeAlias = Callable[[nn.Module, Tensor, Tensor], Tensor]
 Attack: TypeAlias = Callable[..., Tensor]
+
+
+def check_objective(objective: object) -> None:
+    """Require a function of a model, images and labels, before any training.
+
+    Raises
+    ------
+    TypeError
+        If it is something else, such as an attack, or a class of which one is to be made.
+    """
+    wanted = (
+        "objective: expected a function of a model, images and labels that returns losses (N,), "
+        "such as training.Adversarial(attack, ball)"
+    )
+    if not callable(objective) or isinstance(objective, type):
+        raise TypeError(f"{wanted}, received {objective!r}")
+    try:
+        called = signature(objective.forward if isinstance(objective, nn.Module) else objective)
+    except ValueError:  # compiled functions have no signature
+        return
+    rows = {"indices": "indices"} if "indices" in called.parameters else {}
+    try:
+        called.bind("model", "images", "labels", **rows)
+    except TypeError as error:
+        raise TypeError(f"{wanted}, received {objective!r} ({error})") from error
 
 
 def standard(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -92,20 +120,16 @@ def attacked(
 
 
 def check_climbs(attack: Attack) -> None:
-    """Require that an attack's settings make it raise the loss, before any training.
+    """Require an attack whose settings make it raise the loss, before any training.
 
     Raises
     ------
-    ValueError
-        If it is targeted, which leads images to their true classes, or a length of its steps is
-        not positive.
+    TypeError, ValueError
+        If it cannot be called as an attack is, is targeted, which leads images to their true
+        classes, or a length of its steps is not positive.
     """
+    check_attack(attack)
     given = settings(attack)
-    if given.get("targeted"):
-        raise ValueError(
-            "attack: expected an untargeted one, received targeted=True, which would lead images "
-            "to their true classes; drop it"
-        )
     for name in ("step_size", "alpha"):
         length = given.get(name)
         if isinstance(length, int | float) and not length > 0:
@@ -186,8 +210,8 @@ class Trades:
     def __post_init__(self) -> None:
         check_ball(self.ball)
         check_climbs(self.attack)
-        if not self.beta >= 0:
-            raise ValueError(f"beta: expected a number >= 0, received {self.beta}")
+        if not 0 <= self.beta < math.inf:
+            raise ValueError(f"beta: expected a finite number >= 0, received {self.beta}")
         if not takes(self.attack, "loss") or settings(self.attack).get("random_start") is not True:
             raise ValueError(
                 "attack: expected one that takes a loss and starts at random, such as "

@@ -84,11 +84,12 @@ class Run:
         Raises
         ------
         ValueError
-            If the checkpoint is unusable, or further than `epochs`.
+            If the checkpoint is unusable, or further than `epochs`, or a weight is not finite.
         """
         self._generator.manual_seed(seed)
         state = kept.load(device_of(self._model))
         if state is None:
+            _check_finite(self._model)
             self._good = self._weights()
             kept.save(self.state)  # a path that cannot be written fails before the work, not after
             return
@@ -168,22 +169,36 @@ class Run:
         total, n = 0.0, 0
         for images, labels, indices in self._examples.batches(self._cut):
             options = {"indices": indices} if self._tells_indices else {}
+            measure = partial(self._measure, images, labels, **options)
             for _ in range(getattr(self._objective, "replays", 1)):
-                loss = _mean_loss(self._objective, self._model, images, labels, **options)
-                value = loss.item()
-                if not math.isfinite(value):
-                    raise DivergedError(f"loss: expected a finite number, received {value}")
-                self._model.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                self._updates.step()
-                total += value * len(images)
+                total += self._updates.step(measure) * len(images)
                 n += len(images)
         if not all(bool(torch.isfinite(theta).all()) for theta in self._model.parameters()):
             raise DivergedError("weights: expected finite numbers, received infinities or NaN")
         return total / n
 
+    def _measure(self, images: Tensor, labels: Tensor, **options: Any) -> float:
+        """Return a minibatch's mean loss, and leave its gradient in the parameters."""
+        loss = _mean_loss(self._objective, self._model, images, labels, **options)
+        value: float = loss.item()
+        if not math.isfinite(value):
+            raise DivergedError(f"loss: expected a finite number, received {value}")
+        self._model.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return value
+
     def _weights(self) -> Weights:
         return {name: value.detach().clone() for name, value in self._model.state_dict().items()}
+
+
+def _check_finite(model: nn.Module) -> None:
+    """Require weights that training can begin with: NaN would be blamed on the step size."""
+    for name, theta in model.named_parameters():
+        if not torch.isfinite(theta).all():
+            raise ValueError(
+                f"model: expected finite weights to begin with, received infinities or NaN in "
+                f"{name}; make it anew, or load weights of before"
+            )
 
 
 def _takes_indices(objective: Objective) -> bool:

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
+from within_epsilon.checks import check_counts
+
 
 @torch.no_grad()
 def sgd_step(
@@ -75,6 +77,5 @@ def minibatches(n: int, batch_size: int, generator: torch.Generator) -> Iterator
     Tensor of shape (B,), int64
         Indices; together every example once.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size: expected at least 1, received {batch_size}")
+    check_counts(batch_size=batch_size)
     yield from torch.split(torch.randperm(n, generator=generator), batch_size)

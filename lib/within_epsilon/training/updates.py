@@ -1,7 +1,10 @@
 """How parameters move along their gradients: by the book's own SGD, or by torch's optimizers."""
 
+import math
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, Protocol, TypeAlias
+from inspect import Parameter, signature
+from numbers import Real
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +16,18 @@ from within_epsilon.training.sgd import sgd_step
 # The thing itself, or what makes it of parameters, or of an optimizer.
 OptimizerGiven: TypeAlias = Optimizer | Callable[[Iterable[Tensor]], Optimizer]
 ScheduleGiven: TypeAlias = LRScheduler | Callable[[Optimizer], LRScheduler]
+Made = TypeVar("Made", Optimizer, LRScheduler)
 Rhythm: TypeAlias = Literal["epoch", "minibatch"]
 
 
 class Updates(Protocol):
     """Moves the parameters of one model."""
 
-    def step(self) -> None:
-        """Take a step along the gradients that are in the parameters."""
+    def step(self, measure: Callable[[], float]) -> float:
+        """Take a step along the gradients that `measure` leaves in the parameters.
+
+        It returns the loss there, before the step.
+        """
 
     def end_epoch(self, loss: float) -> None:
         """Tell that an epoch of that mean loss is over."""
@@ -49,9 +56,11 @@ def updates(
 
     Raises
     ------
+    TypeError
+        If something is neither a number, an optimizer nor a schedule, nor makes one.
     ValueError
-        If there is neither or both, a number below 0, a schedule without an optimizer, or an
-        optimizer of another model or that maximises.
+        If there is neither or both, a number below 0 or infinite, a schedule without an
+        optimizer, or an optimizer of another model or that maximises.
     """
     if schedule_every not in ("epoch", "minibatch"):
         raise ValueError(
@@ -79,6 +88,10 @@ def _check_rule(step_size: float, momentum: float, weight_decay: float) -> None:
     """Refuse what would make the loss rise, or weights grow, in silence."""
     rule = {"step_size": step_size, "momentum": momentum, "weight_decay": weight_decay}
     for name, number in rule.items():
+        if not isinstance(number, Real):
+            raise TypeError(f"{name}: expected a number, received {number!r}")
+        if number == math.inf:
+            raise ValueError(f"{name}: expected a finite number, received {number}")
         if not number >= 0:
             raise ValueError(
                 f"{name}: expected a number >= 0, received {number}; below 0 training runs away "
@@ -96,8 +109,9 @@ class OwnSgd:
         self._momentum, self._weight_decay = momentum, weight_decay
         self._velocities = [torch.zeros_like(theta) for theta in self._parameters]
 
-    def step(self) -> None:
+    def step(self, measure: Callable[[], float]) -> float:
         """See `sgd_step`."""
+        loss = measure()
         sgd_step(
             self._parameters,
             self._step_size,
@@ -105,6 +119,7 @@ class OwnSgd:
             weight_decay=self._weight_decay,
             velocities=self._velocities,
         )
+        return loss
 
     def end_epoch(self, loss: float) -> None:
         """Do nothing: the step size stays."""
@@ -123,26 +138,48 @@ class OwnSgd:
             own.copy_(kept)
 
 
+def _made(name: str, given: Any, of: Any, kind: type[Made], example: str) -> Made:
+    """Return an optimizer or schedule, or make it of what it is for.
+
+    Raises
+    ------
+    TypeError
+        If it is none and makes none.
+    """
+    if isinstance(given, kind):
+        return given
+    remedy = f"such as functools.partial(torch.optim.{example})"
+    if not callable(given):
+        raise TypeError(
+            f"{name}: expected one of torch's, or what makes it, {remedy}, received {given!r}"
+        )
+    made = given(of)
+    if not isinstance(made, kind):
+        raise TypeError(f"{name}: expected what makes one, {remedy}; it made {made!r}")
+    return made
+
+
 class TorchUpdates:
     """An optimizer of torch's, and what changes its step size."""
 
     def __init__(
         self,
         model: nn.Module,
-        optimizer: OptimizerGiven,
-        schedule: ScheduleGiven | None,
+        optimizer_given: OptimizerGiven,
+        schedule_given: ScheduleGiven | None,
         rhythm: Rhythm,
     ) -> None:
-        if not isinstance(optimizer, Optimizer):
-            trained = [theta for theta in model.parameters() if theta.requires_grad]
-            if not trained:
-                raise ValueError(
-                    "model: expected parameters to train, received a model that is frozen; "
-                    "unfreeze some with model.requires_grad_(True)"
-                )
-            optimizer = optimizer(trained)
-        if schedule is not None and not isinstance(schedule, LRScheduler):
-            schedule = schedule(optimizer)
+        free = [theta for theta in model.parameters() if theta.requires_grad]
+        if not free:
+            raise ValueError(
+                "model: expected parameters to train, received a model that is frozen; "
+                "unfreeze some with model.requires_grad_(True)"
+            )
+        optimizer = _made("optimizer", optimizer_given, free, Optimizer, "Adam, lr=0.002")
+        schedule: LRScheduler | None = None
+        if schedule_given is not None:
+            example = "lr_scheduler.StepLR, step_size=9"
+            schedule = _made("schedule", schedule_given, optimizer, LRScheduler, example)
         if any(group.get("maximize") for group in optimizer.param_groups):
             raise ValueError(
                 "optimizer: expected one that minimises, received maximize=True, with which the "
@@ -161,8 +198,11 @@ class TorchUpdates:
                 "makes it, such as functools.partial(torch.optim.lr_scheduler.StepLR, step_size=9)"
             )
         self._optimizer, self._schedule, self._rhythm = optimizer, schedule, rhythm
+        asked = signature(type(optimizer).step).parameters.get("closure")
+        # LBFGS is one that measures as often as it likes, and by itself.
+        self._measures = asked is not None and asked.default is Parameter.empty
 
-    def step(self) -> None:
+    def step(self, measure: Callable[[], float]) -> float:
         """Take the optimizer's step.
 
         Raises
@@ -176,9 +216,14 @@ class TorchUpdates:
                 f"schedule: expected step sizes >= 0, received {size:g}, with which the loss "
                 "rises; end it, or training, before"
             )
-        self._optimizer.step()
+        if self._measures:
+            loss = float(self._optimizer.step(measure))
+        else:
+            loss = measure()
+            self._optimizer.step()
         if self._schedule is not None and self._rhythm == "minibatch":
             self._schedule.step()
+        return loss
 
     def end_epoch(self, loss: float) -> None:
         """Take the schedule's step; one that waits for a plateau looks at the loss."""
