@@ -64,10 +64,10 @@ benchmark: ## compare the attacks with other libraries (development only; takes 
 	@MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_MMAP_THRESHOLD_=33554432 PYTHONPATH=benchmarks \
 		.venv-benchmark/bin/python benchmarks/attacks/compare.py $(TABLES)
 
-benchmark-engine: ## compare the pages' engine with onnxruntime-web (development only; needs npm)
+benchmark-engine: ## compare the pages' engine with onnxruntime-web and torch (development only; needs npm)
 	@$(ENVIRONMENT) benchmark
 	@npm ci --silent --prefer-offline --prefix benchmarks/engine
-	@PYTHONPATH=benchmarks .venv-benchmark/bin/python benchmarks/engine/compare.py
+	@PYTHONPATH=benchmarks .venv-benchmark/bin/python benchmarks/engine/compare.py $(TABLES)
 
 lock: ## renew requirements.txt from pyproject.toml
 	@$(ENVIRONMENT) full

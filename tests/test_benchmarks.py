@@ -351,6 +351,16 @@ def test_the_engine_keeps_within_its_share_of_onnxruntime_webs_time():
     assert logits["difference"] <= 1e-4
 
 
+def test_the_page_shows_the_collapse_within_seconds():
+    found = json.loads((ENGINE / "results" / "training.json").read_text(encoding="utf-8"))
+    (row,) = found["rows"]
+    assert row["page"] <= 15
+    assert row["lowest"] <= row["ratio"] <= row["highest"]
+    assert row["rounds"] >= 5
+    for as_is, after_fgsm, after_pgd in (row["right in the page"], row["right with torch"]):
+        assert after_pgd <= 4 < 60 < after_fgsm <= as_is
+
+
 @pytest.fixture
 def soundness(monkeypatch):
     """Return the folder of comparisons of verdicts, its scripts at hand."""

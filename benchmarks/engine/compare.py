@@ -1,11 +1,12 @@
-"""Time the engine and onnxruntime-web on the same page, one thread each.
+"""Time the engine beside onnxruntime-web in a page, and beside torch; one thread each.
 
-    make benchmark-engine
+    make benchmark-engine                     # both tables
+    make benchmark-engine TABLES=training     # this one, which needs no npm
 
-Prints a table and writes it to results/engine.json.
+Prints the tables and writes them to results/engine.json and results/training.json.
 """
 
-import functools
+import argparse
 import http.server
 import json
 import os
@@ -16,17 +17,20 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
+import training
 from export import export
 from playwright.sync_api import Browser, sync_playwright
 from tables import Row, text, versions, write
 
 from within_epsilon.data import photo
 
+Versions = dict[str, str]
 HERE = Path(__file__).resolve().parent
 PEER = HERE / "node_modules" / "onnxruntime-web"
 CREATIONS, ROUNDS, WARM_UP = 100, 200, 6
@@ -55,22 +59,17 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 
 def fill(site: Path) -> None:
-    """Gather what the page loads."""
+    """Gather what every page loads."""
     placing = HERE.parents[1] / ".ci" / "engine.py"
     subprocess.run([sys.executable, placing, site / "engine"], check=True)
-    (site / "peer").mkdir()
-    for name in PROGRAM:
-        shutil.copy(PEER / "dist" / name, site / "peer")
-    export(site / "peer")
     shutil.copy(HERE / "compare.js", site)
     (site / "index.html").write_text("<!doctype html><title>Comparison</title>")
-    (site / "image.bin").write_bytes(photo("chelsea").numpy().tobytes())
 
 
 @contextmanager
 def serve(site: Path) -> Iterator[str]:
     """Serve the folder; yield its address."""
-    handler = functools.partial(Handler, directory=str(site))
+    handler = partial(Handler, directory=str(site))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}/"
@@ -109,6 +108,23 @@ def call(browser: Browser, address: str) -> Iterator[Row]:
         yield row(what, limit, found[kind]["times"][WARM_UP:]) | {"difference": difference}
 
 
+def beside_onnxruntime(browser: Browser, address: str, site: Path) -> tuple[list[Row], Versions]:
+    """Compare with onnxruntime-web; return the rows, and its version."""
+    (site / "peer").mkdir()
+    for name in PROGRAM:
+        shutil.copy(PEER / "dist" / name, site / "peer")
+    export(site / "peer")
+    (site / "image.bin").write_bytes(photo("chelsea").numpy().tobytes())
+    version = json.loads((PEER / "package.json").read_text())["version"]
+    rows = [*create(browser, address), *call(browser, address)]
+    return rows, {"onnxruntime-web": version}
+
+
+def beside_torch(browser: Browser, address: str, _: Path) -> tuple[list[Row], Versions]:
+    """Compare a training in the page with the same in torch."""
+    return list(training.rows(partial(in_fresh_page, browser, address))), {}
+
+
 def row(what: str, limit: float, pairs: list[tuple[float, float]]) -> Row:
     """Return medians of milliseconds, and of the ratios of the rounds."""
     ours, theirs = zip(*pairs, strict=True)
@@ -126,25 +142,27 @@ def row(what: str, limit: float, pairs: list[tuple[float, float]]) -> Row:
     }
 
 
+TABLES = {"engine": beside_onnxruntime, "training": beside_torch}
+
+
 def main() -> None:
-    """Make the table."""
+    """Make the tables named on the command line, or both."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tables", nargs="*", choices=[*TABLES, []], help="both by default")
+    names = parser.parse_args().tables or TABLES
     torch.set_num_threads(1)
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        site = Path(folder)
-        fill(site)
-        path = (
-            os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-        )
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        with serve(site) as address:
-            rows = [*create(browser, address), *call(browser, address)]
-        took_part = versions(["onnxscript"]) | {
-            "onnxruntime-web": json.loads((PEER / "package.json").read_text())["version"],
-            "Chromium": browser.version,
-        }
+        for name in names:
+            site = Path(folder) / name
+            fill(site)
+            with serve(site) as address:
+                rows, took_part = TABLES[name](browser, address, site)
+            print(f"\n{name}\n{text(rows)}", flush=True)
+            others = versions(["onnxscript"] if name == "engine" else [])
+            write(name, rows, others | took_part | {"Chromium": browser.version}, HERE / "results")
         browser.close()
-    print(text(rows))
-    write("engine", rows, took_part, HERE / "results")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from numbers import Integral
-from typing import Protocol, runtime_checkable
+from typing import Protocol, SupportsIndex, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -104,10 +103,10 @@ def check_labels(labels: Tensor, n: int, classes: int | None = None) -> None:
             "convert with labels.long(), or one-hot rows with labels.argmax(dim=1)"
         )
     if labels.shape != (n,):
-        raise ValueError(
-            f"labels: expected shape ({n},), received {tuple(labels.shape)}; "
-            "give one class number per example"
-        )
+        remedy = "give one class number per example"
+        if labels.ndim == 0:
+            remedy = "give batches: a batch_size to a DataLoader, a length to a data set"
+        raise ValueError(f"labels: expected shape ({n},), received {tuple(labels.shape)}; {remedy}")
     if n == 0:
         return
     lowest, highest = (int(extreme) for extreme in torch.aminmax(labels))
@@ -175,9 +174,9 @@ def check_losses(losses: Tensor, n: int) -> None:
 
 
 def check_counts(**counts: int) -> None:
-    """Require a whole number of each, at least 1, such as ``steps=steps``."""
+    """Require at least 1 of each, such as ``steps=steps``, and whole numbers."""
     for name, number in counts.items():
-        if not isinstance(number, Integral):
+        if not isinstance(number, SupportsIndex):
             raise TypeError(f"{name}: expected a whole number, received {number!r}")
         if number < 1:
             raise ValueError(f"{name}: expected at least 1, received {number}")

@@ -45,6 +45,19 @@ class Behind(nn.Module):
         return self.network(self.before(images))
 
 
+class Casting(nn.Module):
+    """A network in half precision that casts its own input, and its answers back if asked."""
+
+    def __init__(self, dtype, before=None, back=False):
+        super().__init__()
+        self.behind, self.dtype, self.back = Behind(before).to(dtype), dtype, back
+        self.eval()
+
+    def forward(self, images):
+        logits = self.behind(images.to(self.dtype))
+        return logits.float() if self.back else logits
+
+
 def rounded(levels):
     def change(gradient):
         largest = gradient.abs().amax(dim=(1, 2, 3), keepdim=True)
@@ -75,7 +88,7 @@ def photo_network(before=None):
     return Behind(lambda x: enlarge(before(x) if before else x), network)
 
 
-halved = backwards(lambda g: g * KEPT)
+halved, left = backwards(lambda g: g * KEPT), backwards(lambda g: g * (torch.arange(8) % 2))
 # What is wrong, and what it is called.
 WRONG = {
     "zero at half of the pixels": (Behind(halved), "gradient with holes"),
@@ -95,6 +108,15 @@ WRONG = {
     "rolled, bfloat16": (
         Behind(backwards(lambda g: g.roll(1, -1))).bfloat16(),
         "misleading gradient",
+    ),
+    "zero at half, cast": (Casting(torch.float16, halved), "gradient with holes"),
+    "rolled, cast there and back": (
+        Casting(torch.bfloat16, backwards(lambda g: g.roll(1, -1)), back=True),
+        "misleading gradient",
+    ),
+    "straight-through with holes": (
+        Behind(lambda x: straight_through(left(x))),
+        "gradient with holes",
     ),
     "zero at half, robust": (Behind(halved, digits_classifier("linf")), "gradient with holes"),
     "zero at half, photos": (photo_network(halved), "gradient with holes"),
@@ -121,6 +143,8 @@ HONEST = {
     "double": Behind(lambda x: x.double(), digits_classifier().double()),
     "half": Behind(lambda x: x.half(), digits_classifier().half()),
     "half of itself": Behind().half(),
+    "cast": Casting(torch.float16),
+    "cast there and back": Casting(torch.bfloat16, back=True),
     "bfloat16": Behind(network=digits_classifier("linf")).bfloat16(),
     "clamp": Behind(lambda x: x.clamp(0, 1)),
     "crop": Behind(lambda x: F.pad(x[..., 2:-2, 2:-2], (2, 2, 2, 2))),
@@ -128,6 +152,7 @@ HONEST = {
     "kink at a grey of the data": Behind(lambda x: 2 * (x - 0.5).abs()),
     "steep": Behind(lambda x: (1000 * (x - 0.5)).sigmoid()),
     "straight-through": Behind(straight_through),
+    "straight-through, half of the pixels": Behind(lambda x: straight_through(x * KEPT)),
     "gradient of another length": Behind(backwards(lambda g: 1.5 * g)),
     "half of the gradient detached": Behind(lambda x: (x + x.detach()) / 2),
     "linear": untrained(),
@@ -164,7 +189,7 @@ def test_a_gradient_that_is_not_the_losses_is_found(what, ball):
 @pytest.mark.parametrize("what", HONEST)
 def test_an_honest_gradient_is_not_doubted(what, count):
     # Within a level of grey a straight-through estimate has nothing to be right about.
-    small = [] if what == "straight-through" else [Ball("linf", 1 / 255)]
+    small = [] if "straight-through" in what else [Ball("linf", 1 / 255)]
     for ball in (BALL, Ball("l2", 0.5), Ball("linf", 0.1, LEFT), *small):
         images = IMAGES.to(dtype) if (dtype := HALF.get(what)) else IMAGES
         found = diagnose(HONEST[what], images[:count], LABELS[:count], ball)

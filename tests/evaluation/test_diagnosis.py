@@ -183,16 +183,18 @@ DOUBTFUL |= {
         "of 64 examples",
     ),
 }
+SQUEEZING = {
+    "softsign": F.softsign,
+    "softsign of 10": lambda z: 10 * F.softsign(z),
+    "softsign, less": lambda z: F.softsign(z / 3),
+    "arctan": torch.atan,
+    "arctan, less": lambda z: torch.atan(z / 3),
+    "log-sigmoid": F.logsigmoid,
+    "clamp": lambda z: z.clamp(max=5),
+}
 DOUBTFUL |= {
-    name: (Changed(after=Does(function)), pgd, "saturated outputs", "are stretched again")
-    for name, function in {
-        "softsign": F.softsign,
-        "softsign of 10": lambda z: 10 * F.softsign(z),
-        "softsign, less": lambda z: F.softsign(z / 3),
-        "arctan": torch.atan,
-        "arctan, less": lambda z: torch.atan(z / 3),
-        "log-sigmoid": F.logsigmoid,
-    }.items()
+    name: (Changed(after=Does(function)), pgd, "saturated outputs", "by unlike parts")
+    for name, function in SQUEEZING.items()
 }
 HARMLESS = {
     "clamp": (Changed(before=Does(lambda x: x.clamp(0, 1))), "zero gradient at 0 and 1"),
@@ -384,17 +386,51 @@ def test_a_saturated_loss_is_no_doubt_when_the_attack_has_a_better_one():
     assert warnings_of(model, partial(pgd, steps=5, loss=margin_loss)) == []
 
 
+@pytest.mark.parametrize("count", [1, 64])
+@pytest.mark.parametrize("robust", ["linf", "l2", "certified"])
+@pytest.mark.parametrize("what", SQUEEZING)
+def test_squeezed_outputs_of_robust_networks_are_found(what, robust, count):
+    model = Changed(after=Does(SQUEEZING[what]), network=digits_classifier(robust))
+    images, labels = (part[:count] for part in EXAMPLES)
+    if what == "clamp" and count == 1:  # it may not reach
+        return
+    assert "saturated outputs" in {each.name for each in diagnose(model, images, labels, BALL)}
+
+
+def test_a_relu_on_the_outputs_and_a_compiled_softsign_are_found():
+    for model in (
+        Changed(after=nn.ReLU(), network=digits_classifier("l2")),
+        torch.compile(Changed(after=Does(F.softsign)), backend="aot_eager"),
+    ):
+        found = diagnose(model, *(part[:16] for part in EXAMPLES), BALL)
+        assert "saturated outputs" in {finding.name for finding in found}
+
+
 @pytest.mark.parametrize("robust", [None, "linf", "l2", "certified"])
 @pytest.mark.parametrize(
     "change",
     [
+        lambda z: z,
+        lambda z: 30 * (z / 30).tanh(),
+        lambda z: (z + 3.0) / torch.full((1, 10), 2.0, requires_grad=True),
+        lambda z: z.clamp(-50, 50),
         lambda z: z - 40,
         lambda z: z.log_softmax(1),
         lambda z: 10 * F.normalize(z, dim=1),
         lambda z: 5 * F.layer_norm(z, z.shape[1:]),
         lambda z: z.sign() * z.abs().sqrt() * 4,
     ],
-    ids=["below 0", "log-softmax", "cosine", "layer norm", "root"],
+    ids=[
+        "as they are",
+        "soft cap",
+        "scale",
+        "far clamp",
+        "below 0",
+        "log-softmax",
+        "cosine",
+        "layer norm",
+        "root",
+    ],
 )
 def test_outputs_that_only_look_squeezed_are_no_doubt(change, robust):
     model = Changed(after=Does(change), network=digits_classifier(robust))

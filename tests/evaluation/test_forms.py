@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from within_epsilon.attacks import fgsm
 from within_epsilon.data import digits
@@ -46,21 +47,49 @@ def test_lists_of_examples_and_mappings_are_read_as_what_they_are():
         pairs,
         [(image, np.int64(label)) for image, label in pairs],
         {"images": few[0], "labels": few[1]},
+        {"image": few[0], "label": few[1]},
         big_endian,
     ):
         assert robust_accuracy(net, data, fgsm, BALL).outcomes == expected
+
+
+class InOneBuffer(Dataset):
+    """Examples, or batches where it is iterated over, that all come in the same memory."""
+
+    def __init__(self, images, labels):
+        self.images_, self.labels_, self.buffer = images, labels, images[0].clone()
+
+    def __len__(self):
+        return len(self.labels_)
+
+    def __getitem__(self, number):
+        return self.buffer.copy_(self.images_[number]), self.labels_[number]
+
+    def batches(self, size=10):
+        buffer, labels = self.images_[:size].clone(), self.labels_[:size].clone()
+        for some in torch.arange(len(self)).split(size):
+            yield buffer.copy_(self.images_[some]), labels.copy_(self.labels_[some])
+
+
+def test_examples_that_come_in_the_same_memory_are_kept_apart():
+    net, data = digits_classifier(), InOneBuffer(IMAGES, LABELS)
+    expected = robust_accuracy(net, (IMAGES, LABELS), fgsm, BALL)
+    assert 0 < expected.robust < expected.clean
+    for given in (data, data.batches()):
+        assert robust_accuracy(net, given, fgsm, BALL).outcomes == expected.outcomes
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
         (([*IMAGES[:3]], LABELS[:3]), "torch.stack"),
+        (DataLoader(TensorDataset(IMAGES, LABELS), batch_size=None), "batch_size to a DataLoader"),
         ((IMAGES[:3].numpy(), np.eye(10)[LABELS[:3]]), "argmax"),
         ((IMAGES[:3].numpy(), LABELS[:3].numpy() / 1.0), "labels.long"),
         ((IMAGES[:3].numpy(), LABELS[:3].numpy()[:, None]), "labels: expected shape"),
         ((IMAGES[:3].numpy().astype(object), LABELS[:3].numpy()), "astype"),
     ],
-    ids=["list", "one-hot", "floats", "column", "objects"],
+    ids=["list", "single", "one-hot", "floats", "column", "objects"],
 )
 def test_arrays_that_are_not_quite_right_get_a_remedy(data, message):
     with pytest.raises((TypeError, ValueError), match=message):

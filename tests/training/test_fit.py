@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import ExponentialLR, LambdaLR, ReduceLROnPlateau
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 from within_epsilon import runtime
-from within_epsilon.attacks import fgsm, pgd
+from within_epsilon.attacks import fgsm, fmn, pgd
 from within_epsilon.data import digits
 from within_epsilon.evaluation import robust_accuracy
 from within_epsilon.threat import Ball
@@ -609,3 +609,49 @@ def test_a_model_that_writes_into_its_input_does_not_reach_the_examples(objectiv
         **options,
     )
     assert torch.equal(images, before)
+
+
+class InOneBuffer(Dataset):
+    """Examples that all come in the same memory."""
+
+    def __init__(self, split):
+        self.split, self.buffer = split, split.images[0].clone()
+
+    def __len__(self):
+        return len(self.split.labels)
+
+    def __getitem__(self, number):
+        return self.buffer.copy_(self.split.images[number]), int(self.split.labels[number])
+
+
+def test_examples_that_come_in_the_same_memory_are_kept_apart():
+    split, weights = blobs(), []
+    for given in (split, InOneBuffer(split)):
+        model = network()
+        fit(model, given, epochs=2, batch_size=20, step_size=0.5)
+        weights.append(torch.nn.utils.parameters_to_vector(model.parameters()))
+    assert torch.equal(*weights)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"epochs": 1.5}, "epochs: expected a whole number, received 1.5"),
+        ({"attack": "pgd"}, "attack: expected one such as attacks.pgd"),
+        ({"attack": fmn}, "bring a minimal-norm attack's"),
+    ],
+)
+def test_settings_of_another_kind_are_named(wrong, message):
+    rest = {"validation": blobs(), "ball": BALL, "step_size": 0.5}
+    with pytest.raises(TypeError, match=message):
+        fit(network(), blobs(), batch_size=20, **({"epochs": 1} | rest | wrong))
+
+
+def test_images_of_another_dtype_and_a_frozen_model_are_named():
+    split = blobs()
+    double = SimpleNamespace(images=split.images.double(), labels=split.labels)
+    with pytest.raises(TypeError, match=r"convert with images.to\(torch.float32\)"):
+        fit(network(), double, epochs=1, batch_size=20, step_size=0.5)
+    frozen = network().requires_grad_(False)
+    with pytest.raises(ValueError, match="frozen"):
+        fit(frozen, split, epochs=1, batch_size=20, optimizer=partial(Adam, lr=0.1))

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import copy
 from typing import Any, TypeAlias
 
 import torch
@@ -102,7 +103,7 @@ class Examples:
         if self._whole is not None:
             images, labels = self._whole
             return images[indices], labels[indices]
-        examples = [self._given[index] for index in indices.tolist()]
+        examples = [_kept(self._given[index]) for index in indices.tolist()]
         try:
             batch = default_collate(examples)
         except (TypeError, RuntimeError) as error:
@@ -130,6 +131,15 @@ class Examples:
         check_images(images)
         check_labels(labels, len(images))
         return images.to(self._device), labels.to(self._device)
+
+
+def _kept(example: Any) -> Any:
+    """Copy image and label, for the next example may come in the same memory."""
+    if isinstance(example, Mapping):
+        return {name: _kept(part) for name, part in example.items()}
+    if isinstance(example, tuple | list):
+        return [_kept(part) for part in example]
+    return example.clone() if isinstance(example, Tensor) else copy(example)
 
 
 def _size(data: Any) -> str:

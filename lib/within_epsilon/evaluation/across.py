@@ -20,6 +20,8 @@ _MOST, _LEAST, _OFF = 16, 4, 0.1
 _FARTHER = 4
 # How far a point is moved at random, so that no two pixels are tied.
 _JITTER = 0.01
+# A change of the loss by so much of the largest logit is more than rounding.
+_MATTERS = 0.01
 # No step is longer: beyond, a loss is not expected to be straight.
 _LONGEST = 0.01
 
@@ -74,19 +76,37 @@ def check_across(look: Look, ratio: Tensor) -> Finding | None:
     )
 
 
+def check_dead(look: Look) -> Finding | None:
+    """Find pixels that matter and have no gradient in any image, where the loss goes by steps.
+
+    No short step says anything there. The next image's pixels are put in their place.
+    """
+    assert look.gradient is not None
+    allowed = _allowed(look)
+    without = (look.gradient == 0).all(dim=0) & allowed
+    swapped = torch.where(without, look.images.roll(1, dims=0), look.images)
+    if not look.steady or torch.equal(swapped, look.images):
+        return None
+    changed = look.rise(swapped, look.images)[1].abs() > _MATTERS * look.scale
+    return _found_holes(without, allowed, changed) if changed.double().mean() > 0.5 else None
+
+
 def _here(look: Look, ratio: Tensor) -> _Place | None:
     """Take the first examples as they are, several times where there are few."""
     n, gradient = len(look.images), look.gradient
     rows = torch.arange(min(max(n, _LEAST), _MOST), device=look.images.device) % n
     assert gradient is not None
-    allowed = torch.ones_like(look.images, dtype=torch.bool)
-    if look.ball.mask is not None:
-        allowed &= look.ball.mask.to(allowed.device)
     if look.losses_inside is None:
         return None
     true = gradient.double() * per_row(ratio, gradient)
-    parts = look.inside, look.labels, look.losses_inside, true, look.scale, allowed
+    parts = look.inside, look.labels, look.losses_inside, true, look.scale, _allowed(look)
     return _Place(*(part[rows] for part in parts))
+
+
+def _allowed(look: Look) -> Tensor:
+    """Tell which pixels may move, (N, ...)."""
+    allowed = torch.ones_like(look.images, dtype=torch.bool)
+    return allowed if look.ball.mask is None else allowed & look.ball.mask.to(allowed.device)
 
 
 def _elsewhere(look: Look, place: _Place) -> _Place | None:
@@ -150,12 +170,15 @@ def _holes(look: Look, place: _Place) -> Finding | None:
     changed = judged & (risen.abs() > _OFF * usual)
     if 2 * int(changed.sum()) <= int(judged.sum()):
         return None
-    share = without.double().mean().item() / place.allowed.double().mean().item()
+    return _found_holes(without, place.allowed, changed)
+
+
+def _found_holes(without: Tensor, allowed: Tensor, changed: Tensor) -> Finding:
+    share = without.double().mean().item() / allowed.double().mean().item()
     return Finding(
         "gradient with holes",
         f"at {100 * share:.0f}% of the pixels the gradient is exactly zero, and yet the loss "
-        f"changes when these alone move a little, for {int(changed.sum())} of {len(changed)} "
-        "points",
+        f"changes when these alone move, for {int(changed.sum())} of {len(changed)} points",
         "attacks that follow it never use these pixels, and the robust accuracy is too high",
         "look for a detach(), a mask or rounding in the way back to the pixels; try an attack "
         "without gradients",

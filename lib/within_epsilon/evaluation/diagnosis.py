@@ -70,8 +70,8 @@ def diagnose(
     there. Steps of random signs are compared too, up to a factor, on 16 examples: a gradient
     that is lost at some pixels, rounded or moved may rise as it says along itself. In half
     precision, steps that are longer than rounding are too long: a copy in float32 is looked at,
-    if the model can be copied so. Outputs that look bounded are attacked in ten steps each as
-    they are and stretched in two ways.
+    if the model can be copied so. What acts on each output alone is known by autograd's graph:
+    it must not bend the margin.
     """
     check_model(model)
     check_images(images)

@@ -105,6 +105,9 @@ class Examples:
         while number < most and (item := next(self._items, None)) is not None:
             taken.append(item)
             number += len(item.labels) if isinstance(item, Batch) else 0
+            if self._columns is None and isinstance(item, Batch):
+                # The next batch may come in the same memory.
+                taken[-1] = Batch(*(column.clone() for column in item))
         self._items = chain(taken, self._items)
         return [item for item in taken if isinstance(item, Batch)]
 
@@ -163,7 +166,8 @@ class Examples:
                     waiting = []
                 yield f"unreadable: {type(error).__name__}: {error}"
                 continue
-            image, label = self._pair(item, one=True)
+            # Copies: the next example may come in the same memory.
+            image, label = (part.clone() for part in self._pair(item, one=True))
             if waiting and (
                 image.shape != waiting[0][0].shape
                 or len(waiting) >= (self._size or default_batch_size(image))

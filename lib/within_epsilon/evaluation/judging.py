@@ -152,13 +152,20 @@ def attacks_of(attack: Any, ball: object, seed: int | None = None) -> list[Attac
     if not attacks:
         raise ValueError("attack: expected at least one, received none")
     for one in attacks:
-        _check_attack(one)
+        check_attack(one)
     if seed is None:
         return attacks
     return [functools.partial(one, seed=seed) if takes(one, "seed") else one for one in attacks]
 
 
-def _check_attack(attack: object) -> None:
+def check_attack(attack: object) -> None:
+    """Require what can be called as ``attack(model, images, labels, ball)``, untargeted.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is something else.
+    """
     if not callable(attack):
         raise TypeError(f"attack: expected one such as attacks.pgd, received {attack!r}")
     extra = accepted(attack, indices=[])

@@ -2,12 +2,16 @@
 
 import copy
 import functools
+import re
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from within_epsilon.attacks import Loss
+from within_epsilon.attacks.core.linear import eagerly
 from within_epsilon.checks import check_logits, dtype_explained
 from within_epsilon.losses import margin_loss
 from within_epsilon.threat import Ball
@@ -16,6 +20,14 @@ from within_epsilon.threat import Ball
 _MANY = 0.1
 # So many examples show what gradients do at 0 and 1.
 _FEW = 8
+_HALF = (torch.float16, torch.bfloat16)
+# What acts on each output for itself, as autograd calls it. Roots and logarithms are left out:
+# honest logits may come from them.
+_ALONE = re.compile(
+    "(Mul|Div|Add|Sub|Neg|Abs|(Unsafe)?View|ToCopy|Alias|Clone|Squeeze|Unsqueeze|Expand|Where|Tanh"
+    "|Sigmoid|Atan|LogSigmoid|Softplus|Erf|Exp|(Leaky)?Relu|Elu|Celu|Gelu|Silu|Mish|Threshold|NanToNum|Maximum|Minimum"
+    "|Clamp(Min|Max)?|Hard(tanh|sigmoid|swish|shrink)|Softshrink)Backward[0-9]+"
+)
 
 
 @dataclass
@@ -71,27 +83,42 @@ class Look:
         return None if self._differentiated is None else self._differentiated[2]
 
     @functools.cached_property
-    def _differentiated(self) -> tuple[Tensor, Tensor, Tensor] | None:
+    def early_slopes(self) -> Tensor | None:
+        """The gradient where what acts on each output alone begins, (N, k), or None."""
+        return None if self._differentiated is None else self._differentiated[3]
+
+    @functools.cached_property
+    def _differentiated(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None] | None:
         # At once: of small images it is the number of passes that costs.
         n, labels = len(self.images), torch.cat([self.labels, self.labels[:_FEW]])
         found = self.slope_and_losses(torch.cat([self.inside, self.images[:_FEW]]), labels)
-        return None if found is None else (found[0][:n], found[1][:n], found[0][n:])
+        if found is None:
+            return None
+        gradient, losses, early = found
+        return gradient[:n], losses[:n], gradient[n:], None if early is None else early[:n]
 
-    def slope_and_losses(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Differentiate the margin loss in the pixels; return it too, in float64."""
+    def slope_and_losses(
+        self, images: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None] | None:
+        """Differentiate the margin loss in the pixels; return it too, in float64.
+
+        Return also its gradient before what acts on each output alone, if there is one place.
+        """
         leaf = images.detach().requires_grad_()
         try:
-            with torch.enable_grad():
+            with torch.enable_grad(), eagerly():
                 # Not the leaf itself, which a model could not write into.
                 logits = self.model(leaf.clone())
                 losses = margin_loss(logits, labels)
+                early = _watched(logits)
                 (gradient,) = torch.autograd.grad(losses.sum(), leaf, allow_unused=True)
         except (RuntimeError, NotImplementedError) as error:
             self.no_gradient = str(error).splitlines()[0]
             return None
         if gradient is None:
             return None
-        return gradient, margin_loss(logits.detach().double(), labels)
+        losses = margin_loss(logits.detach().double(), labels)
+        return gradient, losses, early[0] if early else None
 
     def rise(self, there: Tensor, here: Tensor) -> tuple[Tensor, Tensor]:
         """Return how far the margin loss rises from here to there, as predicted and as it does.
@@ -108,17 +135,19 @@ class Look:
         return predicted, margin_loss(self.answers(there).double(), self.labels) - before
 
     def in_single_precision(self) -> "Look | None":
-        """Return a look at a copy in float32 of a half-precision model, on a few examples.
+        """Return a look at a copy in float32 of a model in half precision, on a few examples.
 
-        None of any other model, and of one that cannot be copied or casts its input itself.
+        None of any other model, and of one that cannot be copied.
         """
-        if self.logits.dtype not in (torch.float16, torch.bfloat16):
+        if not any(
+            torch.equal(self.logits.to(half).to(self.logits), self.logits) for half in _HALF
+        ):
             return None
         some = slice(0, 2 * _FEW)
         images, labels = self.images[some].float(), self.labels[some]
         ball = self.ball[torch.arange(len(labels))]
         try:
-            model = copy.deepcopy(self.model).float()
+            model = _InSinglePrecision(copy.deepcopy(self.model).float())
             found = Look(model, images, labels, ball, self.losses, steady=self.steady)
             return found if found.logits.dtype == torch.float32 else None
         except Exception:  # whatever a model may not like about being copied
@@ -136,3 +165,45 @@ class Look:
 def per_row(numbers: Tensor, like: Tensor) -> Tensor:
     """Return numbers (N,) in a shape that multiplies rows (N, ...)."""
     return numbers.view(-1, *[1] * (like.ndim - 1))
+
+
+class _InSinglePrecision(nn.Module):
+    """A model that casts nothing to half precision, though it may ask for that itself."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        with _NoHalf():
+            return self.model(images)  # type: ignore[no-any-return]
+
+
+class _NoHalf(TorchDispatchMode):
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        named = kwargs or {}
+        if named.get("dtype") in _HALF:
+            named = named | {"dtype": torch.float32}
+        return function(*args, **named)
+
+
+def _watched(logits: Tensor) -> list[Tensor]:
+    """Return a list that gets the gradient before all that acts on each output alone."""
+    arrived: list[Tensor] = []
+    ways: list[Any] = [(logits.grad_fn, 0)]
+    seen, places = set[Any](), set[Any]()
+    while ways:
+        node, output = way = ways.pop()
+        if node is None or way in seen:
+            continue
+        seen.add(way)
+        if _ALONE.fullmatch(node.name()):
+            ways += node.next_functions
+        elif not node.name().endswith("AccumulateGrad"):  # of a parameter
+            places.add(way)
+    if len(places) == 1:
+        ((node, output),) = places
+        node.register_prehook(lambda gradients: arrived.append(gradients[output]))
+    return arrived

@@ -26,8 +26,7 @@ def pair(
     if isinstance(batch, Labelled):
         found = batch.images, batch.labels
     elif isinstance(batch, Mapping):
-        names = ("images", "image"), ("labels", "label")
-        found = [batch[key] for keys in names for key in keys if key in batch]
+        found = _named(batch)
     elif isinstance(batch, tuple | list):
         found = batch[:2]
     if len(found) == 2 and isinstance(found[0], Tensor | np.ndarray):
@@ -47,6 +46,11 @@ def pair(
         "torchvision.transforms.ToTensor(), put a data set of another kind into a DataLoader, or "
         "name the parts: ((batch['pixels'], batch['class']) for batch in loader)"
     )
+
+
+def _named(parts: Mapping[Any, Any]) -> list[Any]:
+    names = ("images", "image"), ("labels", "label")
+    return [parts[key] for keys in names for key in keys if key in parts]
 
 
 def _tensor(array: Tensor | np.ndarray, dtype: torch.dtype | None) -> Tensor:
@@ -77,8 +81,9 @@ def columns_of(data: Any) -> tuple[Any, Any] | None:
     """Return all images and all labels, if that is how the data come."""
     if isinstance(data, Split) or (isinstance(data, Labelled) and not isinstance(data, Dataset)):
         return data.images, data.labels
-    if isinstance(data, Mapping) and {"images", "labels"} <= set(data):
-        return data["images"], data["labels"]
+    if isinstance(data, Mapping):
+        found = _named(data)
+        return (found[0], found[1]) if len(found) == 2 else None
     if not (isinstance(data, tuple | list) and len(data) == 2):
         return None
     if not (_is_array(data[1], 1) or _is_list_of_numbers(data[1])):

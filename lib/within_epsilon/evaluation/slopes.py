@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from within_epsilon.evaluation.across import check_across
+from within_epsilon.evaluation.across import check_across, check_dead
 from within_epsilon.evaluation.looking import Look, per_row
 from within_epsilon.reports import Finding
 
@@ -86,7 +86,7 @@ def _prediction(look: Look) -> Finding | None:
     if 2 * hits.sum() <= judged.sum():
         # A straight-through estimate, if the loss has no slope of its own.
         stepped = 2 * (risen == 0).sum() >= len(risen)
-        return None if stepped else check_across(look, risen / predicted)
+        return check_dead(look) if stepped else check_across(look, risen / predicted)
     return Finding(
         "misleading gradient",
         f"for {look.of(hits)} the loss does not rise along the gradient as that predicts: by "

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from inspect import signature
 from typing import Any, TypeAlias
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from within_epsilon.attacks import describe, settings, takes
 from within_epsilon.checks import check_logits
+from within_epsilon.evaluation.judging import check_attack
 from within_epsilon.losses import cross_entropy, kl_divergence
 from within_epsilon.losses.entropy import divergence_from
 from within_epsilon.modes import training_modules
@@ -129,17 +131,10 @@ def check_climbs(attack: Attack) -> None:
         If it is targeted, which leads images to their true classes, or a length of its steps is
         not positive.
     """
-    if not callable(attack):
-        raise TypeError(
-            "attack: expected one such as functools.partial(attacks.pgd, steps=7), received "
-            f"{attack!r}"
-        )
+    # Some are given a loss with every call.
+    asks = callable(attack) and takes(attack, "loss")
+    check_attack(partial(attack, loss=cross_entropy) if asks else attack)
     given = settings(attack)
-    if given.get("targeted"):
-        raise ValueError(
-            "attack: expected an untargeted one, received targeted=True, which would lead images "
-            "to their true classes; drop it"
-        )
     for name in ("step_size", "alpha"):
         length = given.get(name)
         if isinstance(length, int | float) and not length > 0:

@@ -170,6 +170,11 @@ class TorchUpdates:
         rhythm: Rhythm,
     ) -> None:
         free = [theta for theta in model.parameters() if theta.requires_grad]
+        if not free and not isinstance(optimizer_given, Optimizer):
+            raise ValueError(
+                "model: expected parameters to train, received a model that is frozen; "
+                "unfreeze some with model.requires_grad_(True)"
+            )
         optimizer = _made("optimizer", optimizer_given, free, Optimizer, "Adam, lr=0.002")
         schedule: LRScheduler | None = None
         if schedule_given is not None:

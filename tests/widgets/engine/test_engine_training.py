@@ -229,11 +229,7 @@ def test_robust_accuracy_is_torchs_over_five_seeds() -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_shows_the_collapse_takes_seconds() -> None:
-    """FGSM, 60 epochs: 15 seconds of one processor, Node's own start included."""
-    resource = pytest.importorskip("resource")
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+def test_fgsm_collapses_within_the_epochs_that_the_page_takes() -> None:
+    """How long they take is for `make benchmark-engine TABLES=training` to say."""
     last = train(epochs=60, watched=5)["points"][-1]
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert last["pgd"] <= 4 < 60 < last["fgsm"]
-    assert after.ru_utime - before.ru_utime <= 15
