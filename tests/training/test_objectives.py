@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from within_epsilon.attacks import count_evaluations, fgsm, noise_control, pgd
+from within_epsilon.attacks import count_evaluations, fgsm, fmn, noise_control, pgd
 from within_epsilon.data import digits
 from within_epsilon.losses import cross_entropy, log_softmax
 from within_epsilon.models import mlp
@@ -248,6 +248,7 @@ def test_a_radius_alone_is_no_threat_model(make):
     [
         (lambda: Adversarial("pgd", BALL), "attacks.pgd.* received 'pgd'"),
         (lambda: Adversarial(None, BALL), "attacks.pgd.* received None"),
+        (lambda: Adversarial(fmn, BALL), "model, images, labels, ball.* received FMN"),
         (lambda: Trades("pgd", BALL), "attacks.pgd.* received 'pgd'"),
         (lambda: MtlIBP(BALL, 1, attack="pgd", alpha=0.5), "attacks.pgd.* received 'pgd'"),
         (lambda: Free(BALL, replays=1.5), "replays: expected a whole number, received 1.5"),

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from inspect import signature
 from typing import Any, TypeAlias
 
@@ -120,15 +121,19 @@ def attacked(
 
 
 def check_climbs(attack: Attack) -> None:
-    """Require an attack whose settings make it raise the loss, before any training.
+    """Require that an attack's settings make it raise the loss, before any training.
 
     Raises
     ------
-    TypeError, ValueError
-        If it cannot be called as an attack is, is targeted, which leads images to their true
-        classes, or a length of its steps is not positive.
+    TypeError
+        If it cannot be called as an attack is.
+    ValueError
+        If it is targeted, which leads images to their true classes, or a length of its steps is
+        not positive.
     """
-    check_attack(attack)
+    # Some are given a loss with every call.
+    asks = callable(attack) and takes(attack, "loss")
+    check_attack(partial(attack, loss=cross_entropy) if asks else attack)
     given = settings(attack)
     for name in ("step_size", "alpha"):
         length = given.get(name)

@@ -170,7 +170,7 @@ class TorchUpdates:
         rhythm: Rhythm,
     ) -> None:
         free = [theta for theta in model.parameters() if theta.requires_grad]
-        if not free:
+        if not free and not isinstance(optimizer_given, Optimizer):
             raise ValueError(
                 "model: expected parameters to train, received a model that is frozen; "
                 "unfreeze some with model.requires_grad_(True)"
