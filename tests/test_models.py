@@ -378,3 +378,26 @@ def test_checkpoints_that_hold_code_or_half_a_file_are_refused(checkpoint, tmp_p
     with pytest.raises(data.DataUnavailableError, match="Remedy"):
         models.photo_classifier("squeezenet1_1")
     assert not (tmp_path / "sprung").exists()
+
+
+def test_constants_that_are_set_later_are_checked_too():
+    model = Classifier(body(), MEAN, STD)
+    model.std = torch.tensor([0.5])
+    assert model.std.flatten().tolist() == [0.5]
+    with pytest.raises(ValueError, match="divide both by 255"):
+        model.mean = torch.tensor([123.675, 116.28, 103.53])
+    for wrong in ("a", None):
+        with pytest.raises(TypeError, match="mean: expected a number"):
+            Classifier(body(), wrong)
+
+
+@pytest.mark.parametrize("wrong", [1.0, len])
+def test_an_output_is_a_key_or_a_position(wrong):
+    with pytest.raises(TypeError, match="output: expected a key or a position"):
+        Classifier(body(), output=wrong)
+
+
+@pytest.mark.parametrize(("top", "error"), [(0, ValueError), (-1, ValueError), (2.5, TypeError)])
+def test_classes_to_name_are_counted(top, error):
+    with pytest.raises(error, match="top: expected"):
+        Classifier(body()).eval().predict(images(), top=top)

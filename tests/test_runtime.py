@@ -115,3 +115,14 @@ def test_untouched_puts_back_model_and_generators_and_seeds_inside():
     assert model[2].bias.grad is None
     assert torch.equal(states[0], torch.get_rng_state())
     assert states[1:] == (random.getstate(), np.random.get_state()[1].tolist())  # noqa: NPY002
+
+
+def test_untouched_puts_back_what_wants_a_gradient_and_whether_there_are_any():
+    model = nn.Linear(2, 2)
+    model.bias.requires_grad_(False)
+    with untouched(model):
+        model.requires_grad_(False)
+        model.bias.requires_grad_(True)
+        torch.set_grad_enabled(False)
+    assert torch.is_grad_enabled()
+    assert (model.weight.requires_grad, model.bias.requires_grad) == (True, False)

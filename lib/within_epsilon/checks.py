@@ -132,7 +132,7 @@ def check_logits(logits: object, n: int | None = None) -> Tensor:
         received = logits.dtype if isinstance(logits, Tensor) else type(logits).__name__
         raise TypeError(
             f"logits: expected a floating-point tensor (N, k), received {received}; wrap the "
-            "model in models.Classifier with a body that returns the logits alone"
+            "model in models.Classifier, with output= where the logits are among what it returns"
         )
     if logits.ndim != 2 or logits.shape[1] < 2 or n not in (None, logits.shape[0]):
         raise ValueError(

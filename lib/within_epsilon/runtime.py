@@ -170,10 +170,11 @@ def untouched(model: nn.Module, seed: int = 0) -> Iterator[None]:
     """Leave a model, and the global random generators, as they are, whatever happens inside.
 
     Restored are the modes of all its modules (see `parts.modules_of`), their buffers, their
-    parameters' gradients, and the states of Python's, NumPy's and torch's generators. Inside,
-    these are seeded: a model that draws random numbers gives the same answers in every such
-    block, and not those that it will give outside. What else a model may change of itself, such
-    as a counter of its own, is not seen; parameters are not copied.
+    parameters' gradients and whether they want any, torch's grad mode, and the states of
+    Python's, NumPy's and torch's generators. Inside, these are seeded: a model that draws random
+    numbers gives the same answers in every such block, and not those that it will give outside.
+    What else a model may change of itself, such as a counter of its own, is not seen; parameters
+    are not copied.
 
     Parameters
     ----------
@@ -186,11 +187,17 @@ def untouched(model: nn.Module, seed: int = 0) -> Iterator[None]:
     modes = [(part, part.training) for part in parts if hasattr(part, "training")]
     buffers = [(part, _copies(part) if part._buffers else {}) for part in parts]
     slopes = [
-        (parameter, parameter.grad, None if parameter.grad is None else parameter.grad.clone())
+        (
+            parameter,
+            parameter.requires_grad,
+            parameter.grad,
+            None if parameter.grad is None else parameter.grad.clone(),
+        )
         for part in parts
         for parameter in part._parameters.values()
         if parameter is not None
     ]
+    gradients = torch.is_grad_enabled()
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     on_cuda = torch.cuda.is_initialized()
     cuda_states = torch.cuda.get_rng_state_all() if on_cuda else []
@@ -208,6 +215,7 @@ def untouched(model: nn.Module, seed: int = 0) -> Iterator[None]:
         torch.set_rng_state(states[2])
         if on_cuda:
             torch.cuda.set_rng_state_all(cuda_states)
+        torch.set_grad_enabled(gradients)
         for part, training in modes:
             if part.training != training:
                 part.training = training
@@ -215,7 +223,9 @@ def untouched(model: nn.Module, seed: int = 0) -> Iterator[None]:
             for part, copies in buffers:
                 if copies or part._buffers:
                     _put_back(part, copies)
-            for parameter, gradient, values in slopes:
+            for parameter, trained, gradient, values in slopes:
+                if parameter.requires_grad != trained:
+                    parameter.requires_grad_(trained)
                 parameter.grad = gradient
                 if gradient is not None and values is not None:
                     gradient.copy_(values)

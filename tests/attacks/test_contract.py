@@ -362,3 +362,29 @@ def test_compiled_models_are_attacked_as_they_are(name):
     compiled = torch.compile(model, backend="aot_eager")
     expected = survivors(model, ATTACKS[name], BALLS["linf"], images, labels)
     assert torch.equal(survivors(compiled, ATTACKS[name], BALLS["linf"], images, labels), expected)
+
+
+@pytest.mark.parametrize("name", [n for n, e in REGISTRY.items() if e.kind != "universal"])
+def test_indices_are_checked_and_a_callback_is_taken_by_all(name):
+    attack, (model, images, labels) = REGISTRY[name].function, network()
+    assert {"seed", "indices", "callback"} <= settings(attack).keys()
+    given = [Ball("linf", 0.1)] if takes(attack, "ball") else []
+    for wrong in ("abc", range(5), [0.5] * 12):
+        with pytest.raises(ValueError, match="indices: expected 12 whole numbers"):
+            attack(model, images, labels, *given, indices=wrong)
+
+
+@pytest.mark.parametrize("attack", [fgsm, partial(multi_targeted, steps=4, targets=2)])
+def test_a_callback_sees_whole_batches_and_changes_nothing(attack):
+    model, images, labels = network()
+    steps = []
+
+    def spoil(step, images_adv, losses):
+        assert images_adv.shape == images.shape
+        assert losses.shape == labels.shape
+        steps.append(step)
+        images_adv.zero_()
+
+    watched = attack(model, images, labels, BALLS["linf"], callback=spoil)
+    assert torch.equal(watched, attack(model, images, labels, BALLS["linf"]))
+    assert steps[:2] == [0, 1]

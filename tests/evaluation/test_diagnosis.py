@@ -20,7 +20,12 @@ from within_epsilon.attacks import (
     square,
 )
 from within_epsilon.data import digits
-from within_epsilon.evaluation import DoubtfulEvaluationWarning, diagnose, robust_accuracy
+from within_epsilon.evaluation import (
+    DoubtfulEvaluationWarning,
+    accuracy,
+    diagnose,
+    robust_accuracy,
+)
 from within_epsilon.losses import cross_entropy, margin_loss
 from within_epsilon.models import digits_classifier, mlp, small_cnn
 from within_epsilon.threat import Ball
@@ -169,6 +174,7 @@ DOUBTFUL |= {
 }
 DOUBTFUL |= {
     "tiny": (Changed(after=Does(lambda z: 1e-6 * z)), pgd, "small logits", "weighs all other"),
+    "small": (Changed(after=Does(lambda z: 0.05 * z)), pgd, "small logits", "weighs all other"),
     "batch mean": (
         Changed(before=Does(lambda x: (x - x.mean(0) / 2).clamp(0, 1))),
         pgd,
@@ -386,6 +392,46 @@ def test_a_saturated_loss_is_no_doubt_when_the_attack_has_a_better_one():
     assert warnings_of(model, partial(pgd, steps=5, loss=margin_loss)) == []
 
 
+class Switching(Changed):
+    """Goes into train mode by itself, whatever mode it is given in."""
+
+    def __init__(self):
+        super().__init__(before=nn.Dropout(0.5))
+
+    def forward(self, images):
+        self.train()
+        return super().forward(images)
+
+
+def test_a_model_that_goes_into_train_mode_by_itself_is_found():
+    assert any("train mode" in each for each in warnings_of(Switching(), fgsm))
+    with pytest.warns(DoubtfulEvaluationWarning, match="train mode"):
+        accuracy(Switching(), *EXAMPLES)
+
+
+class Softsign(torch.autograd.Function):
+    @staticmethod
+    def forward(context, logits):
+        context.save_for_backward(logits)
+        return F.softsign(logits)
+
+    @staticmethod
+    def backward(context, gradient):
+        return gradient / (1 + context.saved_tensors[0].abs()) ** 2
+
+
+@pytest.mark.parametrize("robust", [None, "l2"])
+@pytest.mark.parametrize(
+    "squeeze",
+    [Softsign.apply, torch.asinh, lambda z: (z.sigmoid() + 1e-6).log()],
+    ids=["own function", "asinh", "log of sigmoids"],
+)
+def test_what_bends_outputs_is_found_by_what_it_does_to_the_margin(squeeze, robust):
+    model = Changed(after=Does(squeeze), network=digits_classifier(robust))
+    found = diagnose(model, *(part[:64] for part in EXAMPLES), BALL)
+    assert "saturated outputs" in {finding.name for finding in found}
+
+
 @pytest.mark.parametrize("count", [1, 64])
 @pytest.mark.parametrize("robust", ["linf", "l2", "certified"])
 @pytest.mark.parametrize("what", SQUEEZING)
@@ -416,6 +462,8 @@ def test_a_relu_on_the_outputs_and_a_compiled_softsign_are_found():
         lambda z: z.clamp(-50, 50),
         lambda z: z - 40,
         lambda z: z.log_softmax(1),
+        lambda z: (z.softmax(1) + 1e-30).log(),
+        lambda z: torch.stack([z.softmax(1), (z / 2).softmax(1)]).mean(0).log(),
         lambda z: 10 * F.normalize(z, dim=1),
         lambda z: 5 * F.layer_norm(z, z.shape[1:]),
         lambda z: z.sign() * z.abs().sqrt() * 4,
@@ -427,6 +475,8 @@ def test_a_relu_on_the_outputs_and_a_compiled_softsign_are_found():
         "far clamp",
         "below 0",
         "log-softmax",
+        "log of softmax",
+        "log of a mean",
         "cosine",
         "layer norm",
         "root",

@@ -70,7 +70,6 @@ def accuracy(
     examples = Examples(
         data if labels is None else (data, labels), batch_size, indices, model_dtype(model)
     )
-    findings = [finding] if (finding := training(model)) else []
     hits, n, bad = 0, 0, {}
     with untouched(model):
         for item in progress_bar(examples, show=progress, label="classifying", unit="batch"):
@@ -80,6 +79,8 @@ def accuracy(
             judged = judge(model, on_device(item, model), Ball("linf", 0), [])
             hits, n = hits + int((judged.fell_to == 0).sum()), n + len(item.labels)
             bad.update(judged.bad)
+        # Afterwards, for a model may switch its own mode.
+        findings = [finding] if (finding := training(model)) else []
     require_some(n, bad)
     if bad:
         findings.append(bad_examples(bad, n))

@@ -167,7 +167,7 @@ def _holes(look: Look, place: _Place) -> Finding | None:
     ends, usual = _steps(place, _FARTHER * without, 100, seed=2)
     _, risen = _rises(look, place, ends)
     judged = usual > 0
-    changed = judged & (risen.abs() > _OFF * usual)
+    changed = judged & (risen.abs() > _OFF * usual) & without.flatten(1).any(dim=1)
     if 2 * int(changed.sum()) <= int(judged.sum()):
         return None
     return _found_holes(without, place.allowed, changed)

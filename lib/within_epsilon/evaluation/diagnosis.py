@@ -105,6 +105,7 @@ def training(model: nn.Module) -> Finding | None:
 
 
 def _training(look: Look) -> Finding | None:
+    assert look.logits is not None  # a model may switch its own mode when it is called
     return training(look.model)
 
 
@@ -241,7 +242,7 @@ def _loss(look: Look) -> Finding | None:
         )
     hits = torch.stack(flat).all(dim=0) if flat else look.labels < 0
     alike = torch.stack(even).all(dim=0) if even else look.labels < 0
-    alike &= _spread(look.logits) < 1
+    alike &= _spread(look.logits) < 2
     # Squeezed outputs are said by themselves.
     if 2 * alike.sum() > len(alike) and not (_probabilities(look) or _saturated(look)):
         return Finding(
@@ -266,7 +267,7 @@ def _even(slopes: Tensor, labels: Tensor) -> Tensor:
     """Tell for which examples a loss weighs all classes but the true one alike, (N,)."""
     rivals = slopes.double().scatter(1, labels.unsqueeze(1), 0).abs()
     # Of two or three classes the others are too few to compare.
-    most = 1.25 / (rivals.shape[1] - 1) if rivals.shape[1] > 3 else 0
+    most = 1.6 / (rivals.shape[1] - 1) if rivals.shape[1] > 3 else 0
     return rivals.amax(dim=1) < most * rivals.sum(dim=1)
 
 

@@ -21,13 +21,14 @@ _MANY = 0.1
 # So many examples show what gradients do at 0 and 1.
 _FEW = 8
 _HALF = (torch.float16, torch.bfloat16)
-# What acts on each output for itself, as autograd calls it. Roots and logarithms are left out:
-# honest logits may come from them.
+# What may stand between logits and outputs and acts on each for itself, as autograd calls it;
+# softmax does so as far as a margin is concerned. Roots may be of distances, which are honest.
 _ALONE = re.compile(
-    "(Mul|Div|Add|Sub|Neg|Abs|(Unsafe)?View|ToCopy|Alias|Clone|Squeeze|Unsqueeze|Expand|Where|Tanh"
-    "|Sigmoid|Atan|LogSigmoid|Softplus|Erf|Exp|(Leaky)?Relu|Elu|Celu|Gelu|Silu|Mish|Threshold|NanToNum|Maximum|Minimum"
-    "|Clamp(Min|Max)?|Hard(tanh|sigmoid|swish|shrink)|Softshrink)Backward[0-9]+"
-)
+    "(Mul|Div|Add|Sub|Neg|Abs|Sign|(Unsafe)?View|ToCopy|Alias|Clone|Squeeze|Unsqueeze|Expand|Where"
+    "|MaskedFill|NanToNum|Maximum|Minimum|Clamp(Min|Max)?|Threshold|Tanh|Sigmoid|Atan|Asinh|Erf|Sin"
+    "|Cos|Exp|Log(1p|Sigmoid|Softmax)?|Softmax|Softplus|(Leaky)?Relu|Celu|Elu|Gelu|Silu|Mish"
+    "|Hard(tanh|sigmoid|swish|shrink)|Softshrink)Backward[0-9]+"
+).fullmatch
 
 
 @dataclass
@@ -193,17 +194,19 @@ def _watched(logits: Tensor) -> list[Tensor]:
     """Return a list that gets the gradient before all that acts on each output alone."""
     arrived: list[Tensor] = []
     ways: list[Any] = [(logits.grad_fn, 0)]
-    seen, places = set[Any](), set[Any]()
+    passed, places, names = set[Any](), set[Any](), set[str]()
     while ways:
         node, output = way = ways.pop()
-        if node is None or way in seen:
+        if node is None or way in passed:
             continue
-        seen.add(way)
-        if _ALONE.fullmatch(node.name()):
+        passed.add(way)
+        if _ALONE(node.name()) or isinstance(node, torch.autograd.function.BackwardCFunction):
             ways += node.next_functions
+            names.add(node.name().partition("Backward")[0])
         elif not node.name().endswith("AccumulateGrad"):  # of a parameter
             places.add(way)
-    if len(places) == 1:
+    # A logarithm of what is not squeezed is of probabilities, whose logits are it.
+    if len(places) == 1 and ("Log" not in names or names & {"Softmax", "Sigmoid"}):
         ((node, output),) = places
         node.register_prehook(lambda gradients: arrived.append(gradients[output]))
     return arrived

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, SupportsIndex
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.checks import check_images
+from within_epsilon.checks import check_counts, check_images
 from within_epsilon.models.normalize import Normalize
 from within_epsilon.models.outputs import check_one_row_each, find_logits
 from within_epsilon.modes import warn_if_training
@@ -61,7 +61,7 @@ class Classifier(nn.Module):
     Raises
     ------
     TypeError
-        If categories are no names.
+        If categories are no names, or output neither a key nor a position.
     ValueError
         If mean and std cannot be those of pixels in [0, 1] or are of different lengths, or a
         mapping's indices are not 0 to k - 1.
@@ -79,6 +79,8 @@ class Classifier(nn.Module):
         self.normalize = Normalize(mean, std)
         self.body = body
         self.categories = _in_order(categories)
+        if output is not None and not isinstance(output, str | int):
+            raise TypeError(f"output: expected a key or a position, received {output!r}")
         self.output = output
 
     @property
@@ -88,7 +90,7 @@ class Classifier(nn.Module):
 
     @mean.setter
     def mean(self, value: Tensor) -> None:
-        self.normalize.mean = value
+        self.normalize.mean = Normalize(value, self.std).mean.to(self.mean)
 
     @property
     def std(self) -> Tensor:
@@ -97,7 +99,7 @@ class Classifier(nn.Module):
 
     @std.setter
     def std(self, value: Tensor) -> None:
-        self.normalize.std = value
+        self.normalize.std = Normalize(self.mean, value).std.to(self.std)
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute logits.
@@ -144,7 +146,7 @@ class Classifier(nn.Module):
         Raises
         ------
         ValueError
-            If a pixel is outside [0, 1], or there is no image.
+            If a pixel is outside [0, 1], there is no image, or no class to name.
 
         Warns
         -----
@@ -152,6 +154,7 @@ class Classifier(nn.Module):
             If a part of the model is in train mode.
         """
         check_images(images)
+        check_counts(top=top)
         warn_if_training(self)
         with torch.no_grad(), untouched(self):
             probabilities = self(images).cpu().double().softmax(-1)

@@ -22,6 +22,8 @@ class Normalize(nn.Module):
 
     Raises
     ------
+    TypeError
+        If they are no numbers.
     ValueError
         If a mean or std is beyond those limits, or they are of different lengths.
     """
@@ -30,11 +32,18 @@ class Normalize(nn.Module):
     std: Tensor
 
     def __init__(
-        self, mean: float | Sequence[float] = 0.0, std: float | Sequence[float] = 1.0
+        self,
+        mean: float | Sequence[float] | Tensor = 0.0,
+        std: float | Sequence[float] | Tensor = 1.0,
     ) -> None:
         super().__init__()
         for name, value in (("mean", mean), ("std", std)):
-            buffer = torch.as_tensor(value, dtype=torch.float32).reshape(-1, 1, 1).clone()
+            try:
+                buffer = torch.as_tensor(value, dtype=torch.float32).reshape(-1, 1, 1).clone()
+            except (TypeError, ValueError, RuntimeError):
+                raise TypeError(
+                    f"{name}: expected a number, or one per channel, received {value!r}"
+                ) from None
             self.register_buffer(name, buffer, persistent=False)
         if len({1, len(self.mean), len(self.std)}) > 2:
             raise ValueError(

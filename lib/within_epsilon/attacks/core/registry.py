@@ -8,7 +8,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 
 from torch import Tensor, nn
 
-from within_epsilon.checks import check_images, check_labels, check_model
+from within_epsilon.checks import check_images, check_indices, check_labels, check_model
 from within_epsilon.geometry import Norm
 from within_epsilon.losses import cross_entropy, margin
 from within_epsilon.modes import warn_if_training
@@ -101,6 +101,7 @@ def _check_arguments(given: Mapping[str, Any], norms: tuple[str, ...]) -> None:
         check_ball(given["ball"])
     if "norm" in given and given["norm"] not in norms:
         raise ValueError(f"norm: expected {' or '.join(norms)}, received {given['norm']!r}")
+    check_indices(given.get("indices"), len(given["images"]))
     loss = given.get("loss", cross_entropy)
     if not callable(loss):
         raise TypeError(f"loss: expected a function such as losses.dlr, received {loss!r}")

@@ -131,12 +131,12 @@ def apgd(
         steps=steps,
         early_stop=early_stop,
         at_once=(at_once or len(images)) if callback is None else None,
-        visit=None if callback is None else _whole_batch(callback, images),
+        visit=None if callback is None else whole_batch(callback, images),
     )
     return strongest.images_adv
 
 
-def _whole_batch(callback: Callback, images: Tensor) -> Visit:
+def whole_batch(callback: Callback, images: Tensor) -> Visit:
     """Tell a callback of whole batches, in which examples that have stopped stay as they were."""
     whole: dict[str, Tensor] = {"points": images.clone()}
 

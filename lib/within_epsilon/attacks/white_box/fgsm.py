@@ -4,7 +4,13 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from within_epsilon.attacks.core.objective import Loss, Objective, steepest_ascent
+from within_epsilon.attacks.core.objective import (
+    Callback,
+    Loss,
+    Objective,
+    logits_of,
+    steepest_ascent,
+)
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.losses import cross_entropy
 from within_epsilon.threat import Ball
@@ -21,6 +27,7 @@ def fgsm(
     loss: Loss = cross_entropy,
     seed: int = 0,  # noqa: ARG001 - all attacks are called alike
     indices: Tensor | Sequence[int] | None = None,  # noqa: ARG001
+    callback: Callback | None = None,
 ) -> Tensor:
     r"""Attack with the fast gradient sign method: one step, as long as the ball is wide.
 
@@ -44,6 +51,8 @@ def fgsm(
         (logits, labels) -> (N,), for the attack to raise.
     seed, indices
         Without effect: nothing here is random. They are here so that attacks can be exchanged.
+    callback : callable, optional
+        ``callback(step, images_adv, losses)`` at the start and the end, as in `pgd`.
 
     Returns
     -------
@@ -61,5 +70,10 @@ def fgsm(
     Goodfellow, Shlens, Szegedy, "Explaining and Harnessing Adversarial Examples", ICLR
     2015, section 4. l2 and l1 are the same step by another norm.
     """
-    _, uphill = steepest_ascent(model, images, Objective(labels, loss, targeted))
-    return ball.within(images).step(images, uphill, ball.epsilon)
+    objective = Objective(labels, loss, targeted)
+    logits, uphill = steepest_ascent(model, images, objective)
+    images_adv = ball.within(images).step(images, uphill, ball.epsilon)
+    if callback is not None:
+        callback(0, images.clone(), objective.losses(logits))
+        callback(1, images_adv.clone(), objective.losses(logits_of(model, images_adv)))
+    return images_adv

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.attacks.core.linear import likeliest_others, nearest_first, rival_gap
-from within_epsilon.attacks.core.objective import Objective, Strongest, logits_of
+from within_epsilon.attacks.core.objective import Callback, Objective, Strongest, logits_of
 from within_epsilon.attacks.core.registry import attack
-from within_epsilon.attacks.white_box.apgd import run_apgd
+from within_epsilon.attacks.white_box.apgd import run_apgd, whole_batch
 from within_epsilon.checks import check_counts, check_indices, check_labels
 from within_epsilon.losses import dlr_targeted
 from within_epsilon.threat import Ball
@@ -28,6 +28,7 @@ def multi_targeted(
     seed: int = 0,
     indices: Tensor | Sequence[int] | None = None,
     at_once: int | None = None,
+    callback: Callback | None = None,
 ) -> Tensor:
     r"""Attack with APGD once for each of the likeliest wrong classes, or the nearest.
 
@@ -63,6 +64,8 @@ def multi_targeted(
         Positions in the data set, which key the randomness; 0 ... N - 1 by default.
     at_once : int, optional
         Most points in a pass, as in `apgd`.
+    callback : callable, optional
+        ``callback(step, images_adv, losses)``, as in `apgd`, target by target.
 
     Returns
     -------
@@ -115,7 +118,8 @@ def multi_targeted(
         seed=seed,
         steps=steps,
         early_stop=True,
-        at_once=at_once or len(images),
+        at_once=(at_once or len(images)) if callback is None else None,
+        visit=None if callback is None else whole_batch(callback, images),
     )
     return strongest.images_adv
 
