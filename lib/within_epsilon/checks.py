@@ -174,7 +174,7 @@ def check_losses(losses: Tensor, n: int) -> None:
 
 
 def check_counts(**counts: int) -> None:
-    """Require at least 1 of each, such as ``steps=steps``, and whole numbers."""
+    """Require a whole number of each, at least 1, such as ``steps=steps``."""
     for name, number in counts.items():
         if not isinstance(number, SupportsIndex):
             raise TypeError(f"{name}: expected a whole number, received {number!r}")

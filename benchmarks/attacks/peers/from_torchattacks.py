@@ -13,6 +13,9 @@ from within_epsilon.threat import Ball
 _ANYWHERE = 1e6
 _SEEDED = ("APGD", "APGDT", "FAB", "Square")
 _COUNTS_CLASSES = ("APGDT", "FAB")
+# AutoAttack's targeted parts have nine targets, however many classes there are; these classes
+# have as many as they are told of classes, but for one.
+_MOST = 10
 
 
 def _make(
@@ -30,7 +33,7 @@ def _make(
         options["seed"] = seed
     if name in _COUNTS_CLASSES:
         with torch.no_grad():
-            options["n_classes"] = model(images[:2]).shape[1]
+            options["n_classes"] = min(model(images[:2]).shape[1], _MOST)
     return getattr(torchattacks, name)(model, **options)
 
 

@@ -8,10 +8,9 @@ from torch import Tensor, nn
 
 from within_epsilon.checks import check_logits
 from within_epsilon.data.examples import Examples, Given
-from within_epsilon.evaluation.judging import check_attack
 from within_epsilon.threat import Ball
 from within_epsilon.training.history import History
-from within_epsilon.training.objectives import Attack, Objective, under_attack
+from within_epsilon.training.objectives import Attack, Objective, check_climbs, under_attack
 
 _BATCH = 256
 
@@ -51,13 +50,13 @@ class Validation:
                 "validation=digits().validation, and never the test split"
             )
         ball = getattr(objective, "ball", None) if ball is None else ball
+        if attack is not None:
+            check_climbs(attack)
         if attack is not None and ball is None:
             raise ValueError(
                 "ball: expected the threat model of the attack, received none; give "
                 'ball=Ball("linf", 0.1)'
             )
-        if attack is not None:
-            check_attack(attack)
         examples = None if validation is None else Examples(validation, device)
         return cls(examples, attack, ball, keep == "best")
 

@@ -55,7 +55,8 @@ def solve_lp(
 
     rows, size = len(program.limits), len(objective)
     fine = 1e3 * max(1.0, float(np.abs(objective).max(initial=0.0)))
-    broken = sparse.hstack([sparse.csr_array(program.matrix), -sparse.eye_array(rows)])
+    breaking = sparse.dia_array((-np.ones((1, rows)), [0]), shape=(rows, rows))
+    broken = sparse.hstack([sparse.csr_array(program.matrix), breaking])
     ends = np.stack([program.lower, program.upper], axis=1)
     with silence():
         found = linprog(
