@@ -305,6 +305,9 @@ def test_training_in_fewer_gradients_costs_no_robustness():
         assert atta["of torchattacks' time"] <= 0.6
         for other in (ten, plain):
             assert atta["robust"] >= other["robust"] - other["standard error"], (epsilon, other)
+    noise = found["one step from noise, fit"]  # at 0.2
+    assert noise["of PGD-10's time"] <= 0.25
+    assert noise["robust"] < ten["robust"] - noise["standard error"] - ten["standard error"]
 
 
 def test_the_memory_of_an_evaluation_does_not_grow_with_the_data():

@@ -75,6 +75,8 @@ def _noisy(
     model, images, labels, epsilon, noise, *, at="noisy", project=False, clip=True, draw="uniform"
 ):
     eta = noise * epsilon * (2 * torch.rand_like(images) - 1)
+    if draw == "one side":
+        eta = eta.abs()
     if draw == "sign":
         eta = noise * epsilon * eta.sign()
     if draw == "normal":
@@ -89,6 +91,12 @@ def _noisy(
     if project:
         points = points.clamp(images - epsilon, images + epsilon)
     return points.clamp(0, 1)
+
+
+def _downhill(model, images, labels, epsilon, noise):
+    points = (images + noise * epsilon * (2 * torch.rand_like(images) - 1)).clamp(0, 1)
+    _, gradient = input_gradient(model, points, labels)
+    return (points - epsilon * gradient.sign()).clamp(0, 1)
 
 
 def _half_the_noise(model, images, labels, epsilon, noise):
@@ -117,6 +125,12 @@ def _collapse(f, p, *, half=0.5, so_far=True, strict=True, look=True):
         if low and (f[epoch] >= f[best] or not look):
             return epoch
     return None
+
+
+def _against_the_best_of_all(f, p):
+    best = p.index(max(p))
+    epochs = [e for e in range(len(p)) if p[e] < p[best] / 2 and f[e] >= f[best]]
+    return epochs[0] if epochs else None
 
 
 def _train(attack, ball, epochs=20):
@@ -209,6 +223,8 @@ def test_stubs_are_not_attempted(number, stub):
         ("10.3", _always_the_same, "new noise"),
         ("10.3", partial(_noisy, project=True), "brought back into the ball"),
         ("10.3", partial(_noisy, at="clean"), "at the noisy image"),
+        ("10.3", _downhill, "step uphill"),
+        ("10.3", partial(_noisy, draw="one side"), "leans to one side"),
         ("10.3", _half_the_noise, "the noise reaches"),
         ("10.3", _too_long, "noise and step reach"),
         ("10.3", partial(_noisy, draw="sign"), "not uniform"),
@@ -217,13 +233,18 @@ def test_stubs_are_not_attempted(number, stub):
         ("10.3", _unclipped, "left|moved"),
         ("10.4", partial(_collapse, half=0.25), "the answer is 2"),
         ("10.4", partial(_collapse, look=False), "stumbled"),
+        ("10.4", _against_the_best_of_all, "the answer is 3, not 0: \\*so far"),
         ("10.4", partial(_collapse, strict=False), "less"),
         ("10.4", partial(_collapse, half=0.75), "more than half"),
         ("10.4", lambda f, p: True, "an epoch"),
         ("10.4", lambda f, p: 0, "the answer is 2, not 0"),
         ("10.6", lambda *given: 3, "two numbers"),
-        ("10.6", partial(_cost, share=True), "not a share"),
-        ("10.6", lambda a, b, *given: (_cost(b, a, *given)[0], 1), "other way round"),
+        ("10.6", partial(_cost, share=True), ": a number, not a share"),
+        (
+            "10.6",
+            lambda a, b, *given: (_cost(b, a, *given)[0], 1),
+            "not -4: it is the other way round",
+        ),
         ("10.6", _swapped_cost, "standard network's mean stands above"),
         ("10.6", partial(_cost, norm=2), "is ℓ2"),
         ("10.6", partial(_cost, how="quotients"), "mean of quotients"),

@@ -155,7 +155,7 @@ def noisy_step(attempt: Callable[..., Any]) -> str | None:
     if torch.equal(first, again):
         return "two calls give the same images: draw new noise in every call"
     moved = (first - grey).abs()
-    if moved.max() <= epsilon + 1e-6:
+    if moved.max() <= epsilon + 1e-6 and moved.min() > epsilon - 1e-6:
         return (
             f"no pixel moves by more than ε = {epsilon:g}: neither the noise, which reaches "
             "noise · ε, nor the step after it is brought back into the ball"
@@ -171,6 +171,8 @@ def noisy_step(attempt: Callable[..., Any]) -> str | None:
         return f"the noise reaches {moved.max() - epsilon:.3f}, not noise · ε = {noise * epsilon:g}"
     if abs((moved - epsilon).mean() - noise * epsilon / 2) > 0.1 * noise * epsilon:
         return "the noise is not uniform: every size up to noise · ε is as likely as any other"
+    if abs((first > grey).double().mean() - 0.5) > 0.1:  # four standard deviations
+        return "the noise leans to one side: as much of it is below 0 as above"
     dark = torch.rand((40, 1, 4, 4), generator=torch.Generator().manual_seed(variant(0))) * 0.05
     edge = pictures(attempt(model, dark, labels, epsilon, noise), dark)  # complains outside [0, 1]
     if (edge == dark).all():
@@ -196,6 +198,7 @@ def first_collapse(attempt: Callable[..., Any]) -> str | None:
         ([0.4, 0.3, 0.4, 0.5], [0.3, 0.1, 0.1, 0.1], 2,
          "in epoch 1 FGSM's accuracy was lower than when PGD's was best, in epoch 2 as high again"),
         ([0.5, 0.6, 0.6], [0.1, 0.4, 0.1], 2, "the best *so far* is that of epoch 1"),
+        ([0.6, 0.6, 0.6, 0.6], [0.1, 0.3, 0.5, 0.2], 3, "*so far* nothing was better in epoch 0"),
     ]  # fmt: skip
     for fgsm_accuracies, pgd_accuracies, wanted, reason in cases:
         found = plain(attempt(list(fgsm_accuracies), list(pgd_accuracies)))
@@ -266,11 +269,11 @@ def cost_and_gain(attempt: Callable[..., Any]) -> str | None:
         right = [model.right(images, labels) for model in (standard, robust)]
         wanted = right[0] - right[1]
         if abs(cost - wanted) > 1e-6:
-            why = "of images, not a share" if abs(cost * len(labels) - wanted) < 1e-6 else ""
-            why = "the other way round" if abs(cost + wanted) < 1e-6 else why
+            why = ": a number, not a share" if abs(cost * len(labels) - wanted) < 1e-6 else ""
+            why = ": it is the other way round" if abs(cost + wanted) < 1e-6 else why
             return (
                 f"the standard network reads {right[0]} of 40 images right and the robust "
-                f"one {right[1]}: the first number is {wanted}, not {cost:g} {why}".rstrip()
+                f"one {right[1]}: the first number is {wanted}, not {cost:g}{why}"
             )
         rises = [model.rises(images, labels) for model in (standard, robust)]
         in_l2 = [model.rises(images, labels, norm=2) for model in (standard, robust)]
