@@ -36,7 +36,18 @@ def test_a_case_records_what_the_library_measures() -> None:
     assert case.lost["steps"][STOPS["steps"].index(50)] == 20 - long.robust
     better = robust_accuracy(model, data, tool, ball, **options)
     assert case.broken[place] == 20 - better.robust > case.lost["epsilon"][place]
-    assert (case.n, case.epsilon, case.tool) == (20, 0.2, "margin")
+    assert (case.n, case.epsilon, case.tool, case.usual) == (20, 0.2, "margin", 20)
+    assert case.judged == case.broken[place]
+    # Another evaluation is to be doubted, by one step; an honest model meets the same tool.
+    honest = record_case("honest", model.model, data, 0.2, judge=tool, usual=1)
+    short = robust_accuracy(model.model, data, partial(pgd, steps=1), ball, **options)
+    assert honest.lost["epsilon"][place] == 20 - short.robust == honest.lost["steps"][0]
+    assert honest.judged == case.judged, "the margin's sign does not change with the temperature"
+    assert (honest.usual, honest.broken, record_case("as it is", model, data).judged) == (
+        1,
+        (),
+        None,
+    )
     with pytest.raises(ValueError, match="epsilon: expected one of"):
         record_case("saturated", model, data, 0.25)
 
@@ -50,11 +61,18 @@ def test_a_case_records_what_the_library_measures() -> None:
         ([[FAKE, HONEST], [FAKE, FAKE, HONEST]], "received 3 with 2"),
         ([[FAKE, replace(HONEST, epsilon=0.2)]], "one radius"),
         ([[FAKE, replace(HONEST, n=50)]], "one number of examples"),
+        ([[FAKE, replace(HONEST, usual=1)]], "one number of steps"),
     ],
 )
 def test_rounds_that_cannot_be_played_are_refused(rounds: list[list[Case]], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         DefenceExplorer(rounds)
+
+
+def judged(case: Case) -> int:
+    """Return how many examples are lost to the attack that breaks the round's fake."""
+    assert case.judged is not None
+    return case.judged
 
 
 def climb(case: Case, view: str) -> int:
@@ -70,16 +88,25 @@ def test_each_round_of_the_chapter_has_a_fake_that_its_curves_give_away() -> Non
     # Over epsilon: an attack that is free to show any image and still fails.
     assert saturated.lost["epsilon"][-1] < 45
     assert all(case.lost["epsilon"][-1] == 60 for case in honest)
-    # Over steps: robust to one, and to nothing else.
+    # Over steps: robust to one, and to nothing else. By that one step it is the best of its round.
     assert climb(one_step, "steps") >= 12
-    assert all(climb(case, "steps") <= 6 for case in rounds[1] if case is not one_step)
+    beside = [case for case in rounds[1] if case is not one_step]
+    assert all(climb(case, "steps") <= 6 for case in beside)
+    claim = STOPS["epsilon"].index(one_step.epsilon)
+    assert all(one_step.lost["epsilon"][claim] < case.lost["epsilon"][claim] for case in beside)
+    assert judged(one_step) > max(judged(beside[0]), one_step.lost["epsilon"][claim])
     # At the claim's radius, the tool finds more than plain PGD did.
     for case in fakes:
         place = STOPS["epsilon"].index(case.epsilon)
         assert case.broken[place] > case.lost["epsilon"][place], case
-    # Over restarts: honest networks lose no more; the winners do.
-    beside = [case for case in rounds[2] if case is not winners]
-    assert climb(winners, "restarts") > max(climb(case, "restarts") for case in beside)
+    # Over restarts: honest networks lose hardly more; the winners do. By PGD they are better than
+    # their twin, by the tool they are not.
+    twin, robust, _ = rounds[2]
+    most = max(climb(case, "restarts") for case in (twin, robust))
+    assert climb(winners, "restarts") > most
+    place = STOPS["epsilon"].index(winners.epsilon)
+    assert winners.lost["epsilon"][place] < twin.lost["epsilon"][place]
+    assert judged(winners) >= judged(twin)
 
 
 # --- browser ---
@@ -87,23 +114,30 @@ def test_each_round_of_the_chapter_has_a_fake_that_its_curves_give_away() -> Non
 
 @pytest.mark.browser
 def test_names_come_after_a_guess(open_page: Callable[..., Any]) -> None:
-    page = open_page(DefenceExplorer([[HONEST, FAKE], [FAKE, HONEST]]))
+    known = replace(HONEST, judged=21)
+    page = open_page(DefenceExplorer([[known, FAKE], [FAKE, HONEST]]))
     shown, verdict = page.locator(".card"), page.locator(".verdict")
     reveal = page.get_by_role("button", name="Reveal")
     assert reveal.is_disabled()
     slider = page.get_by_role("slider", name="Attack with ε")
     slider.press("End")
-    assert "ε = 1: of 100 digits are lost A 90, B 90" in verdict.inner_text()
+    assert "ε = 1: of 100 digits A loses 90, B 90." in verdict.inner_text()
     for word in ("honest", "a fake", "a better attack", "Look at it"):
         assert word not in shown.inner_text()
     page.get_by_role("radio", name="A", exact=True).check()
     assert "a fake" not in shown.inner_text()
     reveal.click()
     assert verdict.inner_text().startswith("not that one")
-    assert "It is B. Look at it. At ε = 0.1, where plain PGD makes it lose 20, a better attack" in (
-        verdict.inner_text()
+    # The claim's radius is shown, so that one reading is enough.
+    assert slider.get_attribute("aria-valuetext") == "ε = 0.1"
+    assert verdict.inner_text().endswith(
+        "It is B. Look at it. At ε = 0.1 PGD with 20 steps makes A lose 20, B 20; a better attack "
+        "makes A lose 21, B 30."
     )
-    assert "makes it lose 30" in verdict.inner_text()
+    slider.press("End")
+    assert verdict.inner_text().endswith(
+        "makes A lose 21, B 30. PGD, 20 steps, ℓ∞ ε = 1: of 100 digits A loses 90, B 90."
+    )
     assert "an honest network" in shown.inner_text()
     page.get_by_role("button", name="Next round").click()
     assert "Round 2 of 2" in shown.inner_text()
@@ -111,6 +145,7 @@ def test_names_come_after_a_guess(open_page: Callable[..., Any]) -> None:
     page.get_by_role("radio", name="A", exact=True).check()
     page.get_by_role("button", name="Reveal").click()
     assert verdict.inner_text().startswith("spotted")
+    assert verdict.inner_text().endswith("a better attack makes A lose 30."), "B's is not known"
     page.get_by_role("button", name="From the start").click()
     assert "Round 1 of 2" in shown.inner_text()
 
@@ -134,6 +169,22 @@ def test_curves_are_drawn_as_far_as_one_has_dragged(open_page: Callable[..., Any
     assert "PGD, 100 steps" in page.locator(".verdict").inner_text()
     page.get_by_role("button", name="Reset").click()
     assert line.get_attribute("d").count("L") == 0
+
+
+@pytest.mark.browser
+def test_an_evaluation_by_one_step_says_so_and_begins_where_it_is_told(
+    open_page: Callable[..., Any],
+) -> None:
+    cases = [replace(HONEST, usual=1), replace(FAKE, usual=1)]
+    page = open_page(DefenceExplorer([cases, cases], place=2))
+    verdict, line = page.locator(".verdict"), page.locator(".line").first
+    assert "PGD, 1 step, ℓ∞ ε = 0.1: of 100 digits A loses 20, B 20." in verdict.inner_text()
+    assert line.get_attribute("d").count("L") == 2
+    assert "ε (ℓ∞), not to scale" in page.locator(".plot").text_content()
+    page.get_by_role("radio", name="restarts").check()
+    assert "PGD, 1 step, 1 start, ℓ∞ ε = 0.1" in verdict.inner_text()
+    page.get_by_role("radio", name="ε", exact=True).check()
+    assert "ℓ∞ ε = 0.1:" in verdict.inner_text()
 
 
 @pytest.mark.browser

@@ -19,7 +19,8 @@ from within_epsilon.widgets.base import Explorer, state, still_picture
 from within_epsilon.widgets.pictures import chart
 from within_epsilon.wording import radius
 
-# Where the curves are measured, by what they run over; radii and restarts with so many steps.
+# Where the curves are measured, by what they run over; radii and restarts with so many steps,
+# unless a round is about an evaluation with fewer.
 USUAL_STEPS = 20
 STOPS: dict[str, tuple[float, ...]] = {
     "epsilon": (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0),
@@ -49,6 +50,11 @@ class Case:
         Of a fake: what gives it away.
     broken : tuple of int
         Of a fake: how many examples are lost to the tool at each radius.
+    usual : int
+        Steps of PGD in the curves over radii and restarts.
+    judged : int, optional
+        How many examples are lost, at `epsilon`, to the attack that breaks the round's fake. None
+        if that was not measured.
     """
 
     name: str
@@ -58,6 +64,8 @@ class Case:
     tool: str = ""
     why: str = ""
     broken: tuple[int, ...] = field(default=())
+    usual: int = USUAL_STEPS
+    judged: int | None = None
 
 
 def record_case(
@@ -69,6 +77,8 @@ def record_case(
     tool: Callable[..., Tensor] | None = None,
     called: str = "",
     why: str = "",
+    judge: Callable[..., Tensor] | None = None,
+    usual: int = USUAL_STEPS,
     seed: int = 0,
 ) -> Case:
     """Attack a model with plain PGD, over radii, steps and restarts in turn.
@@ -87,6 +97,10 @@ def record_case(
         Of a fake: an attack that breaks it.
     called, why : str
         Of a fake: what the attack is called, and what gives the model away.
+    judge : callable, optional
+        Of an honest model: the attack that breaks the fake beside it. A fake's is its tool.
+    usual : int
+        Steps of PGD over radii and restarts: those of the evaluation that is to be doubted.
     seed : int
         Of the attacks.
 
@@ -109,7 +123,7 @@ def record_case(
         report = robust_accuracy(model, data, attack, ball, **options)  # type: ignore[arg-type]
         return report.n - report.robust, report.n
 
-    climb = partial(pgd, steps=USUAL_STEPS)
+    climb = partial(pgd, steps=usual)
     runs = {
         "epsilon": [lost(climb, at) for at in STOPS["epsilon"]],
         "steps": [lost(partial(pgd, steps=int(steps))) for steps in STOPS["steps"]],
@@ -117,7 +131,10 @@ def record_case(
     }
     counts = {view: tuple(count for count, _ in run) for view, run in runs.items()}
     broken = () if tool is None else tuple(lost(tool, at)[0] for at in STOPS["epsilon"])
-    return Case(name, runs["steps"][0][1], epsilon, counts, called, why, broken)
+    last = judge if tool is None else tool
+    judged = None if last is None else lost(last)[0]
+    n = runs["steps"][0][1]
+    return Case(name, n, epsilon, counts, called, why, broken, usual, judged)
 
 
 class DefenceExplorer(Explorer):
@@ -125,7 +142,8 @@ class DefenceExplorer(Explorer):
 
     Each round shows a few models by letter: how many examples plain PGD makes them lose, over
     epsilon, over steps and over restarts. A curve is drawn as far as the reader has dragged.
-    After a guess, names appear, and beside the fake's curve that of the attack that breaks it.
+    After a guess, names appear, beside the fake's curve that of the attack that breaks it, and
+    what that attack does to the others.
 
     Parameters
     ----------
@@ -134,7 +152,7 @@ class DefenceExplorer(Explorer):
     view : {"epsilon", "steps", "restarts"}
         What runs along the axis.
     place : int
-        Where along it the reader is, from 0.
+        Where along it the reader is, from 0. Later rounds begin there, too.
     round : int
         Which round, from 0.
 
@@ -142,7 +160,7 @@ class DefenceExplorer(Explorer):
     ------
     ValueError
         If a round has too few or too many models, no fake or several, or models recorded at
-        several radii or on other numbers of examples.
+        several radii, with several numbers of steps or on other numbers of examples.
 
     Notes
     -----
@@ -155,7 +173,7 @@ class DefenceExplorer(Explorer):
     rounds = state(traitlets.List())
     stops = state(traitlets.Dict())
     n = state(traitlets.Int())
-    usual = state(traitlets.Int())
+    first = state(traitlets.Int())
     view = state(traitlets.Enum(tuple(STOPS), default_value="epsilon"))
     place = state(traitlets.Int(0, min=0))
     round = state(traitlets.Int(0, min=0))
@@ -175,7 +193,7 @@ class DefenceExplorer(Explorer):
             rounds=[[asdict(case) for case in cases] for cases in rounds],
             stops={name: list(stops) for name, stops in STOPS.items()},
             n=rounds[0][0].n,
-            usual=USUAL_STEPS,
+            first=place,
             view=view,
             place=place,
             round=round,
@@ -192,7 +210,7 @@ class DefenceExplorer(Explorer):
         figure = plots.lines(
             self.stops["epsilon"],
             series,
-            xlabel=f"ε (ℓ∞), PGD with {USUAL_STEPS} steps",
+            xlabel=f"ε (ℓ∞), PGD, {cases[0]['usual']} steps",
             ylabel=f"lost, of {self.n} digits",
             colours=dict.fromkeys(series, "#222222"),
         )
@@ -207,7 +225,7 @@ class DefenceExplorer(Explorer):
         )
         return (
             still_picture(chart(figure), alt)
-            + "<p>One of these models only looks robust. Which?</p>"
+            + "<p>One of these models is claimed to be more robust than it is. Which?</p>"
             + f"<details><summary>Answer</summary><p>{html.escape(answer)}</p></details>"
         )
 
@@ -224,5 +242,9 @@ def _check(rounds: Sequence[Sequence[Case]]) -> None:
             )
         if len({case.epsilon for case in cases}) > 1:
             raise ValueError("rounds: expected one radius in each; record its models at the same")
+        if len({case.usual for case in cases}) > 1:
+            raise ValueError(
+                "rounds: expected one number of steps in each; record with one `usual`"
+            )
     if len({case.n for cases in rounds for case in cases}) > 1:
         raise ValueError("rounds: expected one number of examples; record all on the same data")

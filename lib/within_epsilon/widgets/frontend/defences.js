@@ -7,11 +7,11 @@ import { button, choice, dragAlong, drawAtWidth, html, keepState, openCard, part
 
 const LETTERS = "ABCD";
 const VIEWS = {
-  epsilon: { label: "ε", axis: "ε (ℓ∞)", slider: "Attack with ε" },
-  steps: { label: "steps", axis: "steps of PGD", slider: "Attack with steps" },
-  restarts: { label: "restarts", axis: "restarts of PGD", slider: "Attack with restarts" },
+  epsilon: { label: "ε", axis: "ε (ℓ∞), not to scale", slider: "Attack with ε" },
+  steps: { label: "steps", axis: "steps of PGD, not to scale", slider: "Attack with steps" },
+  restarts: { label: "restarts", axis: "restarts of PGD, not to scale", slider: "Attack with restarts" },
 };
-const [TOP, BOTTOM, HEIGHT] = [22, 202, 226];
+const [TOP, BOTTOM, HEIGHT] = [22, 202, 240];
 const DASHES = ["", "9 4", "3 4", "12 4 3 4"];
 
 const DEFENCES_STYLE = `
@@ -22,6 +22,8 @@ const DEFENCES_STYLE = `
 .plot .line { stroke: var(--text); stroke-width: 2.5; stroke-linejoin: round; }
 .plot .line.fake, .plot .line.tool { stroke: var(--adversary); }
 .plot .line.tool { stroke-width: 4; stroke-opacity: 0.55; }
+.plot .leader { stroke: var(--text); stroke-width: 1; }
+.plot .at { fill: var(--text); }
 .plot .letter { font-size: 15px; font-weight: 700; fill: var(--text); }
 .plot .letter.fake { fill: var(--adversary-text); }
 .guess { align-items: flex-end; }
@@ -53,17 +55,21 @@ function drawRound({ width, cases, stops, view, place, reach, revealed, n, claim
   const at = plane({ width, top: TOP, bottom: BOTTOM, x: [0, count - 1], y: [0, n] });
   const path = (counts, until) => pathThrough(counts.slice(0, until + 1).map((lost, i) => [at.x(i), at.y(lost)]));
   const fake = (one) => (revealed && one.tool ? "fake" : "");
-  const heights = apart(cases.map((one) => at.y(one.lost[view][place])));
+  const values = cases.map((one) => at.y(one.lost[view][place]));
+  const heights = apart(values);
   const side = place > count - 2 ? -1 : 1;
   const tools = revealed ? cases.filter((one) => one.tool) : [];
   return svg("svg", { height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}` },
     yAxis(at, [[0, ""], [n / 2, `${n / 2} lost`], [n, `all ${n} lost`]]),
-    xAxis(at, stops[view].map((stop, i) => [i, `${stop}`]), ""),
+    xAxis(at, stops[view].map((stop, i) => [i, `${stop}`]), VIEWS[view].axis),
     svg("path", { class: "cursor", d: `M${at.x(place)} ${TOP}V${BOTTOM}` }),
     ...tools.map((one) => svg("path", { class: "line tool",
       d: path(toolCounts(one, view, stops, claim), count) })),
     ...cases.map((one, i) => svg("path", { class: `line ${fake(one)}`, "stroke-dasharray": DASHES[i],
       d: path(one.lost[view], revealed ? count : reach) })),
+    ...values.flatMap((y, i) => [
+      svg("path", { class: "leader", d: `M${at.x(place)} ${y}l${8 * side} ${heights[i] - y}` }),
+      svg("circle", { class: "at", cx: at.x(place), cy: y, r: 3 })]),
     ...cases.map((one, i) => textAt(at.x(place) + 9 * side, heights[i] + 5, LETTERS[i],
       { class: `letter ${fake(one)}`, "text-anchor": side < 0 ? "end" : "start" })));
 }
@@ -71,7 +77,7 @@ function drawRound({ width, cases, stops, view, place, reach, revealed, n, claim
 export function render({ model, el }) {
   const card = openCard(el, "Spot the fake defence");
   const [rounds, stops, n] = ["rounds", "stops", "n"].map((key) => model.get(key));
-  const usual = model.get("usual");
+  const first = (name) => (name === "epsilon" ? model.get("first") : 0);
   const { state, update, set, reset } =
     keepState(model, card, ["round", "view", "place", "guess", "revealed"], show);
   let width = 0;
@@ -82,38 +88,50 @@ export function render({ model, el }) {
       change: (i) => set("place", i) })]));
   const view = choice({ label: "Curves over", value: state.view,
     options: Object.entries(VIEWS).map(([value, { label }]) => ({ value, label })),
-    change: (value) => update({ view: value, place: 0 }) });
+    change: (value) => update({ view: value, place: first(value) }) });
   const guesses = rounds.map((cases) => choice({ label: "Which is the fake?", value: state.guess,
     options: cases.map((_, i) => ({ value: i, label: LETTERS[i] })),
     change: (value) => { if (!state.revealed) set("guess", value); } }));
-  const reveal = button("Reveal", () => set("revealed", true));
+  const reveal = button("Reveal", () =>
+    update({ revealed: true, view: "epsilon", place: claimOf(rounds[state.round]) }));
   const next = button("", () => update({ round: (state.round + 1) % rounds.length, view: "epsilon",
-    place: 0, guess: -1, revealed: false }));
+    place: first("epsilon"), guess: -1, revealed: false }));
   const again = button("Reset", () => { reach = new Map(); reset(); });
   const names = html("ul", { class: "names" });
   const title = html("p", { class: "muted" });
   const plot = html("div", { class: "plot", "aria-hidden": "true" });
   const { node: verdictNode, say } = verdict(card);
 
-  const radiusOf = (cases) => cases[0].epsilon;
-  const claimOf = (cases) => stops.epsilon.indexOf(radiusOf(cases));
+  const claimOf = (cases) => stops.epsilon.indexOf(cases[0].epsilon);
 
-  function where(epsilon) {
+  const inSteps = (count) => `${count} ${count === 1 ? "step" : "steps"}`;
+  /** "A loses 33, B 5, C 18"; models whose count is unknown are left out. */
+  const losses = (counts, verb) => counts.map((count, i) => [LETTERS[i], count])
+    .filter(([, count]) => count != null)
+    .map(([letter, count], rank) => (rank ? `${letter} ${count}` : verb(letter, count))).join(", ");
+
+  function reading(cases) {
+    const [{ usual, epsilon }] = cases;
     const stop = stops[state.view][state.place];
-    if (state.view === "epsilon") return `PGD, ${usual} steps, ℓ∞ ε = ${stop}`;
-    return state.view === "steps" ? `PGD, ${stop} ${stop === 1 ? "step" : "steps"}, ℓ∞ ε = ${epsilon}`
-      : `PGD, ${usual} steps, ${stop} ${stop === 1 ? "start" : "restarts"}, ℓ∞ ε = ${epsilon}`;
+    const starts = `${stop} ${stop === 1 ? "start" : "restarts"}`;
+    const attack = { epsilon: () => `PGD, ${inSteps(usual)}, ℓ∞ ε = ${stop}`,
+      steps: () => `PGD, ${inSteps(stop)}, ℓ∞ ε = ${epsilon}`,
+      restarts: () => `PGD, ${inSteps(usual)}, ${starts}, ℓ∞ ε = ${epsilon}` };
+    const counts = cases.map((one) => one.lost[state.view][state.place]);
+    const lost = losses(counts, (one, count) => `${one} loses ${count}`);
+    return `${attack[state.view]()}: of ${n} digits ${lost}.`;
   }
 
   function sentence(cases) {
-    const counts = cases.map((one, i) => `${LETTERS[i]} ${one.lost[state.view][state.place]}`);
-    const epsilon = radiusOf(cases);
-    const lost = `${where(epsilon)}: of ${n} digits are lost ${counts.join(", ")}.`;
-    if (!state.revealed) return [lost];
-    const fake = cases.findIndex((one) => one.tool);
-    const { tool, why, broken } = cases[fake];
-    return [`It is ${LETTERS[fake]}. ${why} At ε = ${epsilon}, where plain PGD makes it lose `
-      + `${cases[fake].lost.epsilon[claimOf(cases)]}, ${tool} makes it lose ${broken[claimOf(cases)]}. ${lost}`,
+    if (!state.revealed) return [reading(cases)];
+    const [fake, claim] = [cases.findIndex((one) => one.tool), claimOf(cases)];
+    const { tool, why, broken, usual, epsilon } = cases[fake];
+    const make = (one, lost) => `makes ${one} lose ${lost}`;
+    const before = losses(cases.map((one) => one.lost.epsilon[claim]), make);
+    const after = losses(cases.map((one, i) => (i === fake ? broken[claim] : one.judged)), make);
+    const elsewhere = state.view === "epsilon" && state.place === claim ? "" : ` ${reading(cases)}`;
+    return [`It is ${LETTERS[fake]}. ${why} At ε = ${epsilon} PGD with ${inSteps(usual)} ${before}; `
+      + `${tool} ${after}.${elsewhere}`,
     ...(state.guess === fake ? ["spotted", "true"] : ["not that one", "adversary"])];
   }
 
@@ -131,8 +149,8 @@ export function render({ model, el }) {
     reveal.disabled = state.guess < 0 || state.revealed;
     next.hidden = !state.revealed || rounds.length < 2;
     next.textContent = state.round + 1 < rounds.length ? "Next round" : "From the start";
-    title.textContent = `Round ${state.round + 1} of ${rounds.length}. ${n} digits, plain PGD. One of `
-      + `${LETTERS.slice(0, cases.length).split("").join(", ")} only looks robust.`;
+    title.textContent = `Round ${state.round + 1} of ${rounds.length}. ${n} digits. One of `
+      + `${LETTERS.slice(0, cases.length).split("").join(", ")} is claimed to be more robust than it is.`;
     names.hidden = !state.revealed;
     names.replaceChildren(...cases.map((one, i) => html("li", { class: one.tool ? "fake" : "" },
       html("b", {}, LETTERS[i]), one.tool ? `${one.name}: the fake. Thick: ${one.tool}` : one.name)));
