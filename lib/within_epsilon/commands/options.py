@@ -30,7 +30,7 @@ def completing(*names: str, files: bool = True) -> Callable[..., Any]:
     return offer
 
 
-class Radius(click.ParamType):  # type: ignore[type-arg] # not generic in click 8.1
+class Radius(click.ParamType):  # type: ignore[type-arg] # not generic in click 8.2
     """A radius: a number, or a fraction such as 8/255."""
 
     name = "radius"
@@ -51,7 +51,7 @@ class Radius(click.ParamType):  # type: ignore[type-arg] # not generic in click 
             self.fail(f"expected a number or a fraction such as 8/255, received {value!r}")
 
 
-class Numbers(click.ParamType):  # type: ignore[type-arg] # not generic in click 8.1
+class Numbers(click.ParamType):  # type: ignore[type-arg] # not generic in click 8.2
     """Numbers with commas between them, one a channel."""
 
     name = "numbers"
@@ -71,7 +71,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg] # not generic in click
             self.fail(f"expected numbers such as 0.485,0.456,0.406, received {value!r}")
 
 
-class Setting(click.ParamType):  # type: ignore[type-arg] # not generic in click 8.1
+class Setting(click.ParamType):  # type: ignore[type-arg] # not generic in click 8.2
     """A setting of an attack: NAME=VALUE."""
 
     name = "name=value"

@@ -145,6 +145,11 @@ def _of_file(path: Path) -> nn.Module:
     inside = _members(path)
     if any(name.endswith("models/model.json") for name in inside):
         return read_exported(path)
+    if "serialized_exported_program.json" in inside:
+        raise ValueError(
+            f"--model: expected a network as newer torches export it, received {path}, whose parts "
+            "are pickled; export it again with torch 2.8 or newer, or as ONNX"
+        )
     if any(name.endswith("constants.pkl") for name in inside):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's, that TorchScript is deprecated
