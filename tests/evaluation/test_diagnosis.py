@@ -444,10 +444,10 @@ def test_squeezed_outputs_of_robust_networks_are_found(what, robust, count):
 
 
 def test_a_relu_on_the_outputs_and_a_compiled_softsign_are_found():
-    for model in (
-        Changed(after=nn.ReLU(), network=digits_classifier("l2")),
-        torch.compile(Changed(after=Does(F.softsign)), backend="aot_eager"),
-    ):
+    models = [Changed(after=nn.ReLU(), network=digits_classifier("l2"))]
+    if hasattr(torch.compiler, "set_stance"):  # before torch 2.6 a compiled model shows no parts
+        models.append(torch.compile(Changed(after=Does(F.softsign)), backend="aot_eager"))
+    for model in models:
         found = diagnose(model, *(part[:16] for part in EXAMPLES), BALL)
         assert "saturated outputs" in {finding.name for finding in found}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from within_epsilon.checks import dtype_explained
 from within_epsilon.evaluation.examples import Batch, Unreadable
 from within_epsilon.evaluation.identity import example_hash, probe
 from within_epsilon.evaluation.judging import Guarded, Judged
@@ -64,7 +65,8 @@ class Record:
         """
         if self._answers_checked:
             return
-        answers = probe(model, images)
+        with dtype_explained(model, images):
+            answers = probe(model, images)
         before = self._probe or answers
         scale = max(map(abs, before), default=0)
         same = len(answers) == len(before) and all(
