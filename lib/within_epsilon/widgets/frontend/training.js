@@ -12,7 +12,7 @@ const DIGIT_LAB = new URL("./digit_lab.js", import.meta.url);
 const SETTABLE = ["epsilon", "steps", "start", "epochs", "seed"];
 const STEPS = [[0, "none"], [1, "1"], [2, "2"], [3, "3"], [5, "5"], [7, "7"]];
 const STARTS = [["clean", "the clean digit"], ["random", "a random point"],
-  ["noise", "noise (N-FGSM, k = 1)"]];
+  ["noise", "noise up to ε (N-FGSM)"]];
 const RECORDED = "What you see was recorded when the book was made.";
 const UNTRAINED = "So far it guesses: about one digit in ten is right, by luck.";
 const STILL_TO_COME = "\u00a0";
@@ -40,7 +40,7 @@ function markOfRun({ points, settings }, total) {
   if (pgd < 0.1 * total) {
     return [settings.steps && fgsm > 0.25 * total ? "robust to FGSM only" : "not robust", "adversary"];
   }
-  return pgd < 0.25 * total ? ["a little robust", "unknown"] : ["partly robust", "true"];
+  return pgd < 0.25 * total ? ["some stand under PGD", "unknown"] : ["many stand under PGD", "true"];
 }
 
 export function render({ model, el }) {
@@ -217,7 +217,7 @@ const plural = (epochs) => `${epochs} ${epochs === 1 ? "epoch" : "epochs"}`;
 
 function beforeTraining(model) {
   if (model.send) return `Beside a kernel the run is a recording. ${RECORDED}`;
-  return "The network is trained in this page, on this computer. Nothing is sent anywhere.";
+  return "The network is trained in this page, on this computer, within a minute. Nothing is sent anywhere.";
 }
 
 function whereItTrained({ points, seconds, kind, kernels }) {
