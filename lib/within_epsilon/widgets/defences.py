@@ -130,11 +130,15 @@ def record_case(
         "restarts": [lost(partial(climb, restarts=int(count))) for count in STOPS["restarts"]],
     }
     counts = {view: tuple(count for count, _ in run) for view, run in runs.items()}
-    broken = () if tool is None else tuple(lost(tool, at)[0] for at in STOPS["epsilon"])
-    last = judge if tool is None else tool
-    judged = None if last is None else lost(last)[0]
     n = runs["steps"][0][1]
-    return Case(name, n, epsilon, counts, called, why, broken, usual, judged)
+    broken: list[int] = []
+    for at in STOPS["epsilon"] if tool is not None else ():
+        # A larger ball holds the smaller one: who is lost there stays lost.
+        broken.append(n if broken and broken[-1] == n else lost(tool, at)[0])  # type: ignore[arg-type]
+    judged = broken[STOPS["epsilon"].index(epsilon)] if tool is not None else None
+    if judge is not None and tool is None:
+        judged = lost(judge)[0]
+    return Case(name, n, epsilon, counts, called, why, tuple(broken), usual, judged)
 
 
 class DefenceExplorer(Explorer):
