@@ -186,16 +186,11 @@ def untouched(model: nn.Module, seed: int = 0) -> Iterator[None]:
     parts = [part for _, part in modules_of(model)]
     modes = [(part, part.training) for part in parts if hasattr(part, "training")]
     buffers = [(part, _copies(part) if part._buffers else {}) for part in parts]
+    thetas = [theta for part in parts for theta in part._parameters.values() if theta is not None]
     slopes = [
-        (
-            parameter,
-            parameter.requires_grad,
-            parameter.grad,
-            None if parameter.grad is None else parameter.grad.clone(),
-        )
-        for part in parts
-        for parameter in part._parameters.values()
-        if parameter is not None
+        (theta, theta.requires_grad, slope, None if slope is None else slope.clone())
+        for theta in thetas
+        for slope in (theta.grad,)
     ]
     gradients = torch.is_grad_enabled()
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002

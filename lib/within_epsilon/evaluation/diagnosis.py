@@ -69,9 +69,8 @@ def diagnose(
     allows, and, where they disagree, across the ball: a straight-through estimate is right
     there. Steps of random signs are compared too, up to a factor, on 16 examples: a gradient
     that is lost at some pixels, rounded or moved may rise as it says along itself. In half
-    precision, steps that are longer than rounding are too long: a copy in float32 is looked at,
-    if the model can be copied so. What acts on each output alone is known by autograd's graph:
-    it must not bend the margin.
+    precision, steps that are longer than rounding are too long: a float32 copy is looked at, if
+    there can be one. What acts on each output alone, by autograd's graph, must not bend the margin.
     """
     check_model(model)
     check_images(images)
