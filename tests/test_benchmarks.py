@@ -362,6 +362,7 @@ def test_the_page_shows_the_collapse_within_seconds():
     assert row["rounds"] >= 5
     for as_is, after_fgsm, after_pgd in (row["right in the page"], row["right with torch"]):
         assert after_pgd <= 20 < 60 < after_fgsm <= as_is
+    assert row["right in the page"][2] <= 4
 
 
 @pytest.fixture

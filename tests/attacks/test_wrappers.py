@@ -161,7 +161,7 @@ def test_stairs_with_a_slope_fall_to_every_attack_that_follows_one(quantised, na
         counts.append((model(found).argmax(dim=1) == labels).sum().item())
     hidden, opened = counts
     assert opened < hidden - 3, counts
-    assert opened < 0.9 * len(images), counts
+    assert opened <= 0.8 * len(images), counts
 
 
 @pytest.mark.parametrize(("name", "norm"), FOLLOWING)

@@ -34,8 +34,8 @@ def digit_rounds(n: int = 100, seed: int = 0) -> list[list[Case]]:
     list of lists of Case
         A saturated softmax, a network trained against one step, and k winners, each among
         honest models: given away by the curve over epsilon, over steps and over restarts. The
-        second round is shown as its authors would, by a single step. Takes some ten seconds on
-        one thread.
+        second round is shown as its authors would, by a single step. Takes some twenty seconds
+        on one thread.
     """
     data = digits().test[:n]
     record = partial(record_case, data=data, seed=seed)

@@ -131,13 +131,15 @@ def record_case(
     }
     counts = {view: tuple(count for count, _ in run) for view, run in runs.items()}
     n = runs["steps"][0][1]
+    if tool is None:
+        return Case(
+            name, n, epsilon, counts, usual=usual, judged=None if judge is None else lost(judge)[0]
+        )
     broken: list[int] = []
-    for at in STOPS["epsilon"] if tool is not None else ():
-        # A larger ball holds the smaller one: who is lost there stays lost.
-        broken.append(n if broken and broken[-1] == n else lost(tool, at)[0])  # type: ignore[arg-type]
-    judged = broken[STOPS["epsilon"].index(epsilon)] if tool is not None else None
-    if judge is not None and tool is None:
-        judged = lost(judge)[0]
+    for at in STOPS["epsilon"]:
+        # A larger ball holds the smaller one: where all are lost, all stay lost.
+        broken.append(n if n in broken else lost(tool, at)[0])
+    judged = broken[STOPS["epsilon"].index(epsilon)]
     return Case(name, n, epsilon, counts, called, why, tuple(broken), usual, judged)
 
 

@@ -148,7 +148,7 @@ def _of_file(path: Path) -> nn.Module:
     if "serialized_exported_program.json" in inside:
         raise ValueError(
             f"--model: expected a network as newer torches export it, received {path}, whose parts "
-            "are pickled; export it again with torch 2.8 or newer, or as ONNX"
+            "are pickled; export it again with a newer torch, or as ONNX"
         )
     if any(name.endswith("constants.pkl") for name in inside):
         with warnings.catch_warnings():
