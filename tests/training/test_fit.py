@@ -422,6 +422,7 @@ def test_a_schedule_that_waits_for_a_plateau_looks_at_the_loss():
         ({"step_size": -0.1}, "step_size: expected a number >= 0, received -0.1"),
         ({"step_size": float("nan")}, "step_size: expected a number >= 0"),
         ({"step_size": 0.1, "momentum": -0.9}, "momentum"),
+        ({"step_size": 0.1, "momentum": 1}, "below 1, received 1"),
         ({"step_size": 0.1, "weight_decay": -1e-4}, "weight_decay"),
         ({"optimizer": partial(SGD, lr=0.1, maximize=True)}, "received maximize=True"),
         (

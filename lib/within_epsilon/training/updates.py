@@ -97,6 +97,11 @@ def _check_rule(step_size: float, momentum: float, weight_decay: float) -> None:
                 f"{name}: expected a number >= 0, received {number}; below 0 training runs away "
                 "from what it is to reach"
             )
+    if momentum >= 1:
+        raise ValueError(
+            f"momentum: expected a number below 1, received {momentum}; from 1 on, no gradient is "
+            "ever forgotten and steps grow without end: try 0.9"
+        )
 
 
 class OwnSgd:
