@@ -170,11 +170,11 @@ def test_the_job_for_kubernetes_runs_on_two_machines(readers_files):
     service, job = yaml.safe_load_all(blocks("yaml")[0])
     spec = job["spec"]["template"]["spec"]
     (container,) = spec["containers"]
-    endpoint = "--rdzv-endpoint=evaluation-0.evaluation:29500"
+    endpoint = "evaluation-0.evaluation:29500"
     assert spec["subdomain"] == service["metadata"]["name"] == job["metadata"]["name"]
     assert container["command"][0] == "torchrun"
     assert all(isinstance(word, str) for word in container["command"])
-    here = f"--rdzv-endpoint=127.0.0.1:{free_port()}"
+    here = f"127.0.0.1:{free_port()}"
     words = [here if word == endpoint else word for word in container["command"][1:]]
     assert here in words
     command = [sys.executable, "-m", "torch.distributed.run", *words]
