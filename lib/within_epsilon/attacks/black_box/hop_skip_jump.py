@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from within_epsilon.attacks.core.minimal import Closest, Minimal, begin
 from within_epsilon.attacks.core.objective import Callback, Objective, logits_of
 from within_epsilon.attacks.core.registry import attack
-from within_epsilon.checks import check_counts, check_images, check_indices
+from within_epsilon.checks import check_images, check_indices
 from within_epsilon.draws import draw_uniform
 from within_epsilon.geometry import per_pixel, steepest_rows
 from within_epsilon.losses import margin_loss
@@ -106,7 +106,6 @@ def hop_skip_jump(
     IEEE S&P 2020, Algorithms 1 and 2. It needs far fewer queries than the random walk of
     Brendel, Rauber, Bethge, "Decision-Based Adversarial Attacks", ICLR 2018.
     """
-    check_counts(steps=steps, samples=samples)
     if starts is None and targeted:
         raise ValueError("starts: expected images of the targets, received none; noise is of none")
     if starts is not None:

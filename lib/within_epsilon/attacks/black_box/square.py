@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from within_epsilon.attacks.core.objective import Callback, Loss, Objective, logits_of
 from within_epsilon.attacks.core.registry import attack
-from within_epsilon.checks import check_counts, check_indices
+from within_epsilon.checks import check_indices
 from within_epsilon.draws import draw_uniform
 from within_epsilon.geometry import divisor, norm_of_rows, wider
 from within_epsilon.losses import margin_loss
@@ -109,7 +109,6 @@ def square(
     Adversarial Attack via Random Search", ECCV 2020, Algorithms 1 to 3; schedule of
     section 5.
     """
-    check_counts(queries=queries)
     if not 0 < p_init <= 1:
         raise ValueError(f"p_init: expected a share in (0, 1], received {p_init}")
     grid, mask = _as_grid(images), ball.mask

@@ -8,7 +8,13 @@ from typing import Any, Literal, ParamSpec, TypeVar
 
 from torch import Tensor, nn
 
-from within_epsilon.checks import check_images, check_indices, check_labels, check_model
+from within_epsilon.checks import (
+    check_counts,
+    check_images,
+    check_indices,
+    check_labels,
+    check_model,
+)
 from within_epsilon.geometry import Norm
 from within_epsilon.losses import cross_entropy, margin
 from within_epsilon.modes import warn_if_training
@@ -47,6 +53,12 @@ class Entry:
 
 
 REGISTRY: dict[str, Entry] = {}
+
+# Arguments that count something, in whichever attack: at least 1.
+_COUNTS = (
+    *("steps", "restarts", "targets", "queries", "samples", "rivals", "binary_search_steps"),
+    *("epochs", "batch_size", "size"),
+)
 
 
 def attack(
@@ -102,6 +114,13 @@ def _check_arguments(given: Mapping[str, Any], norms: tuple[str, ...]) -> None:
     if "norm" in given and given["norm"] not in norms:
         raise ValueError(f"norm: expected {' or '.join(norms)}, received {given['norm']!r}")
     check_indices(given.get("indices"), len(given["images"]))
+    check_counts(**{name: given[name] for name in _COUNTS if given.get(name) is not None})
+    step_size = given.get("step_size")
+    if step_size is not None and not step_size > 0:
+        raise ValueError(
+            f"step_size: expected a length > 0, received {step_size}; "
+            "to descend towards a class, set targeted=True"
+        )
     loss = given.get("loss", cross_entropy)
     if not callable(loss):
         raise TypeError(f"loss: expected a function such as losses.dlr, received {loss!r}")

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from within_epsilon.attacks.core.minimal import Minimal, begin
 from within_epsilon.attacks.core.objective import Callback, Objective, steepest_ascent
 from within_epsilon.attacks.core.registry import attack
-from within_epsilon.checks import check_counts
 from within_epsilon.geometry import per_pixel
 from within_epsilon.losses import margin_loss
 
@@ -107,10 +106,8 @@ def carlini_wagner(
     Carlini, Wagner, "Towards Evaluating the Robustness of Neural Networks", IEEE S&P 2017,
     section V (f_6, change of variables) and VI-A.
     """
-    check_counts(steps=steps, binary_search_steps=binary_search_steps)
-    for name, number in (("step_size", step_size), ("initial_constant", initial_constant)):
-        if number <= 0:
-            raise ValueError(f"{name}: expected a number > 0, received {number}")
+    if initial_constant <= 0:
+        raise ValueError(f"initial_constant: expected a number > 0, received {initial_constant}")
     if confidence < 0:
         raise ValueError(f"confidence: expected a margin >= 0, received {confidence}")
     everyone = Objective(labels, margin_loss, targeted, mask=mask)

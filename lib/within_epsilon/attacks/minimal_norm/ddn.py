@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from within_epsilon.attacks.core.minimal import Minimal, begin
 from within_epsilon.attacks.core.objective import Callback, Objective, steepest_ascent
 from within_epsilon.attacks.core.registry import attack
-from within_epsilon.checks import check_counts
 from within_epsilon.geometry import divisor, double, norm_of_rows, steepest_rows
 from within_epsilon.losses import cross_entropy
 
@@ -92,7 +91,6 @@ def ddn(
     Rony, Hafemann, Oliveira, Ben Ayed, Sabourin, Granger, "Decoupling Direction and Norm for
     Efficient Gradient-Based L2 Adversarial Attacks and Defenses", CVPR 2019, Algorithm 1.
     """
-    check_counts(steps=steps)
     if not 0 < gamma < 1 or epsilon <= 0:
         raise ValueError(
             "gamma, epsilon: expected gamma in (0, 1) and a radius > 0, received "

@@ -14,7 +14,6 @@ from within_epsilon.attacks.core.objective import (
     steepest_ascent,
 )
 from within_epsilon.attacks.core.registry import attack
-from within_epsilon.checks import check_counts
 from within_epsilon.geometry import Norm, per_pixel, steepest_rows
 from within_epsilon.losses import margin_loss
 
@@ -104,7 +103,6 @@ def deepfool(
     Moosavi-Dezfooli, Fawzi, Frossard, "DeepFool: a Simple and Accurate Method to Fool Deep
     Neural Networks", CVPR 2016, Algorithm 2; equations 10 and 11 for other norms.
     """
-    check_counts(steps=steps, rivals=rivals)
     if overshoot < 0:
         raise ValueError(f"overshoot: expected a share >= 0, received {overshoot}")
     everyone = Objective(labels, margin_loss, targeted, mask=mask)

@@ -18,7 +18,7 @@ from within_epsilon.attacks.core.objective import (
 )
 from within_epsilon.attacks.core.packing import one_by_one, packed, superfluous
 from within_epsilon.attacks.core.registry import attack
-from within_epsilon.checks import check_counts, check_indices
+from within_epsilon.checks import check_indices
 from within_epsilon.geometry import Norm, divisor, double, norm_of_rows, per_pixel
 from within_epsilon.losses import margin_loss
 from within_epsilon.runtime import streams
@@ -137,7 +137,6 @@ def fab(
     Attack", ICML 2020, Algorithm 1. FAB-T: Croce, Hein, "Reliable Evaluation of Adversarial
     Robustness with an Ensemble of Diverse Parameter-free Attacks", ICML 2020, section 5.
     """
-    check_counts(steps=steps, restarts=restarts, targets=targets)
     radius = _RADII[norm] if epsilon is None else epsilon
     if radius <= 0 or near_enough < 0:
         raise ValueError(

@@ -14,7 +14,6 @@ from within_epsilon.attacks.core.objective import (
     steepest_ascent,
 )
 from within_epsilon.attacks.core.registry import attack
-from within_epsilon.checks import check_counts
 from within_epsilon.geometry import Norm, double, per_pixel, steepest_rows
 from within_epsilon.losses import margin_loss
 from within_epsilon.region import Region
@@ -103,12 +102,8 @@ def fmn(
     Pintor, Roli, Brendel, Biggio, "Fast Minimum-norm Adversarial Attacks through Adaptive Norm
     Constraints", NeurIPS 2021, Algorithm 1.
     """
-    check_counts(steps=steps, rivals=rivals)
-    if not step_size > 0 or not 0 < gamma < 1:
-        raise ValueError(
-            f"step_size, gamma: expected step_size > 0 and gamma in (0, 1), received "
-            f"{step_size} and {gamma}"
-        )
+    if not 0 < gamma < 1:
+        raise ValueError(f"gamma: expected a share in (0, 1), received {gamma}")
     everyone = Objective(labels, margin_loss, targeted, mask=mask)
     closest, rows = begin(model, images, everyone, norm, callback)
     clean, objective = images[rows], everyone[rows]

@@ -14,7 +14,6 @@ from within_epsilon.attacks.core.objective import (
     steepest_ascent,
 )
 from within_epsilon.attacks.core.registry import attack
-from within_epsilon.checks import check_counts
 from within_epsilon.geometry import per_pixel, wider
 from within_epsilon.losses import margin_loss
 
@@ -100,11 +99,8 @@ def sigma_zero(
     Cinà, Villani, Pintor, Schönherr, Biggio, Pelillo, "σ-zero: Gradient-based Optimization of
     ℓ0-norm Adversarial Examples", ICLR 2025, Algorithm 1. Adam: Kingma, Ba, ICLR 2015.
     """
-    check_counts(steps=steps)
-    if not (step_size > 0 and sigma > 0):
-        raise ValueError(
-            f"step_size, sigma: expected numbers > 0, received {step_size} and {sigma}"
-        )
+    if not sigma > 0:
+        raise ValueError(f"sigma: expected a number > 0, received {sigma}")
     everyone = Objective(labels, margin_loss, targeted, mask=mask)
     closest, rows = begin(model, images, everyone, norm, callback)
     objective, clean, points = everyone[rows], images[rows], images[rows]

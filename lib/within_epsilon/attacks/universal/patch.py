@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from within_epsilon.attacks.core.objective import Callback, Loss, input_gradient
 from within_epsilon.attacks.core.registry import attack
-from within_epsilon.checks import check_counts, check_images
+from within_epsilon.checks import check_images
 from within_epsilon.draws import draw_uniform
 from within_epsilon.geometry import wider
 from within_epsilon.losses import cross_entropy
@@ -91,9 +91,6 @@ def adversarial_patch(
     Athalye, Engstrom, Ilyas, Kwok, "Synthesizing Robust Adversarial Examples", ICML 2018:
     the expectation over transformations.
     """
-    check_counts(size=size, epochs=epochs, batch_size=batch_size)
-    if not step_size > 0:
-        raise ValueError(f"step_size: expected a length > 0, received {step_size}")
     _check_fit(images, size, size, max_angle, scales)
     wide = wider(images.dtype)
     patch = torch.full((images.shape[1], size, size), 0.5, dtype=wide, device=images.device)

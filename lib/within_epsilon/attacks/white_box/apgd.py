@@ -17,7 +17,7 @@ from within_epsilon.attacks.core.objective import (
 from within_epsilon.attacks.core.packing import one_by_one, packed, superfluous
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.attacks.white_box.apgd_steps import Run, begin, dense_step, sparse_step
-from within_epsilon.checks import check_counts, check_indices
+from within_epsilon.checks import check_indices
 from within_epsilon.losses import cross_entropy
 from within_epsilon.runtime import streams
 from within_epsilon.threat import Ball
@@ -120,7 +120,6 @@ def apgd(
     Box: l1-APGD for Sparse Adversarial Attacks on Image Classifiers", ICML 2021, in the
     form that starts from wider balls.
     """
-    check_counts(steps=steps, restarts=restarts)
     strongest, positions = Strongest(images), torch.as_tensor(check_indices(indices, len(images)))
     rows = torch.arange(len(images), device=images.device).repeat(restarts)
     numbers = torch.arange(restarts, device=rows.device).repeat_interleave(len(images))

@@ -9,7 +9,7 @@ from within_epsilon.attacks.core.linear import likeliest_others, nearest_first, 
 from within_epsilon.attacks.core.objective import Callback, Objective, Strongest, logits_of
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.attacks.white_box.apgd import run_apgd, whole_batch
-from within_epsilon.checks import check_counts, check_indices, check_labels
+from within_epsilon.checks import check_indices, check_labels
 from within_epsilon.losses import dlr_targeted
 from within_epsilon.threat import Ball
 
@@ -90,7 +90,6 @@ def multi_targeted(
     ----------
     Croce, Hein, ICML 2020, equation 7 and section 4: targeted APGD-DLR, with 9 targets.
     """
-    check_counts(targets=targets, steps=steps, restarts=restarts)
     if candidates is not None and candidates < targets:
         raise ValueError(
             f"candidates: expected at least as many as targets, {targets}, received {candidates}"
