@@ -197,7 +197,7 @@ def _leap(closest: Closest, rows: Tensor, direction: Tensor, step: int) -> None:
     here, lengths = closest.images_adv[rows], closest.distances[rows] / step**0.5
     for _ in range(_LEAPS):
         points = (here + direction * per_pixel(lengths, here)).clamp_(0, 1).to(here)
-        achieved = closest.objective[rows].achieved(logits_of(closest.model, points))
+        achieved = closest.achieved(rows, points)
         closest.bisect(rows[achieved], points[achieved], _HALVINGS)
         rows, here, direction = rows[~achieved], here[~achieved], direction[~achieved]
         lengths = lengths[~achieved] / 2

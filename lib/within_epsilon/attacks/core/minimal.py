@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.attacks.core.objective import Callback, Objective, logits_of
-from within_epsilon.checks import check_labels
 from within_epsilon.geometry import Norm, double, norm_of_rows, per_pixel, wider
 
 # How much further a find is carried that fools the model only from just inside [0, 1].
@@ -87,9 +86,15 @@ class Closest:
 
     def query(self, rows: Tensor, images_adv: Tensor) -> Tensor:
         """Ask the model about candidates and `offer` them; return which fool it, (M,)."""
-        achieved = self.objective[rows].achieved(logits_of(self.model, images_adv))
+        achieved = self.achieved(rows, images_adv)
         self.offer(rows, images_adv, achieved)
         return achieved
+
+    def achieved(self, rows: Tensor, images_adv: Tensor) -> Tensor:
+        """Tell which candidates fool the model, (M,); about none it is not asked."""
+        if not len(rows):
+            return torch.zeros_like(rows, dtype=torch.bool)
+        return self.objective[rows].achieved(logits_of(self.model, images_adv))
 
     def measure(self, rows: Tensor, images_adv: Tensor) -> Tensor:
         """Return the distances of candidates from the clean images `rows`, (M,)."""
@@ -127,12 +132,10 @@ class Closest:
         steps : int
             Halvings, a forward pass each; what is left to gain halves with every one.
         """
-        if not len(rows):
-            return
         clean = self.images[rows]
         lower = torch.zeros_like(self.distances[rows])
         upper = torch.ones_like(lower)
-        for _ in range(steps):
+        for _ in range(steps if len(rows) else 0):
             middle = (lower + upper) / 2
             point = torch.lerp(clean, images_adv, per_pixel(middle, clean).to(clean)).clamp_(0, 1)
             achieved = self.query(rows, point)
@@ -145,13 +148,11 @@ class Closest:
         What was seen to fool it from just inside [0, 1] may need to go a little further.
         """
         rows = self.perturbed
-        if not len(rows):
-            return Minimal(self.images_adv, self.distances)
         found = self.images_adv[rows]
-        lost = ~self.objective[rows].achieved(logits_of(self.model, found))
+        lost = ~self.achieved(rows, found)
         rows, found = rows[lost], found[lost]
         self.images_adv[rows], self.distances[rows] = self.images[rows], torch.inf
-        for stretch in _STRETCHES if len(rows) else ():
+        for stretch in _STRETCHES:
             self.query(rows, torch.lerp(self.images[rows], found, stretch).clamp_(0, 1))
         return Minimal(self.images_adv, self.distances)
 
@@ -174,8 +175,5 @@ def begin(
     """
     closest = Closest(model, images, objective, norm, callback)
     everyone = torch.arange(len(images), device=images.device)
-    logits = logits_of(model, images)
-    check_labels(objective.labels, *logits.shape)
-    achieved = objective.achieved(logits)
-    closest.offer(everyone, images, achieved)
+    achieved = closest.query(everyone, images)
     return closest, everyone[~achieved]

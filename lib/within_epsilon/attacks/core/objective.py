@@ -79,6 +79,7 @@ class Objective:
 
     def achieved(self, logits: Tensor) -> Tensor:
         """Tell which examples the model gets wrong, or takes for their targets, (N,)."""
+        self._check(logits)
         hits = logits.argmax(dim=1) == self.labels
         return hits if self.targeted else ~hits
 

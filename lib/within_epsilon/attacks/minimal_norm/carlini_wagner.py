@@ -112,13 +112,11 @@ def carlini_wagner(
         raise ValueError(f"confidence: expected a margin >= 0, received {confidence}")
     everyone = Objective(labels, margin_loss, targeted, mask=mask)
     closest, rows = begin(model, images, everyone, norm, callback)
-    if not len(rows):
-        return closest.result()
     objective = everyone[rows]
     lower = torch.zeros_like(closest.distances[rows])
     upper = torch.full_like(lower, torch.inf)
     constants = torch.full_like(lower, initial_constant)
-    for search in range(binary_search_steps):
+    for search in range(binary_search_steps if len(rows) else 0):
         run = _Run(images[rows], constants, objective.mask)
         fooled = torch.zeros_like(rows, dtype=torch.bool)
         for step in range(steps):

@@ -114,7 +114,6 @@ def ddn(
         lengths = divisor(norm_of_rows(delta, "l2"))
         delta *= (radii / lengths).unsqueeze(1)
         points = (clean + delta).clamp_(0, 1).view_as(points).to(points)
-    if len(rows):
-        closest.query(rows, points)
+    closest.query(rows, points)
     closest.visit(steps, rows, points)
     return closest.result()

@@ -133,8 +133,7 @@ def fmn(
         stride = direction * per_pixel(double(lengths), direction)
         delta = double(images_adv) - double(clean) + stride
         images_adv = Region(clean, norm, radii, objective.mask).perturb(delta)
-    if len(rows):
-        closest.query(rows, images_adv)
+    closest.query(rows, images_adv)
     closest.visit(steps, rows, images_adv)
     return closest.result()
 

@@ -122,8 +122,7 @@ def sigma_zero(
         threshold = (threshold + torch.where(achieved, rate, -rate)).clamp_(0, 1)
         change = change.masked_fill_(change.abs() < per_pixel(threshold, change), 0)
         points = torch.where(change == 0, clean, (clean + change).clamp_(0, 1).to(clean))
-    if len(rows):
-        closest.query(rows, points)
+    closest.query(rows, points)
     closest.visit(steps, rows, points)
     return closest.result()
 
