@@ -160,12 +160,11 @@ def _sides(share: float, height: int, width: int, least: int) -> tuple[int, int]
     """Return rows and columns of a square of that share of the pixels."""
     pixels = share * height * width
     side = max(round(math.sqrt(pixels)), least)
-    rows, columns = min(side, height), min(side, width)
     if side > height:
-        columns = min(round(pixels / height), width)
-    elif side > width:
-        rows = min(round(pixels / width), height)
-    return rows, columns
+        return height, min(round(pixels / height), width)
+    if side > width:
+        return min(round(pixels / width), height), width
+    return side, side
 
 
 def _start(region: Region, generators: Sequence[torch.Generator]) -> Tensor:
@@ -255,8 +254,7 @@ def _bump(height: int, width: int) -> Tensor:
     ring = torch.maximum(down[:, None], right[None, :])
     # The m-th ring is 1 / (m + 1)^2 + ... + 1 / (middle + 1)^2 high.
     steps = 1 / torch.arange(1, middle + 2, dtype=torch.float64) ** 2
-    heights: Tensor = steps.flip(0).cumsum(0).flip(0)[ring]
-    return heights
+    return steps.flip(0).cumsum(0).flip(0)[ring]
 
 
 @functools.lru_cache(maxsize=8)
@@ -268,8 +266,7 @@ def _pattern(height: int, width: int) -> Tensor:
 
 def _unit(delta: Tensor, order: int) -> Tensor:
     """Scale every channel to norm 1; zeros stay zeros."""
-    lengths: Tensor = torch.linalg.vector_norm(delta, order, dim=(2, 3), keepdim=True)
-    return delta / divisor(lengths)
+    return delta / divisor(torch.linalg.vector_norm(delta, order, dim=(2, 3), keepdim=True))
 
 
 def _signs(numbers: Tensor) -> Tensor:
