@@ -150,8 +150,7 @@ def stages_of(attack: Callable[..., Tensor], ball: object) -> tuple[Callable[...
     entry = entry_of(attack)
     if entry is None or entry.stages is None:
         return (attack,)
-    accepted = inspect.signature(entry.stages).parameters
-    return entry.stages(ball, **{k: v for k, v in settings(attack).items() if k in accepted})
+    return entry.stages(ball, **accepted(entry.stages, **settings(attack)))
 
 
 def settings(attack: Callable[..., Any]) -> dict[str, Any]:
@@ -167,9 +166,8 @@ def settings(attack: Callable[..., Any]) -> dict[str, Any]:
     dict
         Argument name to value.
     """
-    attack = attack.search if isinstance(attack, WithinBall) else attack
-    parameters = _parameters(attack).values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty}
+    parameters = _parameters(attack.search if isinstance(attack, WithinBall) else attack)
+    return {k: p.default for k, p in parameters.items() if p.default is not p.empty}
 
 
 def _parameters(attack: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -275,8 +273,11 @@ def describe(attack: Callable[..., Any]) -> str:
         names = ", ".join(map(name_of, stages_of(attack, Ball("linf", 0.0))))
         words = [f"{_VERSIONS.get(values.pop('version', ''), entry.name)} ({names})"]
     words += [_count(values[key], key) for key in _ALWAYS if isinstance(values.get(key), int)]
-    others = {key: value for key, value in values.items() if key not in (*_ALWAYS, *_NEVER)}
-    words += [_phrase(k, v) for k, v in others.items() if not _same(v, defaults.get(k))]
+    words += [
+        _phrase(key, value)
+        for key, value in values.items()
+        if key not in (*_ALWAYS, *_NEVER) and not _same(value, defaults.get(key))
+    ]
     return ", ".join(words)
 
 
