@@ -119,8 +119,7 @@ def _linearise(
     def borders() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         for rank, gap in enumerate(gaps):
             again = rank + 1 < number
-            slope = differentiate(gap, pixels, torch.ones_like(gap), again=again)
-            slope = slope if mask is None else slope * mask
+            slope = differentiate(gap, pixels, torch.ones_like(gap), mask, again=again)
             slope = movable(slope, images) if inside else slope
             yield gap.detach(), slope, gap.detach().abs() / dual_norm(slope, norm)
 
@@ -137,18 +136,14 @@ def eagerly() -> AbstractContextManager[object]:
     return stance("force_eager")  # type: ignore[no-any-return]
 
 
-def stuck(images: Tensor, uphill: Tensor) -> Tensor:
-    """Tell which pixels cannot move uphill, being 0 or 1 already, (N, ...)."""
-    return torch.where(uphill < 0, images, 1 - images) <= 0
-
-
 def movable(gradient: Tensor, images_adv: Tensor) -> Tensor:
     """Set to zero what points out of [0, 1] at a pixel that is at its edge already.
 
     What remains is the steepest direction of those that can be taken. Half of a digit's
     pixels are black: without this, an attack measures its steps by pixels that do not move.
     """
-    return gradient.masked_fill(stuck(images_adv, gradient), 0.0)
+    room = torch.where(gradient < 0, images_adv, 1 - images_adv)
+    return gradient.masked_fill(room <= 0, 0.0)
 
 
 def dual_norm(gradient: Tensor, norm: Norm) -> Tensor:
