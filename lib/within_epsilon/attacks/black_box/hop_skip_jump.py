@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from within_epsilon.attacks.core.minimal import Closest, Minimal, begin
 from within_epsilon.attacks.core.objective import Callback, Objective, logits_of
 from within_epsilon.attacks.core.registry import attack
-from within_epsilon.checks import check_images, check_indices
+from within_epsilon.checks import check_images, check_indices, check_shape
 from within_epsilon.draws import draw_uniform
 from within_epsilon.geometry import per_pixel, steepest_rows
 from within_epsilon.losses import margin_loss
@@ -110,11 +110,7 @@ def hop_skip_jump(
         raise ValueError("starts: expected images of the targets, received none; noise is of none")
     if starts is not None:
         check_images(starts)
-        if starts.shape != images.shape:
-            raise ValueError(
-                f"starts: expected one per image, shape {tuple(images.shape)}, received "
-                f"{tuple(starts.shape)}"
-            )
+        check_shape("starts", starts, images)
     generators = example_generators(check_indices(indices, len(images)), seed)
     objective = Objective(labels, margin_loss, targeted, mask=mask)
     closest, rows = begin(model, images, objective, norm, callback)
@@ -125,7 +121,7 @@ def hop_skip_jump(
         if step > 0 and len(rows):
             count = round(samples * step**0.5)
             _leap(closest, rows, _normal(closest, rows, count, generators), step)
-        closest.visit(step, rows, closest.images_adv[rows])
+        closest.tell(step, rows, closest.images_adv[rows])
     return closest.result()
 
 
@@ -141,10 +137,9 @@ def _start(
             return
         if starts is None:
             chosen = [generators[row] for row in rows.tolist()]
-            noise = draw_uniform(chosen, *closest.images.shape[1:])
-            candidates = noise.to(closest.images)
+            noise = draw_uniform(chosen, *closest.images.shape[1:]).to(closest.images)
             # Every other time black and white, which reaches further.
-            candidates = candidates.round() if attempt % 2 else candidates
+            candidates = noise.round() if attempt % 2 else noise
         else:
             candidates = starts.to(closest.images)[rows]
         mask = closest.objective[rows].mask

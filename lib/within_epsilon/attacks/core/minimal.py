@@ -43,7 +43,7 @@ class Closest:
     norm : {"linf", "l2", "l1", "l0"}
         How distance is measured.
     callback : callable, optional
-        ``callback(step, images_adv, distances)``, see `visit`.
+        ``callback(step, images_adv, distances)``, see `tell`.
 
     Attributes
     ----------
@@ -101,7 +101,12 @@ class Closest:
         change = double(images_adv) - double(self.images[rows])
         return norm_of_rows(change.flatten(1), self.norm).to(self.distances)
 
-    def visit(self, step: int, rows: Tensor, images_adv: Tensor) -> None:
+    def visit(self, step: int, rows: Tensor, images_adv: Tensor, achieved: Tensor) -> None:
+        """Take candidates as `offer` does, and `tell` of them."""
+        self.offer(rows, images_adv, achieved)
+        self.tell(step, rows, images_adv)
+
+    def tell(self, step: int, rows: Tensor, images_adv: Tensor) -> None:
         """Tell the callback where an attack stands: at the clean images but for `rows`."""
         if self.callback is not None:
             whole = self.images.index_copy(0, rows, images_adv)

@@ -122,9 +122,8 @@ def carlini_wagner(
         for step in range(steps):
             length = step_size * min(1.0, (1 - step / steps) / _LANDING)
             achieved = run.advance(model, objective, confidence, length)
-            closest.offer(rows, run.visited, achieved)
+            closest.visit(search * steps + step, rows, run.visited, achieved)
             fooled |= achieved
-            closest.visit(search * steps + step, rows, run.visited)
         upper = torch.where(fooled, constants, upper)
         lower = torch.where(fooled, lower, constants)
         constants = torch.where(upper.isfinite(), (lower + upper) / 2, _GROWTH * constants)

@@ -104,8 +104,7 @@ def ddn(
     for step in range(steps if len(rows) else 0):
         logits, uphill = steepest_ascent(model, points, objective)
         achieved = objective.achieved(logits)
-        closest.offer(rows, points, achieved)
-        closest.visit(step, rows, points)
+        closest.visit(step, rows, points, achieved)
         length = 0.01 + 0.99 * (1 + math.cos(math.pi * step / steps)) / 2
         delta = double(points).flatten(1) - clean
         delta += length * steepest_rows(double(uphill).flatten(1), "l2")
@@ -114,6 +113,5 @@ def ddn(
         lengths = divisor(norm_of_rows(delta, "l2"))
         delta *= (radii / lengths).unsqueeze(1)
         points = (clean + delta).clamp_(0, 1).view_as(points).to(points)
-    closest.query(rows, points)
-    closest.visit(steps, rows, points)
+    closest.visit(steps, rows, points, closest.achieved(rows, points))
     return closest.result()

@@ -105,27 +105,25 @@ def deepfool(
     """
     if overshoot < 0:
         raise ValueError(f"overshoot: expected a share >= 0, received {overshoot}")
-    everyone = Objective(labels, margin_loss, targeted, mask=mask)
-    closest, rows = begin(model, images, everyone, norm, callback)
+    objective = Objective(labels, margin_loss, targeted, mask=mask)
+    closest, rows = begin(model, images, objective, norm, callback)
     # Wide enough that half-precision pixels do not round short steps away.
     nudge = max(_NUDGE, torch.finfo(images.dtype).eps)
-    position = images.clone()
+    position, everyone = images.clone(), torch.arange(len(images), device=images.device)
     total = torch.zeros_like(images, dtype=closest.distances.dtype)
-    if callback is not None:
-        callback(0, images.clone(), closest.distances.clone())
+    closest.tell(0, everyone, position)
     for step in range(1, steps + 1):
         if not len(rows):
             break
         here = position[rows]
-        gaps, uphill = _border(model, here, everyone[rows], norm, rivals)
+        gaps, uphill = _border(model, here, objective[rows], norm, rivals)
         lengths = (gaps.abs() / dual_norm(uphill, norm) + nudge).clamp(max=here[0].numel())
         direction = steepest_rows(uphill.flatten(1).to(total), norm).view_as(here)
         total[rows] += direction * per_pixel(lengths, here)
         stretched = images[rows].to(total) + (1 + overshoot) * total[rows]
         position[rows] = images_adv = stretched.clamp_(0, 1).to(images)
         achieved = closest.query(rows, images_adv)
-        if callback is not None:
-            callback(step, position.clone(), closest.distances.clone())
+        closest.tell(step, everyone, position)
         rows = rows[~achieved]
     rows = closest.perturbed
     closest.bisect(rows, closest.images_adv[rows], _HALVINGS)

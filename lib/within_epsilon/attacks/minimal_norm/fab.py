@@ -146,7 +146,7 @@ def fab(
     positions = torch.as_tensor(check_indices(indices, len(images)))
     objective = Objective(labels, margin_loss, targeted, mask=mask)
     closest, rows = begin(model, images, objective, norm, callback)
-    closest.visit(0, rows, images[rows])
+    closest.tell(0, rows, images[rows])
     count = itertools.count(1)
     border, heading = _borders(model, images, rows, objective, norm, targets, nearest=nearest)
     rivals = heading.repeat_interleave(restarts, dim=0)
@@ -232,8 +232,8 @@ def _walk(
     images = closest.images[rows]
     for _ in range(steps):
         points = _step(images, points, *border(points, objective), norm)
-        achieved = closest.query(rows, points)
-        closest.visit(next(count), rows, points)
+        achieved = closest.achieved(rows, points)
+        closest.visit(next(count), rows, points, achieved)
         back = torch.lerp(images, points, _BACK)
         points = torch.where(per_pixel(achieved, points), back, points)
         near = closest.distances[rows] <= near_enough

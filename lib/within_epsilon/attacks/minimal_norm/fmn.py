@@ -119,8 +119,7 @@ def fmn(
             logits, uphill = steepest_ascent(model, images_adv, objective)
             gaps, uphill = objective.losses(logits), movable(uphill, images_adv)
         achieved, found = objective.achieved(logits), closest.found[rows]
-        closest.offer(rows, images_adv, achieved)
-        closest.visit(step, rows, images_adv)
+        closest.visit(step, rows, images_adv, achieved)
         estimate = closest.measure(rows, images_adv) + gaps.abs() / dual_norm(uphill, norm)
         swing = gamma * (0.02 + 0.98 * share)
         shrunk = torch.minimum(radii * (1 - swing), closest.distances[rows])
@@ -133,8 +132,7 @@ def fmn(
         stride = direction * per_pixel(double(lengths), direction)
         delta = double(images_adv) - double(clean) + stride
         images_adv = Region(clean, norm, radii, objective.mask).perturb(delta)
-    closest.query(rows, images_adv)
-    closest.visit(steps, rows, images_adv)
+    closest.visit(steps, rows, images_adv, closest.achieved(rows, images_adv))
     return closest.result()
 
 

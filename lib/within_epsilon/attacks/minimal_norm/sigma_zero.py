@@ -110,8 +110,7 @@ def sigma_zero(
     for step in range(steps if len(rows) else 0):
         logits, uphill = steepest_ascent(model, points, objective)
         achieved = objective.achieved(logits)
-        closest.offer(rows, points, achieved)
-        closest.visit(step, rows, points)
+        closest.visit(step, rows, points, achieved)
         change = points.to(wide) - clean.to(wide)
         uphill = uphill.to(wide).masked_fill(per_pixel(achieved, clean), 0)
         downhill = 2 * sigma * change / (change.square() + sigma).square() / clean[0].numel()
@@ -122,8 +121,7 @@ def sigma_zero(
         threshold = (threshold + torch.where(achieved, rate, -rate)).clamp_(0, 1)
         change = change.masked_fill_(change.abs() < per_pixel(threshold, change), 0)
         points = torch.where(change == 0, clean, (clean + change).clamp_(0, 1).to(clean))
-    closest.query(rows, points)
-    closest.visit(steps, rows, points)
+    closest.visit(steps, rows, points, closest.achieved(rows, points))
     return closest.result()
 
 
