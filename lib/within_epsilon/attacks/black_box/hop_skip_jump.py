@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.attacks.core.minimal import Closest, Minimal, begin
-from within_epsilon.attacks.core.objective import Callback, Objective, logits_of
+from within_epsilon.attacks.core.objective import Callback, Objective
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_images, check_indices, check_shape
 from within_epsilon.draws import draw_uniform
@@ -152,7 +152,7 @@ def _normal(
     closest: Closest, rows: Tensor, count: int, generators: Sequence[torch.Generator]
 ) -> Tensor:
     """Estimate the direction into the adversarial region, of length 1, (M, ...)."""
-    here, objective = closest.images_adv[rows], closest.objective
+    here, mask = closest.images_adv[rows], closest.objective[rows].mask
     radii = _PROBE * closest.distances[rows]
     at_a_time = max(_PIXELS // here.numel(), 1)
     signed = torch.zeros_like(here, dtype=radii.dtype)
@@ -160,12 +160,11 @@ def _normal(
     chosen = [generators[row] for row in rows.tolist()]
     blocks = range(0, count, _BLOCK)
     for units in (part for _ in blocks for part in _directions(chosen, here).split(at_a_time)):
-        if objective.mask is not None:
-            units = units * objective[rows].mask
+        if mask is not None:
+            units = units * mask
         points = (here + units * per_pixel(radii, here)).clamp_(0, 1).to(here)
         moves = points.to(radii) - here.to(radii)
-        logits = logits_of(closest.model, points.flatten(0, 1))
-        achieved = objective[rows.repeat(len(units))].achieved(logits)
+        achieved = closest.achieved(rows.repeat(len(units)), points.flatten(0, 1))
         signs = (2.0 * achieved - 1).to(radii).view(len(units), len(rows))
         signed += (moves * signs.view(*signs.shape, *[1] * (here.ndim - 1))).sum(dim=0)
         plain += moves.sum(dim=0)

@@ -176,19 +176,16 @@ def _parameters(attack: Callable[..., Any]) -> dict[str, inspect.Parameter]:
         return _parameters(attack.__wrapped__)
     if not isinstance(attack, functools.partial) or attack.args:
         return dict(inspect.signature(attack).parameters)
-    inner = _parameters(attack.func)
-    named = {
-        name: parameter.replace(default=attack.keywords[name])
-        for name, parameter in inner.items()
-        if name in attack.keywords and parameter.kind in _BY_NAME
+    given = attack.keywords
+    return {
+        name: p.replace(default=given[name]) if name in given and p.kind in _BY_NAME else p
+        for name, p in _parameters(attack.func).items()
     }
-    return inner | named
 
 
 def takes(attack: Callable[..., Any], name: str) -> bool:
     """Tell whether an attack can be called with a keyword argument of that name."""
-    parameters = _parameters(attack)
-    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return any(p.name == name or p.kind is p.VAR_KEYWORD for p in _parameters(attack).values())
 
 
 def accepted(attack: Callable[..., Any], **given: Any) -> dict[str, Any]:
