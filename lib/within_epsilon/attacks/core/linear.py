@@ -7,7 +7,12 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.core.objective import differentiate, forward
+from within_epsilon.attacks.core.objective import (
+    Objective,
+    differentiate,
+    forward,
+    steepest_ascent,
+)
 from within_epsilon.geometry import Norm, divisor, double, norm_of_rows, per_pixel, wider
 
 
@@ -60,6 +65,23 @@ def nearest_rival(
         chosen = torch.where(closer, gap, chosen)
         uphill = torch.where(per_pixel(closer, images), slope, uphill)
     return logits, chosen, uphill
+
+
+def nearest_border(
+    model: nn.Module, images: Tensor, objective: Objective, norm: Norm, rivals: int
+) -> tuple[Tensor, Tensor]:
+    """Return how far past the nearest border images are, (N,), and the gradient of that, (N, ...).
+
+    In logits, so below 0 on the near side. It is the border with the target's class if
+    `objective` is targeted, else as in `nearest_rival`, whatever points out of [0, 1].
+    """
+    if objective.targeted:
+        logits, uphill = steepest_ascent(model, images, objective)
+        return objective.values(logits), uphill
+    _, gaps, uphill = nearest_rival(
+        model, images, objective.labels, norm, rivals, mask=objective.mask, inside=False
+    )
+    return gaps, uphill
 
 
 def nearest_first(

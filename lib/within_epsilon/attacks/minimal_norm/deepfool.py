@@ -6,15 +6,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.core.linear import dual_norm, nearest_rival
+from within_epsilon.attacks.core.linear import dual_norm, nearest_border
 from within_epsilon.attacks.core.minimal import Minimal, begin
-from within_epsilon.attacks.core.objective import (
-    Callback,
-    Objective,
-    steepest_ascent,
-)
+from within_epsilon.attacks.core.objective import Callback, Objective
 from within_epsilon.attacks.core.registry import attack
-from within_epsilon.geometry import Norm, per_pixel, steepest_rows
+from within_epsilon.geometry import per_pixel, steepest_rows
 from within_epsilon.losses import margin_loss
 
 # Halvings of the way back from where the walk ended.
@@ -116,7 +112,7 @@ def deepfool(
         if not len(rows):
             break
         here = position[rows]
-        gaps, uphill = _border(model, here, objective[rows], norm, rivals)
+        gaps, uphill = nearest_border(model, here, objective[rows], norm, rivals)
         lengths = (gaps.abs() / dual_norm(uphill, norm) + nudge).clamp(max=here[0].numel())
         direction = steepest_rows(uphill.flatten(1).to(total), norm).view_as(here)
         total[rows] += direction * per_pixel(lengths, here)
@@ -128,16 +124,3 @@ def deepfool(
     rows = closest.perturbed
     closest.bisect(rows, closest.images_adv[rows], _HALVINGS)
     return closest.result()
-
-
-def _border(
-    model: nn.Module, images: Tensor, objective: Objective, norm: Norm, rivals: int
-) -> tuple[Tensor, Tensor]:
-    """Return how far the nearest border is in logits, (N,), and the way to it, (N, ...)."""
-    if objective.targeted:
-        logits, uphill = steepest_ascent(model, images, objective)
-        return objective.losses(logits), uphill
-    _, gaps, uphill = nearest_rival(
-        model, images, objective.labels, norm, rivals, mask=objective.mask, inside=False
-    )
-    return gaps, uphill

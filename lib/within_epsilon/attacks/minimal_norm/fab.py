@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.attacks.core.hyperplane import step_to_hyperplane
-from within_epsilon.attacks.core.linear import likeliest_others, nearest_rival, rival_gap
+from within_epsilon.attacks.core.linear import likeliest_others, nearest_border, rival_gap
 from within_epsilon.attacks.core.minimal import Closest, Minimal, begin
 from within_epsilon.attacks.core.objective import (
     Callback,
@@ -193,11 +193,10 @@ def _borders(
         return wanted.values(logits), uphill
 
     def around(points: Tensor, wanted: Objective) -> tuple[Tensor, Tensor]:
-        labels, mask = wanted.labels, wanted.mask
-        return nearest_rival(model, points, labels, norm, targets, mask=mask, inside=False)[1:]
+        return nearest_border(model, points, wanted, norm, targets)
 
     if objective.targeted or nearest:
-        return (ahead if objective.targeted else around), objective.labels[rows].unsqueeze(0)
+        return around, objective.labels[rows].unsqueeze(0)
     logits = logits_of(model, images[rows]) if len(rows) else images.new_empty(0, 2)
     number = min(targets, logits.shape[1] - 1)
     return ahead, likeliest_others(logits, objective.labels[rows])[:, :number].T

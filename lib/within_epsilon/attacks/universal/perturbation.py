@@ -108,8 +108,7 @@ def universal_perturbation(
             if callback is not None:
                 callback(step, delta.clone(), losses)
             # A pixel clipped at its edge does not feel delta.
-            pulls = (moved >= 0) & (moved <= 1)
-            pulls &= per_pixel(sign * losses < cap, images)
+            pulls = (moved >= 0) & (moved <= 1) & per_pixel(sign * losses < cap, images)
             uphill = sign * (gradient * pulls).mean(dim=0, keepdim=True)
             length = step_size * (1 - 0.9 * step / (epochs * batches))
             delta = ball.project(delta + length * ball.steepest(uphill))
