@@ -188,11 +188,10 @@ def _move(region: Region, present: Tensor, share: float, numbers: Tensor) -> Ten
     """Propose a neighbour of each present point."""
     height, width = present.shape[2:]
     # A hill beside a hollow takes two pixels.
-    sides = _sides(share, height, width, least=1 if region.norm == "linf" else 2)
+    change, least = (_flip, 1) if region.norm == "linf" else (_gather, 2)
+    sides = _sides(share, height, width, least)
     places, signs = numbers[:, :5], _signs(numbers[:, 5:])[:, :, None, None]
-    if region.norm == "linf":
-        return _flip(region, present, sides, places, signs)
-    return _gather(region, present, sides, places, signs)
+    return change(region, present, sides, places, signs)
 
 
 def _flip(

@@ -140,8 +140,7 @@ def _linearise(
 
     def borders() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         for rank, gap in enumerate(gaps):
-            again = rank + 1 < number
-            slope = differentiate(gap, pixels, torch.ones_like(gap), mask, again=again)
+            slope = differentiate(gap, pixels, torch.ones_like(gap), mask, again=rank + 1 < number)
             slope = movable(slope, images) if inside else slope
             yield gap.detach(), slope, gap.detach().abs() / dual_norm(slope, norm)
 

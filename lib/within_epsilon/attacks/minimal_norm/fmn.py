@@ -108,6 +108,9 @@ def fmn(
     closest, rows = begin(model, images, everyone, norm, callback)
     clean, objective = images[rows], everyone[rows]
     images_adv, radii = clean, torch.full_like(closest.distances[rows], torch.inf)
+    pixels = images[0].numel()
+    # The norm of the largest change that [0, 1] allows.
+    widest = {"linf": 1.0, "l2": math.sqrt(pixels), "l1": float(pixels)}[norm]
     for step in range(steps if len(rows) else 0):
         share = (1 + math.cos(math.pi * step / steps)) / 2
         if step == 0 and not targeted:
@@ -124,7 +127,7 @@ def fmn(
         swing = gamma * (0.02 + 0.98 * share)
         shrunk = torch.minimum(radii * (1 - swing), closest.distances[rows])
         grown = torch.where(found, radii, estimate) * (1 + swing)
-        radii = torch.where(achieved, shrunk, grown).clamp(max=_widest(norm, clean))
+        radii = torch.where(achieved, shrunk, grown).clamp(max=widest)
         length = step_size * (0.01 + 0.99 * share)
         # A step of length 1 would wipe out all that was found in a much smaller l2 ball.
         lengths = length * radii if norm == "l2" else torch.full_like(radii, length)
@@ -134,9 +137,3 @@ def fmn(
         images_adv = Region(clean, norm, radii, objective.mask).perturb(delta)
     closest.visit(steps, rows, images_adv, closest.achieved(rows, images_adv))
     return closest.result()
-
-
-def _widest(norm: Norm, images: Tensor) -> float:
-    """Return the norm of the largest change that [0, 1] allows."""
-    pixels = images[:1].numel()
-    return {"linf": 1.0, "l2": math.sqrt(pixels), "l1": float(pixels)}[norm]
