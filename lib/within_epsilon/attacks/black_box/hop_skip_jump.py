@@ -7,12 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.attacks.core.minimal import Closest, Minimal, begin
-from within_epsilon.attacks.core.objective import Callback, Objective
+from within_epsilon.attacks.core.objective import Callback
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_images, check_indices, check_shape
 from within_epsilon.draws import draw_uniform
 from within_epsilon.geometry import per_pixel, steepest_rows
-from within_epsilon.losses import margin_loss
 from within_epsilon.runtime import example_generators
 
 # Images of noise tried as a start, halvings of the way back, halvings of a leap.
@@ -112,8 +111,7 @@ def hop_skip_jump(
         check_images(starts)
         check_shape("starts", starts, images)
     generators = example_generators(check_indices(indices, len(images)), seed)
-    objective = Objective(labels, margin_loss, targeted, mask=mask)
-    closest, rows = begin(model, images, objective, norm, callback)
+    closest, rows = begin(model, images, labels, norm, callback, targeted=targeted, mask=mask)
     _start(closest, rows, starts, generators)
     rows = closest.perturbed
     closest.bisect(rows, closest.images_adv[rows], _HALVINGS)

@@ -5,8 +5,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.core.objective import Callback, Objective, logits_of
+from within_epsilon.attacks.core.objective import Callback, Loss, Objective, logits_of
 from within_epsilon.geometry import Norm, double, norm_of_rows, per_pixel, wider
+from within_epsilon.losses import margin_loss
 
 # How much further a find is carried that fools the model only from just inside [0, 1].
 _STRETCHES = (1.001, 1.01, 1.1, 1.5)
@@ -165,11 +166,22 @@ class Closest:
 def begin(
     model: nn.Module,
     images: Tensor,
-    objective: Objective,
+    labels: Tensor,
     norm: Norm | Literal["l0"],
     callback: Callback | None,
+    *,
+    targeted: bool,
+    mask: Tensor | None,
+    loss: Loss = margin_loss,
 ) -> tuple[Closest, Tensor]:
     """Score the clean images; return where to keep finds, and who is still to be fooled.
+
+    Parameters
+    ----------
+    model, images, labels, norm, callback, targeted, mask
+        As the attack was given them.
+    loss : callable
+        (logits, labels) -> (N,), which it raises.
 
     Returns
     -------
@@ -178,6 +190,7 @@ def begin(
     rows : Tensor of shape (M,), int64
         The other examples.
     """
+    objective = Objective(labels, loss, targeted, mask=mask)
     closest = Closest(model, images, objective, norm, callback)
     everyone = torch.arange(len(images), device=images.device)
     achieved = closest.query(everyone, images)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.attacks.core.minimal import Minimal, begin
-from within_epsilon.attacks.core.objective import Callback, Objective, steepest_ascent
+from within_epsilon.attacks.core.objective import Callback, steepest_ascent
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.geometry import divisor, double, norm_of_rows, steepest_rows
 from within_epsilon.losses import cross_entropy
@@ -96,9 +96,10 @@ def ddn(
             "gamma, epsilon: expected gamma in (0, 1) and a radius > 0, received "
             f"{gamma} and {epsilon}"
         )
-    everyone = Objective(labels, cross_entropy, targeted, mask=mask)
-    closest, rows = begin(model, images, everyone, norm, callback)
-    objective, clean = everyone[rows], double(images[rows]).flatten(1)
+    closest, rows = begin(
+        *(model, images, labels, norm, callback), targeted=targeted, mask=mask, loss=cross_entropy
+    )
+    objective, clean = closest.objective[rows], double(images[rows]).flatten(1)
     widest = norm_of_rows(torch.maximum(clean, 1 - clean), "l2")
     points, radii = images[rows], torch.full_like(widest, epsilon)
     for step in range(steps if len(rows) else 0):

@@ -8,10 +8,9 @@ from torch import Tensor, nn
 
 from within_epsilon.attacks.core.linear import dual_norm, nearest_border
 from within_epsilon.attacks.core.minimal import Minimal, begin
-from within_epsilon.attacks.core.objective import Callback, Objective
+from within_epsilon.attacks.core.objective import Callback
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.geometry import per_pixel, steepest_rows
-from within_epsilon.losses import margin_loss
 
 # Halvings of the way back from where the walk ended.
 _HALVINGS = 10
@@ -101,8 +100,7 @@ def deepfool(
     """
     if overshoot < 0:
         raise ValueError(f"overshoot: expected a share >= 0, received {overshoot}")
-    objective = Objective(labels, margin_loss, targeted, mask=mask)
-    closest, rows = begin(model, images, objective, norm, callback)
+    closest, rows = begin(model, images, labels, norm, callback, targeted=targeted, mask=mask)
     # Wide enough that half-precision pixels do not round short steps away.
     nudge = max(_NUDGE, torch.finfo(images.dtype).eps)
     position, everyone = images.clone(), torch.arange(len(images), device=images.device)
@@ -112,7 +110,7 @@ def deepfool(
         if not len(rows):
             break
         here = position[rows]
-        gaps, uphill = nearest_border(model, here, objective[rows], norm, rivals)
+        gaps, uphill = nearest_border(model, here, closest.objective[rows], norm, rivals)
         lengths = (gaps.abs() / dual_norm(uphill, norm) + nudge).clamp(max=here[0].numel())
         direction = steepest_rows(uphill.flatten(1).to(total), norm).view_as(here)
         total[rows] += direction * per_pixel(lengths, here)

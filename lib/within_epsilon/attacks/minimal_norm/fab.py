@@ -20,7 +20,6 @@ from within_epsilon.attacks.core.packing import one_by_one, packed, superfluous
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.checks import check_indices
 from within_epsilon.geometry import Norm, divisor, double, norm_of_rows, per_pixel
-from within_epsilon.losses import margin_loss
 from within_epsilon.runtime import streams
 from within_epsilon.threat import Ball
 
@@ -144,10 +143,9 @@ def fab(
             f"{epsilon} and {near_enough}"
         )
     positions = torch.as_tensor(check_indices(indices, len(images)))
-    objective = Objective(labels, margin_loss, targeted, mask=mask)
-    closest, rows = begin(model, images, objective, norm, callback)
+    closest, rows = begin(model, images, labels, norm, callback, targeted=targeted, mask=mask)
     closest.tell(0, rows, images[rows])
-    count = itertools.count(1)
+    objective, count = closest.objective, itertools.count(1)
     border, heading = _borders(model, images, rows, objective, norm, targets, nearest=nearest)
     rivals = heading.repeat_interleave(restarts, dim=0)
     numbers = torch.arange(len(rivals), device=rows.device).repeat_interleave(len(rows))

@@ -10,12 +10,10 @@ from within_epsilon.attacks.core.linear import dual_norm, movable, nearest_rival
 from within_epsilon.attacks.core.minimal import Minimal, begin
 from within_epsilon.attacks.core.objective import (
     Callback,
-    Objective,
     steepest_ascent,
 )
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.geometry import Norm, double, per_pixel, steepest_rows
-from within_epsilon.losses import margin_loss
 from within_epsilon.region import Region
 
 
@@ -104,9 +102,8 @@ def fmn(
     """
     if not 0 < gamma < 1:
         raise ValueError(f"gamma: expected a share in (0, 1), received {gamma}")
-    everyone = Objective(labels, margin_loss, targeted, mask=mask)
-    closest, rows = begin(model, images, everyone, norm, callback)
-    clean, objective = images[rows], everyone[rows]
+    closest, rows = begin(model, images, labels, norm, callback, targeted=targeted, mask=mask)
+    clean, objective = images[rows], closest.objective[rows]
     images_adv, radii = clean, torch.full_like(closest.distances[rows], torch.inf)
     pixels = images[0].numel()
     # The norm of the largest change that [0, 1] allows.

@@ -10,12 +10,10 @@ from torch import Tensor, nn
 from within_epsilon.attacks.core.minimal import Minimal, begin
 from within_epsilon.attacks.core.objective import (
     Callback,
-    Objective,
     steepest_ascent,
 )
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.geometry import per_pixel, wider
-from within_epsilon.losses import margin_loss
 
 _FIRST_THRESHOLD = 0.3  # tau_0
 _THRESHOLD_RATE = 0.01  # t: by how much the threshold moves, in units of the step size
@@ -101,9 +99,8 @@ def sigma_zero(
     """
     if not sigma > 0:
         raise ValueError(f"sigma: expected a number > 0, received {sigma}")
-    everyone = Objective(labels, margin_loss, targeted, mask=mask)
-    closest, rows = begin(model, images, everyone, norm, callback)
-    objective, clean, points = everyone[rows], images[rows], images[rows]
+    closest, rows = begin(model, images, labels, norm, callback, targeted=targeted, mask=mask)
+    objective, clean, points = closest.objective[rows], images[rows], images[rows]
     wide = wider(images.dtype)
     means = tuple(torch.zeros_like(clean, dtype=wide) for _ in _DECAYS)
     threshold = torch.full_like(closest.distances[rows], _FIRST_THRESHOLD)

@@ -136,8 +136,7 @@ def sparse_step(run: Run, region: Region, step: int, steps: int) -> Run:
             mark=support,
             flag=support / (_SPARSER * run.points[0].numel()),
         )
-    uphill = movable(run.uphill, run.points)
-    uphill = (uphill if region.mask is None else uphill * region.mask).flatten(1)
+    uphill = region.masked(movable(run.uphill, run.points)).flatten(1)
     numbers = (run.flag * uphill.shape[1]).long().clamp_(min=1)
     largest = uphill.abs().topk(int(numbers.max())).values
     signs = uphill.sign() * (uphill.abs() >= largest.gather(1, numbers.unsqueeze(1) - 1))
