@@ -91,7 +91,7 @@ class Region:
         """Add perturbations to the images and `clip`; see `threat.Ball.perturb`."""
         if self.norm == "linf":
             return torch.clamp(self.images + delta.to(self.images), self.lower, self.upper)
-        rows = self._masked(double(delta)).flatten(1)
+        rows = self.masked(double(delta)).flatten(1)
         change = geometry.project_rows(rows, self.norm, self._inner).view_as(self._clean)
         return self._rounded((self._clean + change).clamp_(0, 1))
 
@@ -120,7 +120,7 @@ class Region:
         """
         if self.norm == "linf":
             return self.clip(torch.add(points, uphill.sign().to(points), alpha=length))
-        rows = self._masked(uphill).flatten(1)
+        rows = self.masked(uphill).flatten(1)
         if self.norm == "l2":
             # Without a detour through the dtype of the images.
             delta = double(points) - self._clean
@@ -153,7 +153,7 @@ class Region:
         if self.norm == "l2":
             raise ValueError("norm: expected linf or l1, received l2; use clip")
         change = double(points) - self._clean
-        room = self._masked(torch.where(change > 0, 1 - self._clean, self._clean))
+        room = self.masked(torch.where(change > 0, 1 - self._clean, self._clean))
         rows = geometry.project_rows(change.flatten(1), "l1", self._inner, room.flatten(1))
         return self._rounded(self._clean + rows.view_as(change))
 
@@ -182,7 +182,8 @@ class Region:
         lower, upper = ends.to(self.images.device)
         return lower, upper
 
-    def _masked(self, change: Tensor) -> Tensor:
+    def masked(self, change: Tensor) -> Tensor:
+        """Set to zero what a change (N, ...) does outside the mask."""
         return change if self.mask is None else change * self.mask.to(change)
 
     def _rounded(self, points: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """The registry: what reports, tables and pages take from it."""
 
+import inspect
 import os
 import subprocess
 import sys
@@ -7,6 +8,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from within_epsilon import attacks
 from within_epsilon.attacks import (
@@ -36,6 +39,25 @@ def test_an_attack_is_exported_listed_and_stands_in_the_folder_of_its_kind(name)
     assert folder == entry.kind.replace(" ", "_")
     page = (ROOT / "chapters" / "api.rst").read_text(encoding="utf-8")
     assert f".. autoapifunction:: within_epsilon.attacks.{name}\n" in page
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_counts_and_step_sizes_are_checked_in_every_attack(name):
+    function = REGISTRY[name].function
+    parameters = inspect.signature(function).parameters
+    given = {"ball": Ball("linf", 0.1), "size": 3}
+    model, images = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), torch.zeros(2, 1, 8, 8)
+    arguments = (model, images, torch.zeros(2, dtype=torch.int64))
+    options = {key: value for key, value in given.items() if key in parameters}
+    assert {"steps", "queries", "epochs", "step_size"} & set(parameters) or name == "fgsm"
+    for key in {"steps", "restarts", "queries", "samples", "epochs", "batch_size"} & set(
+        parameters
+    ):
+        with pytest.raises(ValueError, match=f"{key}: expected at least 1, received 0"):
+            function(*arguments, **{**options, key: 0})
+    for size in (0, -1.0, float("nan")) if "step_size" in parameters else ():
+        with pytest.raises(ValueError, match="step_size: expected a length > 0"):
+            function(*arguments, **options, step_size=size)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from within_epsilon.attacks.black_box.noise import starting_points as starting_p
 from within_epsilon.attacks.black_box.square import square as square
 from within_epsilon.attacks.core.counting import Evaluations as Evaluations
 from within_epsilon.attacks.core.counting import count_evaluations as count_evaluations
+from within_epsilon.attacks.core.description import describe as describe
 from within_epsilon.attacks.core.in_turn import Fallen as Fallen
 from within_epsilon.attacks.core.in_turn import StageCallback as StageCallback
 from within_epsilon.attacks.core.in_turn import check_admitted as check_admitted
@@ -22,7 +23,6 @@ from within_epsilon.attacks.core.objective import input_gradient as input_gradie
 from within_epsilon.attacks.core.registry import REGISTRY as REGISTRY
 from within_epsilon.attacks.core.registry import WithinBall as WithinBall
 from within_epsilon.attacks.core.registry import attack as attack
-from within_epsilon.attacks.core.registry import describe as describe
 from within_epsilon.attacks.core.registry import settings as settings
 from within_epsilon.attacks.core.registry import stages_of as stages_of
 from within_epsilon.attacks.core.registry import takes as takes

@@ -189,7 +189,7 @@ def robust_accuracy(
             if isinstance(item, Unreadable):
                 record.lose(item)
             else:
-                run.check(item, record)
+                record.check(model, item)
                 batch = record.fresh(item)
                 images_adv = run.judge(batch, record) if len(batch.labels) else batch.images
                 kept.add(item, batch, images_adv)

@@ -76,15 +76,14 @@ def plain(
     if isinstance(value, set | frozenset):  # which have another order in every session
         return sorted((plain(part, unnamed, known) for part in value), key=repr)
     if isinstance(value, list | tuple | Mapping):
-        held: Any = None
-        if isinstance(value, Mapping):
-            held = {str(k): plain(v, unnamed, known) for k, v in value.items()}
-        else:
-            held = [plain(part, unnamed, known) for part in value]
+        held: Any = (
+            {str(k): plain(v, unnamed, known) for k, v in value.items()}
+            if isinstance(value, Mapping)
+            else [plain(part, unnamed, known) for part in value]
+        )
         own = getattr(value, "__dict__", None)  # a child class's attributes
         return [held, plain(own, unnamed, known)] if own else held
-    inside = _attributes(value)
-    return [_named(type(value), []), None if inside is None else plain(inside, unnamed, known)]
+    return [_named(type(value), []), plain(_attributes(value), unnamed, known)]
 
 
 def _named(value: Any, unnamed: list[str]) -> str:

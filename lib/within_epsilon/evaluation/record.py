@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from within_epsilon.checks import dtype_explained
 from within_epsilon.evaluation.examples import Batch, Unreadable
 from within_epsilon.evaluation.identity import example_hash, probe
-from within_epsilon.evaluation.judging import Guarded, Judged
+from within_epsilon.evaluation.judging import Guarded, Judged, on_device
 from within_epsilon.reports import Finding, RobustReport, differences, merge
 from within_epsilon.reports.outcomes import BAD, Piece, add_hashes, join, letters, pieces_at
-from within_epsilon.runtime import written_whole
+from within_epsilon.runtime import untouched, written_whole
 
 
 class Record:
@@ -55,8 +55,10 @@ class Record:
             self.save([], 0.0)  # a path that cannot be written fails before the work, not after
         self._done = {p for start, end in self.report.positions for p in range(start, end)}
 
-    def check(self, model: nn.Module, images: Tensor) -> None:
-        """Compare the model's answers to fixed inputs with those on record; once.
+    def check(self, model: nn.Module, batch: Batch) -> None:
+        """Compare the model's answers to fixed inputs, shaped like a batch's, with those on record.
+
+        Once, and though all examples may be known.
 
         Raises
         ------
@@ -65,7 +67,8 @@ class Record:
         """
         if self._answers_checked:
             return
-        with dtype_explained(model, images):
+        images = on_device(batch, model).images
+        with untouched(model, self._blank.seed or 0), dtype_explained(model, images):
             answers = probe(model, images)
         before = self._probe or answers
         scale = max(map(abs, before), default=0)

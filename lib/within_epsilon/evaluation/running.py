@@ -60,11 +60,6 @@ class Run:
         if sample is not None and len(sample.labels) >= _COMPARED:
             self._controls = Controls(self.model, sample, self.ball, self.stages)
 
-    def check(self, batch: Batch, record: Record) -> None:
-        """Require that the model answers as on record, though all examples may be known."""
-        with untouched(self.model, self.seed):
-            record.check(self.model, on_device(batch, self.model).images)
-
     def judge(self, batch: Batch, record: Record) -> Tensor:
         """Judge a batch, add what became of it to the record, and return adversarial images."""
         here = on_device(batch, self.model)

@@ -7,12 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.attacks.core.minimal import Closest, Minimal, begin
-from within_epsilon.attacks.core.objective import Callback, Objective, logits_of
+from within_epsilon.attacks.core.objective import Callback
 from within_epsilon.attacks.core.registry import attack
-from within_epsilon.checks import check_counts, check_images, check_indices
+from within_epsilon.checks import check_images, check_indices, check_shape
 from within_epsilon.draws import draw_uniform
 from within_epsilon.geometry import per_pixel, steepest_rows
-from within_epsilon.losses import margin_loss
 from within_epsilon.runtime import example_generators
 
 # Images of noise tried as a start, halvings of the way back, halvings of a leap.
@@ -106,19 +105,13 @@ def hop_skip_jump(
     IEEE S&P 2020, Algorithms 1 and 2. It needs far fewer queries than the random walk of
     Brendel, Rauber, Bethge, "Decision-Based Adversarial Attacks", ICLR 2018.
     """
-    check_counts(steps=steps, samples=samples)
     if starts is None and targeted:
         raise ValueError("starts: expected images of the targets, received none; noise is of none")
     if starts is not None:
         check_images(starts)
-        if starts.shape != images.shape:
-            raise ValueError(
-                f"starts: expected one per image, shape {tuple(images.shape)}, received "
-                f"{tuple(starts.shape)}"
-            )
+        check_shape("starts", starts, images)
     generators = example_generators(check_indices(indices, len(images)), seed)
-    objective = Objective(labels, margin_loss, targeted, mask=mask)
-    closest, rows = begin(model, images, objective, norm, callback)
+    closest, rows = begin(model, images, labels, norm, callback, targeted=targeted, mask=mask)
     _start(closest, rows, starts, generators)
     rows = closest.perturbed
     closest.bisect(rows, closest.images_adv[rows], _HALVINGS)
@@ -126,7 +119,7 @@ def hop_skip_jump(
         if step > 0 and len(rows):
             count = round(samples * step**0.5)
             _leap(closest, rows, _normal(closest, rows, count, generators), step)
-        closest.visit(step, rows, closest.images_adv[rows])
+        closest.tell(step, rows, closest.images_adv[rows])
     return closest.result()
 
 
@@ -142,10 +135,9 @@ def _start(
             return
         if starts is None:
             chosen = [generators[row] for row in rows.tolist()]
-            noise = draw_uniform(chosen, *closest.images.shape[1:])
-            candidates = noise.to(closest.images)
+            noise = draw_uniform(chosen, *closest.images.shape[1:]).to(closest.images)
             # Every other time black and white, which reaches further.
-            candidates = candidates.round() if attempt % 2 else candidates
+            candidates = noise.round() if attempt % 2 else noise
         else:
             candidates = starts.to(closest.images)[rows]
         mask = closest.objective[rows].mask
@@ -158,7 +150,7 @@ def _normal(
     closest: Closest, rows: Tensor, count: int, generators: Sequence[torch.Generator]
 ) -> Tensor:
     """Estimate the direction into the adversarial region, of length 1, (M, ...)."""
-    here, objective = closest.images_adv[rows], closest.objective
+    here, mask = closest.images_adv[rows], closest.objective[rows].mask
     radii = _PROBE * closest.distances[rows]
     at_a_time = max(_PIXELS // here.numel(), 1)
     signed = torch.zeros_like(here, dtype=radii.dtype)
@@ -166,12 +158,11 @@ def _normal(
     chosen = [generators[row] for row in rows.tolist()]
     blocks = range(0, count, _BLOCK)
     for units in (part for _ in blocks for part in _directions(chosen, here).split(at_a_time)):
-        if objective.mask is not None:
-            units = units * objective[rows].mask
+        if mask is not None:
+            units = units * mask
         points = (here + units * per_pixel(radii, here)).clamp_(0, 1).to(here)
         moves = points.to(radii) - here.to(radii)
-        logits = logits_of(closest.model, points.flatten(0, 1))
-        achieved = objective[rows.repeat(len(units))].achieved(logits)
+        achieved = closest.achieved(rows.repeat(len(units)), points.flatten(0, 1))
         signs = (2.0 * achieved - 1).to(radii).view(len(units), len(rows))
         signed += (moves * signs.view(*signs.shape, *[1] * (here.ndim - 1))).sum(dim=0)
         plain += moves.sum(dim=0)
@@ -198,7 +189,7 @@ def _leap(closest: Closest, rows: Tensor, direction: Tensor, step: int) -> None:
     here, lengths = closest.images_adv[rows], closest.distances[rows] / step**0.5
     for _ in range(_LEAPS):
         points = (here + direction * per_pixel(lengths, here)).clamp_(0, 1).to(here)
-        achieved = closest.objective[rows].achieved(logits_of(closest.model, points))
+        achieved = closest.achieved(rows, points)
         closest.bisect(rows[achieved], points[achieved], _HALVINGS)
         rows, here, direction = rows[~achieved], here[~achieved], direction[~achieved]
         lengths = lengths[~achieved] / 2

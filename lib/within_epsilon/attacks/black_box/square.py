@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from within_epsilon.attacks.core.objective import Callback, Loss, Objective, logits_of
 from within_epsilon.attacks.core.registry import attack
-from within_epsilon.checks import check_counts, check_indices
+from within_epsilon.checks import check_indices
 from within_epsilon.draws import draw_uniform
 from within_epsilon.geometry import divisor, norm_of_rows, wider
 from within_epsilon.losses import margin_loss
@@ -109,7 +109,6 @@ def square(
     Adversarial Attack via Random Search", ECCV 2020, Algorithms 1 to 3; schedule of
     section 5.
     """
-    check_counts(queries=queries)
     if not 0 < p_init <= 1:
         raise ValueError(f"p_init: expected a share in (0, 1], received {p_init}")
     grid, mask = _as_grid(images), ball.mask
@@ -161,12 +160,11 @@ def _sides(share: float, height: int, width: int, least: int) -> tuple[int, int]
     """Return rows and columns of a square of that share of the pixels."""
     pixels = share * height * width
     side = max(round(math.sqrt(pixels)), least)
-    rows, columns = min(side, height), min(side, width)
     if side > height:
-        columns = min(round(pixels / height), width)
-    elif side > width:
-        rows = min(round(pixels / width), height)
-    return rows, columns
+        return height, min(round(pixels / height), width)
+    if side > width:
+        return min(round(pixels / width), height), width
+    return side, side
 
 
 def _start(region: Region, generators: Sequence[torch.Generator]) -> Tensor:
@@ -190,11 +188,10 @@ def _move(region: Region, present: Tensor, share: float, numbers: Tensor) -> Ten
     """Propose a neighbour of each present point."""
     height, width = present.shape[2:]
     # A hill beside a hollow takes two pixels.
-    sides = _sides(share, height, width, least=1 if region.norm == "linf" else 2)
+    change, least = (_flip, 1) if region.norm == "linf" else (_gather, 2)
+    sides = _sides(share, height, width, least)
     places, signs = numbers[:, :5], _signs(numbers[:, 5:])[:, :, None, None]
-    if region.norm == "linf":
-        return _flip(region, present, sides, places, signs)
-    return _gather(region, present, sides, places, signs)
+    return change(region, present, sides, places, signs)
 
 
 def _flip(
@@ -256,8 +253,7 @@ def _bump(height: int, width: int) -> Tensor:
     ring = torch.maximum(down[:, None], right[None, :])
     # The m-th ring is 1 / (m + 1)^2 + ... + 1 / (middle + 1)^2 high.
     steps = 1 / torch.arange(1, middle + 2, dtype=torch.float64) ** 2
-    heights: Tensor = steps.flip(0).cumsum(0).flip(0)[ring]
-    return heights
+    return steps.flip(0).cumsum(0).flip(0)[ring]
 
 
 @functools.lru_cache(maxsize=8)
@@ -269,8 +265,7 @@ def _pattern(height: int, width: int) -> Tensor:
 
 def _unit(delta: Tensor, order: int) -> Tensor:
     """Scale every channel to norm 1; zeros stay zeros."""
-    lengths: Tensor = torch.linalg.vector_norm(delta, order, dim=(2, 3), keepdim=True)
-    return delta / divisor(lengths)
+    return delta / divisor(torch.linalg.vector_norm(delta, order, dim=(2, 3), keepdim=True))
 
 
 def _signs(numbers: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from within_epsilon.attacks.core.minimal import Minimal
 from within_epsilon.attacks.core.objective import Objective, Strongest, logits_of
 from within_epsilon.attacks.core.registry import accepted, name_of, room_for
-from within_epsilon.checks import check_indices, check_labels
+from within_epsilon.checks import check_indices
 from within_epsilon.losses import margin_loss
 from within_epsilon.threat import Ball
 
@@ -82,18 +82,17 @@ def in_turn(
     positions = torch.as_tensor(check_indices(indices, len(images)))
     everyone, strongest = Objective(labels, margin_loss), Strongest(images)
     rows = torch.arange(len(images), device=images.device)
-    fell_to = torch.full_like(rows, -1)
+    fell_to = torch.full_like(rows, len(attacks))
 
-    def judge(rows: Tensor, images_adv: Tensor) -> None:
+    def judge(number: int, rows: Tensor, images_adv: Tensor) -> None:
         logits, objective = logits_of(model, images_adv), everyone[rows]
-        check_labels(objective.labels, *logits.shape)
         achieved = objective.achieved(logits)
         strongest.offer(rows, images_adv, achieved, objective.values(logits))
+        fell_to[rows[achieved]] = number
 
-    judge(rows, images)
+    judge(-1, rows, images)
     for number, attack in enumerate(attacks):
         rows = rows[~strongest.achieved[rows]]
-        fell_to[rows] = number
         if not len(rows):
             break
         extra = accepted(attack, indices=positions[rows.cpu()]) | room_for(attack, len(images))
@@ -104,10 +103,9 @@ def in_turn(
             warnings.filterwarnings("ignore", "the model is in train mode")
             images_adv = attack(model, clean.clone(), labels[rows], allowed, **extra)
         check_admitted(allowed, clean, images_adv)
-        judge(rows, images_adv)
+        judge(number, rows, images_adv)
         if callback is not None:
             callback(name_of(attack), strongest.images_adv.clone(), ~strongest.achieved)
-    fell_to[~strongest.achieved] = len(attacks)
     return Fallen(strongest.images_adv, fell_to)
 
 

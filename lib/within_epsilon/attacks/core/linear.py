@@ -7,7 +7,12 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.core.objective import differentiate, forward
+from within_epsilon.attacks.core.objective import (
+    Objective,
+    differentiate,
+    forward,
+    steepest_ascent,
+)
 from within_epsilon.geometry import Norm, divisor, double, norm_of_rows, per_pixel, wider
 
 
@@ -60,6 +65,23 @@ def nearest_rival(
         chosen = torch.where(closer, gap, chosen)
         uphill = torch.where(per_pixel(closer, images), slope, uphill)
     return logits, chosen, uphill
+
+
+def nearest_border(
+    model: nn.Module, images: Tensor, objective: Objective, norm: Norm, rivals: int
+) -> tuple[Tensor, Tensor]:
+    """Return how far past the nearest border images are, (N,), and the gradient of that, (N, ...).
+
+    In logits, so below 0 on the near side. It is the border with the target's class if
+    `objective` is targeted, else as in `nearest_rival`, whatever points out of [0, 1].
+    """
+    if objective.targeted:
+        logits, uphill = steepest_ascent(model, images, objective)
+        return objective.values(logits), uphill
+    _, gaps, uphill = nearest_rival(
+        model, images, objective.labels, norm, rivals, mask=objective.mask, inside=False
+    )
+    return gaps, uphill
 
 
 def nearest_first(
@@ -118,9 +140,7 @@ def _linearise(
 
     def borders() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         for rank, gap in enumerate(gaps):
-            again = rank + 1 < number
-            slope = differentiate(gap, pixels, torch.ones_like(gap), again=again)
-            slope = slope if mask is None else slope * mask
+            slope = differentiate(gap, pixels, torch.ones_like(gap), mask, again=rank + 1 < number)
             slope = movable(slope, images) if inside else slope
             yield gap.detach(), slope, gap.detach().abs() / dual_norm(slope, norm)
 
@@ -137,18 +157,14 @@ def eagerly() -> AbstractContextManager[object]:
     return stance("force_eager")  # type: ignore[no-any-return]
 
 
-def stuck(images: Tensor, uphill: Tensor) -> Tensor:
-    """Tell which pixels cannot move uphill, being 0 or 1 already, (N, ...)."""
-    return torch.where(uphill < 0, images, 1 - images) <= 0
-
-
 def movable(gradient: Tensor, images_adv: Tensor) -> Tensor:
     """Set to zero what points out of [0, 1] at a pixel that is at its edge already.
 
     What remains is the steepest direction of those that can be taken. Half of a digit's
     pixels are black: without this, an attack measures its steps by pixels that do not move.
     """
-    return gradient.masked_fill(stuck(images_adv, gradient), 0.0)
+    room = torch.where(gradient < 0, images_adv, 1 - images_adv)
+    return gradient.masked_fill(room <= 0, 0.0)
 
 
 def dual_norm(gradient: Tensor, norm: Norm) -> Tensor:

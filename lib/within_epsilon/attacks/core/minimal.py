@@ -5,9 +5,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.core.objective import Callback, Objective, logits_of
-from within_epsilon.checks import check_labels
+from within_epsilon.attacks.core.objective import Callback, Loss, Objective, logits_of
 from within_epsilon.geometry import Norm, double, norm_of_rows, per_pixel, wider
+from within_epsilon.losses import margin_loss
 
 # How much further a find is carried that fools the model only from just inside [0, 1].
 _STRETCHES = (1.001, 1.01, 1.1, 1.5)
@@ -44,7 +44,7 @@ class Closest:
     norm : {"linf", "l2", "l1", "l0"}
         How distance is measured.
     callback : callable, optional
-        ``callback(step, images_adv, distances)``, see `visit`.
+        ``callback(step, images_adv, distances)``, see `tell`.
 
     Attributes
     ----------
@@ -87,16 +87,27 @@ class Closest:
 
     def query(self, rows: Tensor, images_adv: Tensor) -> Tensor:
         """Ask the model about candidates and `offer` them; return which fool it, (M,)."""
-        achieved = self.objective[rows].achieved(logits_of(self.model, images_adv))
+        achieved = self.achieved(rows, images_adv)
         self.offer(rows, images_adv, achieved)
         return achieved
+
+    def achieved(self, rows: Tensor, images_adv: Tensor) -> Tensor:
+        """Tell which candidates fool the model, (M,); about none it is not asked."""
+        if not len(rows):
+            return torch.zeros_like(rows, dtype=torch.bool)
+        return self.objective[rows].achieved(logits_of(self.model, images_adv))
 
     def measure(self, rows: Tensor, images_adv: Tensor) -> Tensor:
         """Return the distances of candidates from the clean images `rows`, (M,)."""
         change = double(images_adv) - double(self.images[rows])
         return norm_of_rows(change.flatten(1), self.norm).to(self.distances)
 
-    def visit(self, step: int, rows: Tensor, images_adv: Tensor) -> None:
+    def visit(self, step: int, rows: Tensor, images_adv: Tensor, achieved: Tensor) -> None:
+        """Take candidates as `offer` does, and `tell` of them."""
+        self.offer(rows, images_adv, achieved)
+        self.tell(step, rows, images_adv)
+
+    def tell(self, step: int, rows: Tensor, images_adv: Tensor) -> None:
         """Tell the callback where an attack stands: at the clean images but for `rows`."""
         if self.callback is not None:
             whole = self.images.index_copy(0, rows, images_adv)
@@ -127,12 +138,10 @@ class Closest:
         steps : int
             Halvings, a forward pass each; what is left to gain halves with every one.
         """
-        if not len(rows):
-            return
         clean = self.images[rows]
         lower = torch.zeros_like(self.distances[rows])
         upper = torch.ones_like(lower)
-        for _ in range(steps):
+        for _ in range(steps if len(rows) else 0):
             middle = (lower + upper) / 2
             point = torch.lerp(clean, images_adv, per_pixel(middle, clean).to(clean)).clamp_(0, 1)
             achieved = self.query(rows, point)
@@ -145,13 +154,11 @@ class Closest:
         What was seen to fool it from just inside [0, 1] may need to go a little further.
         """
         rows = self.perturbed
-        if not len(rows):
-            return Minimal(self.images_adv, self.distances)
         found = self.images_adv[rows]
-        lost = ~self.objective[rows].achieved(logits_of(self.model, found))
+        lost = ~self.achieved(rows, found)
         rows, found = rows[lost], found[lost]
         self.images_adv[rows], self.distances[rows] = self.images[rows], torch.inf
-        for stretch in _STRETCHES if len(rows) else ():
+        for stretch in _STRETCHES:
             self.query(rows, torch.lerp(self.images[rows], found, stretch).clamp_(0, 1))
         return Minimal(self.images_adv, self.distances)
 
@@ -159,11 +166,22 @@ class Closest:
 def begin(
     model: nn.Module,
     images: Tensor,
-    objective: Objective,
+    labels: Tensor,
     norm: Norm | Literal["l0"],
     callback: Callback | None,
+    *,
+    targeted: bool,
+    mask: Tensor | None,
+    loss: Loss = margin_loss,
 ) -> tuple[Closest, Tensor]:
     """Score the clean images; return where to keep finds, and who is still to be fooled.
+
+    Parameters
+    ----------
+    model, images, labels, norm, callback, targeted, mask
+        As the attack was given them.
+    loss : callable
+        (logits, labels) -> (N,), which it raises.
 
     Returns
     -------
@@ -172,10 +190,8 @@ def begin(
     rows : Tensor of shape (M,), int64
         The other examples.
     """
+    objective = Objective(labels, loss, targeted, mask=mask)
     closest = Closest(model, images, objective, norm, callback)
     everyone = torch.arange(len(images), device=images.device)
-    logits = logits_of(model, images)
-    check_labels(objective.labels, *logits.shape)
-    achieved = objective.achieved(logits)
-    closest.offer(everyone, images, achieved)
+    achieved = closest.query(everyone, images)
     return closest, everyone[~achieved]

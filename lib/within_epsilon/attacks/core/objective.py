@@ -79,6 +79,7 @@ class Objective:
 
     def achieved(self, logits: Tensor) -> Tensor:
         """Tell which examples the model gets wrong, or takes for their targets, (N,)."""
+        self._check(logits)
         hits = logits.argmax(dim=1) == self.labels
         return hits if self.targeted else ~hits
 
@@ -147,8 +148,7 @@ def steepest_ascent(
     pixels, logits = forward(model, images, beyond=beyond)
     with torch.enable_grad():
         outputs, weights = objective.slopes(logits)
-    uphill = differentiate(outputs, pixels, weights)
-    return logits.detach(), uphill if objective.mask is None else uphill * objective.mask
+    return logits.detach(), differentiate(outputs, pixels, weights, objective.mask)
 
 
 def input_gradient(
@@ -206,16 +206,19 @@ def forward(model: nn.Module, images: Tensor, *, beyond: bool = False) -> tuple[
 
 
 def differentiate(
-    outputs: Tensor, pixels: Tensor, weights: Tensor, *, again: bool = False
+    outputs: Tensor, pixels: Tensor, weights: Tensor, mask: Tensor | None, *, again: bool = False
 ) -> Tensor:
-    """Return the gradient of the weighted outputs in the pixels; keep the graph for `again`."""
+    """Return the gradient of the weighted outputs in the pixels that a mask leaves, else 0.
+
+    The graph is kept for `again`.
+    """
+    # One weighted sum has the same gradient, to the bit, as outputs with weights: given those,
+    # torch imports a library of symbols first, two seconds of every program's first attack.
+    with torch.enable_grad():
+        total = torch.dot(outputs.flatten(), weights.flatten())
     gradient = None
-    if outputs.requires_grad:
-        # One weighted sum has the same gradient, to the bit, as outputs with weights: given those,
-        # torch imports a library of symbols first, two seconds of every program's first attack.
+    if total.requires_grad:
         # Asking for the input's gradient alone spares those of the parameters.
-        with torch.enable_grad():
-            total = torch.dot(outputs.flatten(), weights.flatten())
         (gradient,) = torch.autograd.grad(total, pixels, retain_graph=again, allow_unused=True)
     if gradient is None:
         raise ValueError(
@@ -224,7 +227,7 @@ def differentiate(
             "argmax or NumPy in the model, or use an attack that needs no gradient"
         )
     check_finite(gradient, outputs.detach())
-    return gradient
+    return gradient if mask is None else gradient * mask
 
 
 class Strongest:
@@ -244,23 +247,21 @@ class Strongest:
         The strongest candidates so far.
     achieved : Tensor of shape (N,), bool
         Whether they achieve the objective.
+    values : Tensor of shape (N,)
+        What each was offered with; minus infinity until something is.
     """
 
     def __init__(self, images: Tensor) -> None:
         self.images_adv = images.clone()
         self.achieved = torch.zeros(len(images), dtype=torch.bool, device=images.device)
-        self._values = images.new_full((len(images),), -torch.inf, dtype=wider(images.dtype))
+        self.values = images.new_full((len(images),), -torch.inf, dtype=wider(images.dtype))
 
     def offer(self, rows: Tensor, images_adv: Tensor, achieved: Tensor, values: Tensor) -> None:
         """Take one candidate for each of the examples `rows`, where it is stronger."""
-        values = values.to(self._values)
+        values = values.to(self.values)
         level = achieved == self.achieved[rows]
-        better = torch.where(level, values > self._values[rows], achieved).nonzero().squeeze(1)
+        better = torch.where(level, values > self.values[rows], achieved).nonzero().squeeze(1)
         rows = rows[better]
         self.images_adv[rows] = images_adv[better]
         self.achieved[rows] = achieved[better]
-        self._values[rows] = values[better]
-
-    def kept(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what to offer to another one for examples `rows`: points, achieved, values."""
-        return self.images_adv[rows], self.achieved[rows], self._values[rows]
+        self.values[rows] = values[better]

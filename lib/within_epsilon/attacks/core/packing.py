@@ -37,11 +37,10 @@ def superfluous(rows: Tensor, done: Tensor) -> Tensor:
 
     Those that come before it go on: one after the other, they would have had their chance.
     """
-    found, over = set[int](), list[bool]()
-    for row, is_done in zip(rows.tolist(), done.tolist(), strict=True):
-        if is_done:
-            found.add(row)
-        over.append(row in found)
+    examples = rows.tolist()
+    # From the last to the first, so that of several runs of an example the first one stays.
+    ended = {examples[run]: run for run in reversed(done.nonzero().squeeze(1).tolist())}
+    over = [run >= ended.get(example, len(examples)) for run, example in enumerate(examples)]
     return torch.tensor(over, device=rows.device)
 
 

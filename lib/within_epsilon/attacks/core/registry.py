@@ -1,4 +1,4 @@
-"""The attacks by name: how they are marked, guarded, called and described."""
+"""The attacks by name: how they are marked, guarded and called."""
 
 import functools
 import inspect
@@ -8,13 +8,18 @@ from typing import Any, Literal, ParamSpec, TypeVar
 
 from torch import Tensor, nn
 
-from within_epsilon.checks import check_images, check_indices, check_labels, check_model
+from within_epsilon.checks import (
+    check_counts,
+    check_images,
+    check_indices,
+    check_labels,
+    check_model,
+)
 from within_epsilon.geometry import Norm
 from within_epsilon.losses import cross_entropy, margin
 from within_epsilon.modes import warn_if_training
 from within_epsilon.runtime import untouched
 from within_epsilon.threat import Ball, check_ball
-from within_epsilon.wording import radius
 
 Kind = Literal["white box", "minimal norm", "black box", "universal", "ensemble"]
 Result = TypeVar("Result")
@@ -47,6 +52,12 @@ class Entry:
 
 
 REGISTRY: dict[str, Entry] = {}
+
+# Arguments that count something, in whichever attack: at least 1.
+_COUNTS = (
+    *("steps", "restarts", "targets", "queries", "samples", "rivals", "binary_search_steps"),
+    *("epochs", "batch_size", "size"),
+)
 
 
 def attack(
@@ -102,6 +113,13 @@ def _check_arguments(given: Mapping[str, Any], norms: tuple[str, ...]) -> None:
     if "norm" in given and given["norm"] not in norms:
         raise ValueError(f"norm: expected {' or '.join(norms)}, received {given['norm']!r}")
     check_indices(given.get("indices"), len(given["images"]))
+    check_counts(**{name: given[name] for name in _COUNTS if given.get(name) is not None})
+    step_size = given.get("step_size")
+    if step_size is not None and not step_size > 0:
+        raise ValueError(
+            f"step_size: expected a length > 0, received {step_size}; "
+            "to descend towards a class, set targeted=True"
+        )
     loss = given.get("loss", cross_entropy)
     if not callable(loss):
         raise TypeError(f"loss: expected a function such as losses.dlr, received {loss!r}")
@@ -131,8 +149,7 @@ def stages_of(attack: Callable[..., Tensor], ball: object) -> tuple[Callable[...
     entry = entry_of(attack)
     if entry is None or entry.stages is None:
         return (attack,)
-    accepted = inspect.signature(entry.stages).parameters
-    return entry.stages(ball, **{k: v for k, v in settings(attack).items() if k in accepted})
+    return entry.stages(ball, **accepted(entry.stages, **settings(attack)))
 
 
 def settings(attack: Callable[..., Any]) -> dict[str, Any]:
@@ -148,9 +165,8 @@ def settings(attack: Callable[..., Any]) -> dict[str, Any]:
     dict
         Argument name to value.
     """
-    attack = attack.search if isinstance(attack, WithinBall) else attack
-    parameters = _parameters(attack).values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty}
+    parameters = _parameters(attack.search if isinstance(attack, WithinBall) else attack)
+    return {k: p.default for k, p in parameters.items() if p.default is not p.empty}
 
 
 def _parameters(attack: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -159,19 +175,16 @@ def _parameters(attack: Callable[..., Any]) -> dict[str, inspect.Parameter]:
         return _parameters(attack.__wrapped__)
     if not isinstance(attack, functools.partial) or attack.args:
         return dict(inspect.signature(attack).parameters)
-    inner = _parameters(attack.func)
-    named = {
-        name: parameter.replace(default=attack.keywords[name])
-        for name, parameter in inner.items()
-        if name in attack.keywords and parameter.kind in _BY_NAME
+    given = attack.keywords
+    return {
+        name: p.replace(default=given[name]) if name in given and p.kind in _BY_NAME else p
+        for name, p in _parameters(attack.func).items()
     }
-    return inner | named
 
 
 def takes(attack: Callable[..., Any], name: str) -> bool:
     """Tell whether an attack can be called with a keyword argument of that name."""
-    parameters = _parameters(attack)
-    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return any(p.name == name or p.kind is p.VAR_KEYWORD for p in _parameters(attack).values())
 
 
 def accepted(attack: Callable[..., Any], **given: Any) -> dict[str, Any]:
@@ -222,10 +235,6 @@ class WithinBall:
 
 
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-# Said whatever their value, in this order; all other settings where they are not the default.
-_ALWAYS = ("targets", "steps", "binary_search_steps", "queries", "samples")
-_NEVER = ("indices", "at_once", "callback", "norm", "seed")
-_VERSIONS = {"fast": "fast ensemble", "standard": "AutoAttack, standard version"}
 
 
 def name_of(attack: Callable[..., Any]) -> str:
@@ -233,55 +242,3 @@ def name_of(attack: Callable[..., Any]) -> str:
     entry, function = entry_of(attack), function_of(attack)
     name = str(getattr(function, "__name__", type(function).__name__))
     return entry.name if entry else name.replace("_", " ")
-
-
-def describe(attack: Callable[..., Any]) -> str:
-    """Name an attack and the settings that decide how strong it is.
-
-    Parameters
-    ----------
-    attack : callable
-        A function or a `functools.partial` of one.
-
-    Returns
-    -------
-    str
-        Such as "PGD, 40 steps, 5 restarts": the number of steps, queries and the like, and
-        every other setting that differs from the function's default, but for the seed.
-    """
-    entry, function = entry_of(attack), function_of(attack)
-    values, defaults = settings(attack), settings(function)
-    words = [name_of(attack)]
-    if entry is not None and entry.stages is not None:
-        names = ", ".join(map(name_of, stages_of(attack, Ball("linf", 0.0))))
-        words = [f"{_VERSIONS.get(values.pop('version', ''), entry.name)} ({names})"]
-    words += [_count(values[key], key) for key in _ALWAYS if isinstance(values.get(key), int)]
-    others = {key: value for key, value in values.items() if key not in (*_ALWAYS, *_NEVER)}
-    words += [_phrase(k, v) for k, v in others.items() if not _same(v, defaults.get(k))]
-    return ", ".join(words)
-
-
-def _phrase(key: str, value: Any) -> str:
-    if key == "restarts":
-        return _count(value, key)
-    if key == "random_start" and value is False:
-        return "clean start"
-    words = key.replace("_", " ")
-    if isinstance(value, bool):
-        return words if value else f"no {words}"
-    if callable(value):
-        return str(getattr(function_of(value), "__name__", value)).replace("_", " ")
-    if isinstance(value, Tensor):
-        return f"{words} given"
-    return f"{words} {radius(value) if isinstance(value, float) else value}"
-
-
-def _same(one: Any, other: Any) -> bool:
-    plain = (bool, int, float, str, tuple, type(None))
-    return one is other or (isinstance(one, plain) and isinstance(other, plain) and one == other)
-
-
-def _count(number: int, key: str) -> str:
-    several = key.replace("_", " ")
-    one = "query" if key == "queries" else several.removesuffix("s")
-    return f"{number:,} {one if number == 1 else several}"

@@ -9,9 +9,7 @@ from torch import Tensor, nn
 from within_epsilon.attacks.core.minimal import Minimal, begin
 from within_epsilon.attacks.core.objective import Callback, Objective, steepest_ascent
 from within_epsilon.attacks.core.registry import attack
-from within_epsilon.checks import check_counts
 from within_epsilon.geometry import per_pixel
-from within_epsilon.losses import margin_loss
 
 # The constant grows by this factor until it suffices.
 _GROWTH = 10.0
@@ -107,29 +105,23 @@ def carlini_wagner(
     Carlini, Wagner, "Towards Evaluating the Robustness of Neural Networks", IEEE S&P 2017,
     section V (f_6, change of variables) and VI-A.
     """
-    check_counts(steps=steps, binary_search_steps=binary_search_steps)
-    for name, number in (("step_size", step_size), ("initial_constant", initial_constant)):
-        if number <= 0:
-            raise ValueError(f"{name}: expected a number > 0, received {number}")
+    if initial_constant <= 0:
+        raise ValueError(f"initial_constant: expected a number > 0, received {initial_constant}")
     if confidence < 0:
         raise ValueError(f"confidence: expected a margin >= 0, received {confidence}")
-    everyone = Objective(labels, margin_loss, targeted, mask=mask)
-    closest, rows = begin(model, images, everyone, norm, callback)
-    if not len(rows):
-        return closest.result()
-    objective = everyone[rows]
+    closest, rows = begin(model, images, labels, norm, callback, targeted=targeted, mask=mask)
+    objective = closest.objective[rows]
     lower = torch.zeros_like(closest.distances[rows])
     upper = torch.full_like(lower, torch.inf)
     constants = torch.full_like(lower, initial_constant)
-    for search in range(binary_search_steps):
-        run = _Run(images[rows], constants, objective.mask)
+    for search in range(binary_search_steps if len(rows) else 0):
+        run = _Run(images[rows], constants)
         fooled = torch.zeros_like(rows, dtype=torch.bool)
         for step in range(steps):
             length = step_size * min(1.0, (1 - step / steps) / _LANDING)
             achieved = run.advance(model, objective, confidence, length)
-            closest.offer(rows, run.visited, achieved)
+            closest.visit(search * steps + step, rows, run.visited, achieved)
             fooled |= achieved
-            closest.visit(search * steps + step, rows, run.visited)
         upper = torch.where(fooled, constants, upper)
         lower = torch.where(fooled, lower, constants)
         constants = torch.where(upper.isfinite(), (lower + upper) / 2, _GROWTH * constants)
@@ -145,8 +137,8 @@ class _Run:
         The pixels that were last scored.
     """
 
-    def __init__(self, images: Tensor, constants: Tensor, mask: Tensor | None) -> None:
-        self.images, self.visited, self.mask = images, images, mask
+    def __init__(self, images: Tensor, constants: Tensor) -> None:
+        self.images, self.visited = images, images
         self.constants = per_pixel(constants, images)
         inner = images.to(constants).clamp(_EDGE, 1 - _EDGE)
         self.w = torch.atanh(2 * inner - 1)
@@ -158,8 +150,8 @@ class _Run:
         """Score the present point, then take a step of that length; return who is fooled, (N,)."""
         tanh = torch.tanh(self.w)
         self.visited = ((tanh + 1) / 2).clamp(0, 1).to(self.images)
-        if self.mask is not None:
-            self.visited = torch.where(self.mask, self.visited, self.images)
+        if objective.mask is not None:
+            self.visited = torch.where(objective.mask, self.visited, self.images)
         logits, uphill = steepest_ascent(model, self.visited, objective)
         gaps = objective.values(logits)
         # The hinge pulls only on those that do not fool the model by enough.

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.attacks.core.minimal import Minimal, begin
-from within_epsilon.attacks.core.objective import Callback, Objective, steepest_ascent
+from within_epsilon.attacks.core.objective import Callback, steepest_ascent
 from within_epsilon.attacks.core.registry import attack
-from within_epsilon.checks import check_counts
 from within_epsilon.geometry import divisor, double, norm_of_rows, steepest_rows
 from within_epsilon.losses import cross_entropy
 
@@ -92,22 +91,21 @@ def ddn(
     Rony, Hafemann, Oliveira, Ben Ayed, Sabourin, Granger, "Decoupling Direction and Norm for
     Efficient Gradient-Based L2 Adversarial Attacks and Defenses", CVPR 2019, Algorithm 1.
     """
-    check_counts(steps=steps)
     if not 0 < gamma < 1 or epsilon <= 0:
         raise ValueError(
             "gamma, epsilon: expected gamma in (0, 1) and a radius > 0, received "
             f"{gamma} and {epsilon}"
         )
-    everyone = Objective(labels, cross_entropy, targeted, mask=mask)
-    closest, rows = begin(model, images, everyone, norm, callback)
-    objective, clean = everyone[rows], double(images[rows]).flatten(1)
+    closest, rows = begin(
+        *(model, images, labels, norm, callback), targeted=targeted, mask=mask, loss=cross_entropy
+    )
+    objective, clean = closest.objective[rows], double(images[rows]).flatten(1)
     widest = norm_of_rows(torch.maximum(clean, 1 - clean), "l2")
     points, radii = images[rows], torch.full_like(widest, epsilon)
     for step in range(steps if len(rows) else 0):
         logits, uphill = steepest_ascent(model, points, objective)
         achieved = objective.achieved(logits)
-        closest.offer(rows, points, achieved)
-        closest.visit(step, rows, points)
+        closest.visit(step, rows, points, achieved)
         length = 0.01 + 0.99 * (1 + math.cos(math.pi * step / steps)) / 2
         delta = double(points).flatten(1) - clean
         delta += length * steepest_rows(double(uphill).flatten(1), "l2")
@@ -116,7 +114,5 @@ def ddn(
         lengths = divisor(norm_of_rows(delta, "l2"))
         delta *= (radii / lengths).unsqueeze(1)
         points = (clean + delta).clamp_(0, 1).view_as(points).to(points)
-    if len(rows):
-        closest.query(rows, points)
-    closest.visit(steps, rows, points)
+    closest.visit(steps, rows, points, closest.achieved(rows, points))
     return closest.result()

@@ -6,17 +6,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from within_epsilon.attacks.core.linear import dual_norm, nearest_rival
+from within_epsilon.attacks.core.linear import dual_norm, nearest_border
 from within_epsilon.attacks.core.minimal import Minimal, begin
-from within_epsilon.attacks.core.objective import (
-    Callback,
-    Objective,
-    steepest_ascent,
-)
+from within_epsilon.attacks.core.objective import Callback
 from within_epsilon.attacks.core.registry import attack
-from within_epsilon.checks import check_counts
-from within_epsilon.geometry import Norm, per_pixel, steepest_rows
-from within_epsilon.losses import margin_loss
+from within_epsilon.geometry import per_pixel, steepest_rows
 
 # Halvings of the way back from where the walk ended.
 _HALVINGS = 10
@@ -104,44 +98,27 @@ def deepfool(
     Moosavi-Dezfooli, Fawzi, Frossard, "DeepFool: a Simple and Accurate Method to Fool Deep
     Neural Networks", CVPR 2016, Algorithm 2; equations 10 and 11 for other norms.
     """
-    check_counts(steps=steps, rivals=rivals)
     if overshoot < 0:
         raise ValueError(f"overshoot: expected a share >= 0, received {overshoot}")
-    everyone = Objective(labels, margin_loss, targeted, mask=mask)
-    closest, rows = begin(model, images, everyone, norm, callback)
+    closest, rows = begin(model, images, labels, norm, callback, targeted=targeted, mask=mask)
     # Wide enough that half-precision pixels do not round short steps away.
     nudge = max(_NUDGE, torch.finfo(images.dtype).eps)
-    position = images.clone()
+    position, everyone = images.clone(), torch.arange(len(images), device=images.device)
     total = torch.zeros_like(images, dtype=closest.distances.dtype)
-    if callback is not None:
-        callback(0, images.clone(), closest.distances.clone())
+    closest.tell(0, everyone, position)
     for step in range(1, steps + 1):
         if not len(rows):
             break
         here = position[rows]
-        gaps, uphill = _border(model, here, everyone[rows], norm, rivals)
+        gaps, uphill = nearest_border(model, here, closest.objective[rows], norm, rivals)
         lengths = (gaps.abs() / dual_norm(uphill, norm) + nudge).clamp(max=here[0].numel())
         direction = steepest_rows(uphill.flatten(1).to(total), norm).view_as(here)
         total[rows] += direction * per_pixel(lengths, here)
         stretched = images[rows].to(total) + (1 + overshoot) * total[rows]
         position[rows] = images_adv = stretched.clamp_(0, 1).to(images)
         achieved = closest.query(rows, images_adv)
-        if callback is not None:
-            callback(step, position.clone(), closest.distances.clone())
+        closest.tell(step, everyone, position)
         rows = rows[~achieved]
     rows = closest.perturbed
     closest.bisect(rows, closest.images_adv[rows], _HALVINGS)
     return closest.result()
-
-
-def _border(
-    model: nn.Module, images: Tensor, objective: Objective, norm: Norm, rivals: int
-) -> tuple[Tensor, Tensor]:
-    """Return how far the nearest border is in logits, (N,), and the way to it, (N, ...)."""
-    if objective.targeted:
-        logits, uphill = steepest_ascent(model, images, objective)
-        return objective.losses(logits), uphill
-    _, gaps, uphill = nearest_rival(
-        model, images, objective.labels, norm, rivals, mask=objective.mask, inside=False
-    )
-    return gaps, uphill

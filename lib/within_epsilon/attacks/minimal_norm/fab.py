@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.attacks.core.hyperplane import step_to_hyperplane
-from within_epsilon.attacks.core.linear import likeliest_others, nearest_rival, rival_gap
+from within_epsilon.attacks.core.linear import likeliest_others, nearest_border, rival_gap
 from within_epsilon.attacks.core.minimal import Closest, Minimal, begin
 from within_epsilon.attacks.core.objective import (
     Callback,
@@ -18,9 +18,8 @@ from within_epsilon.attacks.core.objective import (
 )
 from within_epsilon.attacks.core.packing import one_by_one, packed, superfluous
 from within_epsilon.attacks.core.registry import attack
-from within_epsilon.checks import check_counts, check_indices
+from within_epsilon.checks import check_indices
 from within_epsilon.geometry import Norm, divisor, double, norm_of_rows, per_pixel
-from within_epsilon.losses import margin_loss
 from within_epsilon.runtime import streams
 from within_epsilon.threat import Ball
 
@@ -137,7 +136,6 @@ def fab(
     Attack", ICML 2020, Algorithm 1. FAB-T: Croce, Hein, "Reliable Evaluation of Adversarial
     Robustness with an Ensemble of Diverse Parameter-free Attacks", ICML 2020, section 5.
     """
-    check_counts(steps=steps, restarts=restarts, targets=targets)
     radius = _RADII[norm] if epsilon is None else epsilon
     if radius <= 0 or near_enough < 0:
         raise ValueError(
@@ -145,10 +143,9 @@ def fab(
             f"{epsilon} and {near_enough}"
         )
     positions = torch.as_tensor(check_indices(indices, len(images)))
-    objective = Objective(labels, margin_loss, targeted, mask=mask)
-    closest, rows = begin(model, images, objective, norm, callback)
-    closest.visit(0, rows, images[rows])
-    count = itertools.count(1)
+    closest, rows = begin(model, images, labels, norm, callback, targeted=targeted, mask=mask)
+    closest.tell(0, rows, images[rows])
+    objective, count = closest.objective, itertools.count(1)
     border, heading = _borders(model, images, rows, objective, norm, targets, nearest=nearest)
     rivals = heading.repeat_interleave(restarts, dim=0)
     numbers = torch.arange(len(rivals), device=rows.device).repeat_interleave(len(rows))
@@ -194,11 +191,10 @@ def _borders(
         return wanted.values(logits), uphill
 
     def around(points: Tensor, wanted: Objective) -> tuple[Tensor, Tensor]:
-        labels, mask = wanted.labels, wanted.mask
-        return nearest_rival(model, points, labels, norm, targets, mask=mask, inside=False)[1:]
+        return nearest_border(model, points, wanted, norm, targets)
 
     if objective.targeted or nearest:
-        return (ahead if objective.targeted else around), objective.labels[rows].unsqueeze(0)
+        return around, objective.labels[rows].unsqueeze(0)
     logits = logits_of(model, images[rows]) if len(rows) else images.new_empty(0, 2)
     number = min(targets, logits.shape[1] - 1)
     return ahead, likeliest_others(logits, objective.labels[rows])[:, :number].T
@@ -233,8 +229,8 @@ def _walk(
     images = closest.images[rows]
     for _ in range(steps):
         points = _step(images, points, *border(points, objective), norm)
-        achieved = closest.query(rows, points)
-        closest.visit(next(count), rows, points)
+        achieved = closest.achieved(rows, points)
+        closest.visit(next(count), rows, points, achieved)
         back = torch.lerp(images, points, _BACK)
         points = torch.where(per_pixel(achieved, points), back, points)
         near = closest.distances[rows] <= near_enough

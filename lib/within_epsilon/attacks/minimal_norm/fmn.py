@@ -10,13 +10,10 @@ from within_epsilon.attacks.core.linear import dual_norm, movable, nearest_rival
 from within_epsilon.attacks.core.minimal import Minimal, begin
 from within_epsilon.attacks.core.objective import (
     Callback,
-    Objective,
     steepest_ascent,
 )
 from within_epsilon.attacks.core.registry import attack
-from within_epsilon.checks import check_counts
 from within_epsilon.geometry import Norm, double, per_pixel, steepest_rows
-from within_epsilon.losses import margin_loss
 from within_epsilon.region import Region
 
 
@@ -103,16 +100,14 @@ def fmn(
     Pintor, Roli, Brendel, Biggio, "Fast Minimum-norm Adversarial Attacks through Adaptive Norm
     Constraints", NeurIPS 2021, Algorithm 1.
     """
-    check_counts(steps=steps, rivals=rivals)
-    if not step_size > 0 or not 0 < gamma < 1:
-        raise ValueError(
-            f"step_size, gamma: expected step_size > 0 and gamma in (0, 1), received "
-            f"{step_size} and {gamma}"
-        )
-    everyone = Objective(labels, margin_loss, targeted, mask=mask)
-    closest, rows = begin(model, images, everyone, norm, callback)
-    clean, objective = images[rows], everyone[rows]
+    if not 0 < gamma < 1:
+        raise ValueError(f"gamma: expected a share in (0, 1), received {gamma}")
+    closest, rows = begin(model, images, labels, norm, callback, targeted=targeted, mask=mask)
+    clean, objective = images[rows], closest.objective[rows]
     images_adv, radii = clean, torch.full_like(closest.distances[rows], torch.inf)
+    pixels = images[0].numel()
+    # The norm of the largest change that [0, 1] allows.
+    widest = {"linf": 1.0, "l2": math.sqrt(pixels), "l1": float(pixels)}[norm]
     for step in range(steps if len(rows) else 0):
         share = (1 + math.cos(math.pi * step / steps)) / 2
         if step == 0 and not targeted:
@@ -124,13 +119,12 @@ def fmn(
             logits, uphill = steepest_ascent(model, images_adv, objective)
             gaps, uphill = objective.losses(logits), movable(uphill, images_adv)
         achieved, found = objective.achieved(logits), closest.found[rows]
-        closest.offer(rows, images_adv, achieved)
-        closest.visit(step, rows, images_adv)
+        closest.visit(step, rows, images_adv, achieved)
         estimate = closest.measure(rows, images_adv) + gaps.abs() / dual_norm(uphill, norm)
         swing = gamma * (0.02 + 0.98 * share)
         shrunk = torch.minimum(radii * (1 - swing), closest.distances[rows])
         grown = torch.where(found, radii, estimate) * (1 + swing)
-        radii = torch.where(achieved, shrunk, grown).clamp(max=_widest(norm, clean))
+        radii = torch.where(achieved, shrunk, grown).clamp(max=widest)
         length = step_size * (0.01 + 0.99 * share)
         # A step of length 1 would wipe out all that was found in a much smaller l2 ball.
         lengths = length * radii if norm == "l2" else torch.full_like(radii, length)
@@ -138,13 +132,5 @@ def fmn(
         stride = direction * per_pixel(double(lengths), direction)
         delta = double(images_adv) - double(clean) + stride
         images_adv = Region(clean, norm, radii, objective.mask).perturb(delta)
-    if len(rows):
-        closest.query(rows, images_adv)
-    closest.visit(steps, rows, images_adv)
+    closest.visit(steps, rows, images_adv, closest.achieved(rows, images_adv))
     return closest.result()
-
-
-def _widest(norm: Norm, images: Tensor) -> float:
-    """Return the norm of the largest change that [0, 1] allows."""
-    pixels = images[:1].numel()
-    return {"linf": 1.0, "l2": math.sqrt(pixels), "l1": float(pixels)}[norm]

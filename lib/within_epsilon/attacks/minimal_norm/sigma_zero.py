@@ -10,13 +10,10 @@ from torch import Tensor, nn
 from within_epsilon.attacks.core.minimal import Minimal, begin
 from within_epsilon.attacks.core.objective import (
     Callback,
-    Objective,
     steepest_ascent,
 )
 from within_epsilon.attacks.core.registry import attack
-from within_epsilon.checks import check_counts
 from within_epsilon.geometry import per_pixel, wider
-from within_epsilon.losses import margin_loss
 
 _FIRST_THRESHOLD = 0.3  # tau_0
 _THRESHOLD_RATE = 0.01  # t: by how much the threshold moves, in units of the step size
@@ -100,22 +97,17 @@ def sigma_zero(
     Cinà, Villani, Pintor, Schönherr, Biggio, Pelillo, "σ-zero: Gradient-based Optimization of
     ℓ0-norm Adversarial Examples", ICLR 2025, Algorithm 1. Adam: Kingma, Ba, ICLR 2015.
     """
-    check_counts(steps=steps)
-    if not (step_size > 0 and sigma > 0):
-        raise ValueError(
-            f"step_size, sigma: expected numbers > 0, received {step_size} and {sigma}"
-        )
-    everyone = Objective(labels, margin_loss, targeted, mask=mask)
-    closest, rows = begin(model, images, everyone, norm, callback)
-    objective, clean, points = everyone[rows], images[rows], images[rows]
+    if not sigma > 0:
+        raise ValueError(f"sigma: expected a number > 0, received {sigma}")
+    closest, rows = begin(model, images, labels, norm, callback, targeted=targeted, mask=mask)
+    objective, clean, points = closest.objective[rows], images[rows], images[rows]
     wide = wider(images.dtype)
     means = tuple(torch.zeros_like(clean, dtype=wide) for _ in _DECAYS)
     threshold = torch.full_like(closest.distances[rows], _FIRST_THRESHOLD)
     for step in range(steps if len(rows) else 0):
         logits, uphill = steepest_ascent(model, points, objective)
         achieved = objective.achieved(logits)
-        closest.offer(rows, points, achieved)
-        closest.visit(step, rows, points)
+        closest.visit(step, rows, points, achieved)
         change = points.to(wide) - clean.to(wide)
         uphill = uphill.to(wide).masked_fill(per_pixel(achieved, clean), 0)
         downhill = 2 * sigma * change / (change.square() + sigma).square() / clean[0].numel()
@@ -126,9 +118,7 @@ def sigma_zero(
         threshold = (threshold + torch.where(achieved, rate, -rate)).clamp_(0, 1)
         change = change.masked_fill_(change.abs() < per_pixel(threshold, change), 0)
         points = torch.where(change == 0, clean, (clean + change).clamp_(0, 1).to(clean))
-    if len(rows):
-        closest.query(rows, points)
-    closest.visit(steps, rows, points)
+    closest.visit(steps, rows, points, closest.achieved(rows, points))
     return closest.result()
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from within_epsilon.attacks.core.objective import Callback, Loss, input_gradient
 from within_epsilon.attacks.core.registry import attack
-from within_epsilon.checks import check_counts, check_images
+from within_epsilon.checks import check_images
 from within_epsilon.draws import draw_uniform
 from within_epsilon.geometry import wider
 from within_epsilon.losses import cross_entropy
@@ -91,9 +91,6 @@ def adversarial_patch(
     Athalye, Engstrom, Ilyas, Kwok, "Synthesizing Robust Adversarial Examples", ICML 2018:
     the expectation over transformations.
     """
-    check_counts(size=size, epochs=epochs, batch_size=batch_size)
-    if not step_size > 0:
-        raise ValueError(f"step_size: expected a length > 0, received {step_size}")
     _check_fit(images, size, size, max_angle, scales)
     wide = wider(images.dtype)
     patch = torch.full((images.shape[1], size, size), 0.5, dtype=wide, device=images.device)
@@ -195,7 +192,7 @@ def _paste(
     """Paste without checks; linear in the patch, so interpolation may leave [0, 1] by rounding."""
     # No clamp: where it acts it has no gradient, and pixels at 0 and 1 would never move again.
     wide = wider(images.dtype)
-    draws = draw_uniform(generators, 4).to(images.device, wide)
+    draws = draw_uniform(generators, 4).to(images.device, wide)[:, :, None, None]
     angle = (2 * draws[:, 0] - 1) * math.radians(max_angle)
     scale = scales[0] + (scales[1] - scales[0]) * draws[:, 1]
     cosine, sine = angle.cos(), angle.sin()
@@ -203,12 +200,11 @@ def _paste(
     # How high and wide the turned patch is decides where its middle may be.
     spans = [scale * (near * cosine.abs() + far * sine.abs()) for near, far in (sizes, sizes[::-1])]
     offsets = []
-    for span, room, draw in zip(spans, images.shape[2:], draws[:, 2:].T, strict=True):
+    for span, room, draw in zip(spans, images.shape[2:], draws[:, 2:].unbind(dim=1), strict=True):
         pixels = torch.arange(room, device=images.device, dtype=wide) + 0.5
         first = (draw * (room - span.ceil() + 1)).floor()
-        offsets.append(pixels - (first + span / 2).unsqueeze(1))
-    down, right = offsets[0].unsqueeze(2), offsets[1].unsqueeze(1)
-    cosine, sine, scale = (v.view(-1, 1, 1) for v in (cosine, sine, scale))
+        offsets.append(pixels - (first + span / 2))
+    down, right = offsets[0].mT, offsets[1]
     # Turned back and scaled back, -1 ... 1 is the patch.
     across = (cosine * right + sine * down) / scale * (2 / sizes[1])
     along = (cosine * down - sine * right) / scale * (2 / sizes[0])

@@ -5,7 +5,6 @@ from torch import Tensor, nn
 
 from within_epsilon.attacks.core.objective import Callback, Loss, input_gradient
 from within_epsilon.attacks.core.registry import attack
-from within_epsilon.checks import check_counts
 from within_epsilon.geometry import per_pixel
 from within_epsilon.losses import margin_loss
 from within_epsilon.runtime import example_generators
@@ -94,11 +93,8 @@ def universal_perturbation(
     """
     if ball.mask is not None and len(ball.mask) > 1:
         raise ValueError("mask: expected one for all images, for there is one perturbation")
-    check_counts(epochs=epochs, batch_size=batch_size)
     if step_size is None:
         step_size = ball.epsilon / 2
-    elif not step_size > 0:
-        raise ValueError(f"step_size: expected a length > 0, received {step_size}")
     sign = -1 if targeted else 1
     (generator,) = example_generators([0], seed)
     delta = torch.zeros_like(images[:1])
@@ -112,8 +108,7 @@ def universal_perturbation(
             if callback is not None:
                 callback(step, delta.clone(), losses)
             # A pixel clipped at its edge does not feel delta.
-            pulls = (moved >= 0) & (moved <= 1)
-            pulls &= per_pixel(sign * losses < cap, images)
+            pulls = (moved >= 0) & (moved <= 1) & per_pixel(sign * losses < cap, images)
             uphill = sign * (gradient * pulls).mean(dim=0, keepdim=True)
             length = step_size * (1 - 0.9 * step / (epochs * batches))
             delta = ball.project(delta + length * ball.steepest(uphill))

@@ -17,7 +17,8 @@ from within_epsilon.attacks.core.objective import (
 from within_epsilon.attacks.core.packing import one_by_one, packed, superfluous
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.attacks.white_box.apgd_steps import Run, begin, dense_step, sparse_step
-from within_epsilon.checks import check_counts, check_indices
+from within_epsilon.checks import check_indices
+from within_epsilon.geometry import wider
 from within_epsilon.losses import cross_entropy
 from within_epsilon.runtime import streams
 from within_epsilon.threat import Ball
@@ -120,7 +121,6 @@ def apgd(
     Box: l1-APGD for Sparse Adversarial Attacks on Image Classifiers", ICML 2021, in the
     form that starts from wider balls.
     """
-    check_counts(steps=steps, restarts=restarts)
     strongest, positions = Strongest(images), torch.as_tensor(check_indices(indices, len(images)))
     rows = torch.arange(len(images), device=images.device).repeat(restarts)
     numbers = torch.arange(restarts, device=rows.device).repeat_interleave(len(images))
@@ -138,14 +138,12 @@ def apgd(
 
 def whole_batch(callback: Callback, images: Tensor) -> Visit:
     """Tell a callback of whole batches, in which examples that have stopped stay as they were."""
-    whole: dict[str, Tensor] = {"points": images.clone()}
+    whole = images.clone()
+    losses = images.new_full((len(images),), torch.nan, dtype=wider(images.dtype))
 
-    def visit(step: int, rows: Tensor, points: Tensor, losses: Tensor) -> None:
-        if "losses" not in whole:
-            whole["losses"] = losses.new_full((len(images),), torch.nan)
-        whole["points"][rows] = points
-        whole["losses"][rows] = losses
-        callback(step, whole["points"].clone(), whole["losses"].clone())
+    def visit(step: int, rows: Tensor, points: Tensor, theirs: Tensor) -> None:
+        whole[rows], losses[rows] = points, theirs.to(losses)
+        callback(step, whole.clone(), losses.clone())
 
     return visit
 
@@ -201,7 +199,7 @@ def run_apgd(
         climbers = images[some], ball[some], objective[runs], own, some, draws
         _climb(model, *climbers, steps=steps, early_stop=early_stop, visit=visit)
         for part in one_by_one(some, numbers[runs], going):
-            strongest.offer(some[part], *own.kept(part))
+            strongest.offer(some[part], own.images_adv[part], own.achieved[part], own.values[part])
 
 
 def _climb(
@@ -231,9 +229,8 @@ def _climb(
         return wanted.sign * losses, achieved
 
     shares = _WIDER if ball.norm == "l1" else ()
-    radii = [(factor * ball.epsilon, int(share * steps)) for factor, share in shares]
-    radii = [(radius, number) for radius, number in radii if number > 0]
-    radii.append((ball.epsilon, steps - sum(number for _, number in radii)))
+    larger = [(k * ball.epsilon, n) for k, share in shares if (n := int(share * steps)) > 0]
+    radii = [*larger, (ball.epsilon, steps - sum(n for _, n in larger))]
     widest, done = replace(ball, epsilon=radii[0][0]), 0
     points = widest.perturb(images, widest.random(images, draws))
     places = torch.arange(len(rows), device=rows.device)

@@ -8,13 +8,16 @@ import torch
 from torch import Tensor
 
 from within_epsilon import geometry
-from within_epsilon.attacks.core.linear import stuck
+from within_epsilon.attacks.core.linear import movable
 from within_epsilon.geometry import per_pixel, wider
 from within_epsilon.region import Region
 
 _NEW_SHARE = 0.75  # alpha: how much of a move is the new step, the rest being momentum
 _RISING_SHARE = 0.75  # rho: how many of the steps have to raise the loss
 _DENSEST = 0.2  # share of the pixels that an l1 run moves at first
+# Of a hundred steps, those after which step sizes are looked at; whole numbers, so that no
+# rounding moves them.
+_CHECKPOINTS = (0, 22, 41, 57, 70, 80, 87, 93, 99)
 _SPARSER = 1.5  # by how much l1 runs cut down the pixels moved, and their steps
 
 
@@ -133,8 +136,7 @@ def sparse_step(run: Run, region: Region, step: int, steps: int) -> Run:
             mark=support,
             flag=support / (_SPARSER * run.points[0].numel()),
         )
-    uphill = run.uphill.masked_fill(stuck(run.points, run.uphill), 0)
-    uphill = (uphill if region.mask is None else uphill * region.mask).flatten(1)
+    uphill = region.masked(movable(run.uphill, run.points)).flatten(1)
     numbers = (run.flag * uphill.shape[1]).long().clamp_(min=1)
     largest = uphill.abs().topk(int(numbers.max())).values
     signs = uphill.sign() * (uphill.abs() >= largest.gather(1, numbers.unsqueeze(1) - 1))
@@ -155,9 +157,4 @@ def checkpoints(steps: int) -> list[int]:
     They are ceil(p_j steps) for p_0 = 0, p_1 = 0.22 and p_{j+1} = p_j +
     max(p_j - p_{j-1} - 0.03, 0.06), as long as p_j <= 1.
     """
-    # In hundredths, which are whole numbers, so that no rounding moves a checkpoint.
-    marks, width = [0], 22
-    while marks[-1] + width <= 100:
-        marks.append(marks[-1] + width)
-        width = max(width - 3, 6)
-    return sorted({math.ceil(mark * steps / 100) for mark in marks})
+    return sorted({math.ceil(mark * steps / 100) for mark in _CHECKPOINTS})

@@ -9,7 +9,7 @@ from within_epsilon.attacks.core.linear import likeliest_others, nearest_first, 
 from within_epsilon.attacks.core.objective import Callback, Objective, Strongest, logits_of
 from within_epsilon.attacks.core.registry import attack
 from within_epsilon.attacks.white_box.apgd import run_apgd, whole_batch
-from within_epsilon.checks import check_counts, check_indices, check_labels
+from within_epsilon.checks import check_indices
 from within_epsilon.losses import dlr_targeted
 from within_epsilon.threat import Ball
 
@@ -90,21 +90,19 @@ def multi_targeted(
     ----------
     Croce, Hein, ICML 2020, equation 7 and section 4: targeted APGD-DLR, with 9 targets.
     """
-    check_counts(targets=targets, steps=steps, restarts=restarts)
     if candidates is not None and candidates < targets:
         raise ValueError(
             f"candidates: expected at least as many as targets, {targets}, received {candidates}"
         )
     positions, strongest = torch.as_tensor(check_indices(indices, len(images))), Strongest(images)
     logits = logits_of(model, images)
-    check_labels(labels, *logits.shape)
-    strongest.achieved |= logits.argmax(dim=1) != labels
+    loss = dlr_targeted if _enough(logits).all() else _ratio_or_gap
+    strongest.achieved |= Objective(labels, loss).achieved(logits)
     rows = (~strongest.achieved).nonzero().squeeze(1)
     others = likeliest_others(logits, labels)
     if candidates is not None and len(rows):
         nearest = nearest_first(model, images[rows], labels[rows], ball.norm, candidates)
         others[rows, : nearest.shape[1]] = nearest
-    loss = dlr_targeted if _enough(logits).all() else _ratio_or_gap
     ranks = min(targets, logits.shape[1] - 1)
     numbers = torch.arange(ranks * restarts, device=images.device).repeat_interleave(len(rows))
     rows = rows.repeat(ranks * restarts)

@@ -15,7 +15,6 @@ from within_epsilon.attacks.core.objective import (
     steepest_ascent,
 )
 from within_epsilon.attacks.core.registry import attack
-from within_epsilon.checks import check_counts
 from within_epsilon.geometry import divisor, double, per_pixel
 from within_epsilon.losses import cross_entropy
 from within_epsilon.threat import Ball
@@ -109,14 +108,8 @@ def pgd(
     Adversarial Attacks", ICLR 2018, section 2.1. Momentum: Dong et al., "Boosting
     Adversarial Attacks with Momentum", CVPR 2018, Algorithm 1.
     """
-    check_counts(steps=steps, restarts=restarts)
     if step_size is None:
         step_size = 2.5 * ball.epsilon / steps
-    elif not step_size > 0:
-        raise ValueError(
-            f"step_size: expected a length > 0, received {step_size}; "
-            "to descend towards a class, set targeted=True"
-        )
     if momentum < 0:
         raise ValueError(f"momentum: expected a number >= 0, received {momentum}")
     objective, region = Objective(labels, loss, targeted), ball.within(images)
