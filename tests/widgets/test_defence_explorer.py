@@ -154,7 +154,7 @@ def test_the_records_are_what_the_code_makes() -> None:
         assert replace(ours, **kept) == theirs
         pairs = list(zip(counts_of(ours), counts_of(theirs), strict=True))
         # Of a training against an attack, a last digit may grow to a few examples.
-        assert sum(abs(one - other) for one, other in pairs) <= 4 * len(pairs), pairs
+        assert sum(abs(one - other) for one, other in pairs) <= 6 * len(pairs), pairs
 
 
 # --- browser ---
