@@ -14,9 +14,6 @@ from within_epsilon.exercises.variants import variant
 from within_epsilon.losses import cross_entropy, kl_divergence
 from within_epsilon.threat import Ball
 
-_FORGOTTEN = "the prediction on the clean image is a constant in your divergence: so it is for the "
-_FORGOTTEN += "attack, but training moves it, too, and its gradient belongs into the step"
-
 
 class Noting:
     """An attack that notes what it is given, and goes to the same points whatever it raises."""
@@ -112,20 +109,36 @@ def _wrong_loss(
     except RuntimeError:
         return "its graph has been used up: return the loss, and leave `backward()` to the caller"
     clean, far = model(images), model(moved)
-    entropy, apart = cross_entropy(clean, labels), kl_divergence(clean, far)
-    if _alike(ours, _with_gradient((entropy + beta * apart).mean(), thetas)):
+    right = (cross_entropy(clean, labels) + beta * kl_divergence(clean, far)).mean()
+    if _alike(ours, _with_gradient(right, thetas)):
         return None
-    backwards, classes = kl_divergence(far, clean), clean.shape[1]
-    for wrong, reason in (
-        (entropy + beta * kl_divergence(clean.detach(), far), _FORGOTTEN),
+    for wrong, reason in _mistakes(clean, far, labels, beta):
+        if _alike(ours, _with_gradient(wrong.mean(), thetas)):
+            return reason
+    return (
+        f"for β = {beta:g} the mean loss is {right.item():.4f}, and yours {loss.item():.4f}, or "
+        "its gradient in the parameters is another"
+    )
+
+
+def _mistakes(clean: Tensor, far: Tensor, labels: Tensor, beta: float) -> list[tuple[Tensor, str]]:
+    """Return wrong losses, (N,), from the logits of clean and attacked images, and what to say."""
+    entropy, apart = cross_entropy(clean, labels), kl_divergence(clean, far)
+    held, turned = kl_divergence(clean.detach(), far), kl_divergence(far, clean)
+    return [
+        (entropy + beta * held, "the prediction on the clean image is a constant in your "
+         "divergence: so it is for the attack, but training moves it, too, and its gradient "
+         "belongs in the step"),
+        (entropy.detach() + beta * held, "the prediction on the clean image is a constant "
+         "everywhere: for the attack it is one, but training moves it in both terms"),
         (entropy + beta * kl_divergence(clean, far.detach()), "the prediction on the attacked "
          "image is a constant in your divergence: its gradient is what makes the network robust"),
         (entropy + 0 * apart, "its second term is 0, or has no gradient: the model has to see the "
          "images that the attack returned"),
-        (entropy + beta * backwards, "it has KL(attacked ‖ clean); the clean prediction stands "
+        (entropy + beta * turned, "it has KL(attacked ‖ clean); the clean prediction stands "
          "first (torch's `kl_div` takes the logarithms of the second one first)"),
-        (entropy + beta * apart / classes, "its divergence is divided by the number of classes: "
-         "sum over them, and take the mean over the images alone"),
+        (entropy + beta * apart / clean.shape[1], "its divergence is divided by the number of "
+         "classes: sum over them, and take the mean over the images alone"),
         (cross_entropy(far, labels) + beta * apart, "its first term is taken at the attacked "
          "images: TRADES takes the cross-entropy of the clean ones"),
         (beta * apart, "the cross-entropy of the clean images is missing"),
@@ -133,14 +146,7 @@ def _wrong_loss(
         (beta * entropy + apart, "β is a factor of the divergence, not of the cross-entropy"),
         (entropy - beta * apart, "it falls as the divergence grows: the two terms are added"),
         (len(labels) * (entropy + beta * apart), "it is the sum over the images, not their mean"),
-    ):  # fmt: skip
-        if _alike(ours, _with_gradient(wrong.mean(), thetas)):
-            return reason
-    wanted = (entropy + beta * apart).mean().item()
-    return (
-        f"for β = {beta:g} the mean loss is {wanted:.4f}, and yours {loss.item():.4f}, or its "
-        "gradient in the parameters is another"
-    )
+    ]  # fmt: skip
 
 
 Measured = tuple[Tensor, tuple[Tensor, ...]]
