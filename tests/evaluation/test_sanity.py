@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from within_epsilon.attacks import BackwardAs, pgd
+from within_epsilon.attacks import BackwardAs, count_evaluations, pgd
 from within_epsilon.data import digits
 from within_epsilon.defences import (
     Detector,
@@ -341,6 +341,16 @@ def test_all_is_left_as_it_was_and_repeats():
     assert torch.equal(images, TEST[0])
     assert torch.equal(state, torch.get_rng_state())
     assert all(parameter.grad is None for parameter in digits_classifier().parameters())
+
+
+@pytest.mark.parametrize("robust", [None, "linf"])
+def test_costs_what_it_says(robust):
+    """No attack whose outcome is known from all attacks in turn is run again."""
+    model, some = digits_classifier(robust=robust), digits().test[:20]
+    with count_evaluations(model) as spent:
+        sanity_report(model, some, BALL)
+    assert spent.gradients <= 550 * 20
+    assert spent.forwards <= 1200 * 20
 
 
 def test_what_cannot_be_checked_is_refused():

@@ -16,7 +16,7 @@ from within_epsilon.exercises.registry import CHECKS
 from within_epsilon.losses import cross_entropy
 from within_epsilon.models import digits_classifier, mlp
 from within_epsilon.threat import Ball
-from within_epsilon.training import Adversarial, fit
+from within_epsilon.training import Adversarial, Trades, fit
 
 
 def _step(
@@ -164,6 +164,75 @@ def _swapped_cost(standard, robust, *given):
     return -_cost(robust, standard, *given)[0], _cost(robust, standard, *given)[1]
 
 
+def _kl(first, second):
+    p, q = first.log_softmax(dim=1), second.log_softmax(dim=1)
+    return (p.exp() * (p - q)).sum(dim=1)
+
+
+def _trades(
+    model, images, labels, attack, ball, beta, *, raised="kl", hold="", second="kl", first="clean",
+    weigh=None, reduce=torch.mean,
+):  # fmt: skip
+    """Compute the TRADES loss, right or with one mistake."""
+    clean = model(images)
+    if hold == "all":
+        clean = clean.detach()
+    before = clean.detach()
+    climb = {
+        "kl": lambda logits, _: _kl(before, logits),
+        "turned": lambda logits, _: _kl(logits, before),
+        "down": lambda logits, _: -_kl(before, logits),
+        "label": cross_entropy,
+        "far": lambda logits, _: logits.square().sum(dim=1),
+        "mean": lambda logits, _: _kl(before, logits).mean(),
+        "soft": lambda logits, _: -(before.softmax(dim=1) * logits.log_softmax(dim=1)).sum(dim=1),
+    }
+    options = {} if raised is None else {"loss": climb[raised]}
+    moved = model(attack(model, images, labels, ball, **options))
+    if second == "unattacked":
+        moved = model(images)
+    p, q = (clean.detach() if hold == "clean" else clean), moved
+    q = q.detach() if hold == "moved" else q
+    apart = _kl(q, p) if second == "turned" else _kl(p, q)
+    if second == "over classes":
+        apart = apart / 10
+    entropy = cross_entropy(moved if first == "moved" else clean, labels)
+    for_entropy, for_apart = weigh or (1, beta)
+    return reduce(for_entropy * entropy + for_apart * apart)
+
+
+def _by_torch(model, images, labels, attack, ball, beta):
+    """Write it as the authors do."""
+    kl = nn.KLDivLoss(reduction="none")
+    with torch.no_grad():
+        before = model(images).softmax(dim=1)
+    images_adv = attack(
+        model,
+        images,
+        labels,
+        ball,
+        loss=lambda logits, y: kl(logits.log_softmax(dim=1), before).sum(dim=1),
+    )
+    natural, adversarial = model(images), model(images_adv)
+    robust = nn.KLDivLoss(reduction="batchmean")(
+        adversarial.log_softmax(dim=1), natural.softmax(dim=1)
+    )
+    return nn.functional.cross_entropy(natural, labels) + beta * robust
+
+
+def _of_the_library(model, images, labels, attack, ball, beta):
+    def settled(m, x, y, b, *, loss=cross_entropy, random_start=True):
+        return attack(m, x, y, b, loss=loss)
+
+    return Trades(settled, ball, beta)(model, images, labels).mean()
+
+
+def _backward_already(*given):
+    loss = _trades(*given)
+    loss.backward()
+    return loss
+
+
 class _Masked(nn.Module):
     """The standard network with huge logits, whose cross-entropy is flat."""
 
@@ -182,12 +251,22 @@ RIGHT = {
     "10.4": _collapse,
     "10.5": _robust,
     "10.6": _cost,
+    "10.7": _trades,
 }
 
 
 @pytest.mark.parametrize("number", RIGHT)
 def test_right_answers_pass(number):
     assert verdict(number, RIGHT[number]) == "correct"
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [_by_torch, _of_the_library, partial(_trades, raised="soft")],
+    ids=["torch's own", "the library's", "without the constant"],
+)
+def test_trades_may_be_written_in_several_ways(attempt):
+    assert verdict("10.7", attempt) == "correct"
 
 
 def test_every_check_has_a_right_answer():
@@ -250,6 +329,30 @@ def test_stubs_are_not_attempted(number, stub):
         ("10.6", partial(_cost, how="quotients"), "mean of quotients"),
         ("10.6", partial(_cost, how="medians"), "medians"),
         ("10.6", lambda *given: (_cost(*given)[0], 9.0), "not 9"),
+        ("10.7", lambda m, x, y, *rest: cross_entropy(m(x), y).mean(), "never calls"),
+        ("10.7", lambda m, x, y, a, b, k: _trades(m, 1 - x, y, a, b, k), "other images"),
+        ("10.7", partial(_trades, raised=None), "raises its own loss, the cross-entropy"),
+        ("10.7", partial(_trades, raised="label"), "raises the cross-entropy with the label"),
+        ("10.7", partial(_trades, raised="turned"), "raises KL.attacked ‖ clean"),
+        ("10.7", partial(_trades, raised="down"), "lowers the divergence"),
+        ("10.7", partial(_trades, raised="far"), "something else"),
+        ("10.7", partial(_trades, raised="mean"), "one number for each image"),
+        ("10.7", partial(_trades, hold="clean"), "clean image is a constant in"),
+        ("10.7", partial(_trades, hold="all"), "a constant everywhere"),
+        ("10.7", partial(_trades, hold="moved"), "attacked image is a constant"),
+        ("10.7", partial(_trades, second="turned"), "has KL.attacked ‖ clean"),
+        ("10.7", partial(_trades, second="over classes"), "number of classes"),
+        ("10.7", partial(_trades, second="unattacked"), "second term is 0"),
+        ("10.7", partial(_trades, first="moved"), "the cross-entropy of the clean ones"),
+        ("10.7", partial(_trades, weigh=(0, 3.0)), "is missing"),
+        ("10.7", partial(_trades, weigh=(1, 1)), "β is missing"),
+        ("10.7", partial(_trades, weigh=(3.0, 1)), "not of the cross-entropy"),
+        ("10.7", partial(_trades, weigh=(1, -3.0)), "falls as the divergence grows"),
+        ("10.7", partial(_trades, weigh=(2, 1)), "the mean loss is"),
+        ("10.7", partial(_trades, reduce=torch.sum), "the sum over the images"),
+        ("10.7", partial(_trades, reduce=lambda losses: losses), "the mean loss of shape"),
+        ("10.7", lambda *given: _trades(*given).item(), "no gradient leads"),
+        ("10.7", _backward_already, "used up"),
         ("10.5", lambda: 3, "the trained network"),
         ("10.5", lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), "90% are asked"),
         ("10.5", digits_classifier, "75% are asked"),

@@ -71,7 +71,7 @@ def sanity_report(
 
     Notes
     -----
-    Costs some 600 gradients and 1,000 forward passes an example, and as many gradients again
+    Costs some 500 gradients and 1,000 forward passes an example, and as many gradients again
     for a random model. Comparisons count examples, and leave a difference of four, or of 2%,
     to chance; that between one run and five, 10%. The margin loss, which is the better one on
     many an honest network, must find twice as many.

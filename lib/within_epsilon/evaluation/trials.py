@@ -110,6 +110,8 @@ class Trials:
         """Count the examples that an attack fools of those that are right without."""
         if name == "white box":
             return self.clean - self.whole.standing[-2]
+        if name == "PGD":
+            return self.clean - self.whole.standing[0]  # it was the first of all in turn
         if name not in self._fooled:
             report = self._run(self._guarded(self._attacks[name]))
             self._fooled[name] = report.clean - report.robust
@@ -197,6 +199,8 @@ class Trials:
         return int(label) if 2 * int(times) > _NOISE else None
 
     def _climb(self, ball: Ball) -> int:
+        if ball.epsilon == self.ball.epsilon:  # those of all in turn that see the model came first
+            return self.whole.standing[max(0, len(self._white_box()) - 1)]
         return self._climbed(ball).robust
 
     def _climbed(self, ball: Ball) -> RobustReport:

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from within_epsilon.attacks import fgsm, pgd
 from within_epsilon.data import digits
 from within_epsilon.exercises.answers import describe, number, pictures, plain, tensor_like
-from within_epsilon.exercises.hills import Bowl, Tilt
+from within_epsilon.exercises.hills import Bowl, Tilt, wrong_quotient
 from within_epsilon.exercises.registry import Wrong, exercise
+from within_epsilon.exercises.trades import Noting, complaint
 from within_epsilon.exercises.variants import drawn, variant
 from within_epsilon.losses import cross_entropy, margin_loss
 from within_epsilon.models import mlp
@@ -280,18 +281,15 @@ def cost_and_gain(attempt: Callable[..., Any]) -> str | None:
         right_gain = (rises[0].mean() / rises[1].mean()).item()
         if abs(gain / right_gain - 1) < 1e-4:
             continue
-        why = _wrong_quotient(gain, rises, (in_l2[0].mean() / in_l2[1].mean()).item())
+        why = wrong_quotient(gain, rises, (in_l2[0].mean() / in_l2[1].mean()).item())
         return f"the second number is {right_gain:.4g} here, not {gain:.4g}{why}"
     return None
 
 
-def _wrong_quotient(gain: float, rises: Sequence[Tensor], in_l2: float) -> str:
-    """Recognise a wrong quotient of two networks' rises."""
-    top, bottom = rises
-    slips = {
-        (bottom.mean() / top.mean()).item(): "the standard network's mean stands above",
-        (top / bottom).mean().item(): "it is a mean of quotients: divide the mean by the mean",
-        (top.median() / bottom.median()).item(): "it is one of medians: take the means",
-        in_l2: "the norm of the slopes is ℓ2: against ℓ∞ the loss rises by ε ‖∇‖₁",
-    }
-    return "".join(f": {why}" for value, why in slips.items() if abs(gain / value - 1) < 1e-4)
+@exercise("10.7")
+def trades_loss(attempt: Callable[..., Any]) -> str | None:
+    """`trades_loss(model, images, labels, attack, ball, beta)`: clean, and moved away from it."""
+    model, images, labels = _student()
+    attack = Noting()
+    found = attempt(model, images, labels, attack, BALL, 3.0)
+    return complaint(found, attack, model, images, labels, BALL, 3.0)

@@ -141,3 +141,15 @@ def bugs_in(attempt: Attack) -> list[str]:
     if reach(attempt, 20.0, steps=10, targeted=True) < 0:
         found.append("with targeted=True it moves away from the target")
     return found
+
+
+def wrong_quotient(gain: float, rises: Sequence[Tensor], in_l2: float) -> str:
+    """Recognise a wrong quotient of two networks' rises."""
+    top, bottom = rises
+    slips = {
+        (bottom.mean() / top.mean()).item(): "the standard network's mean stands above",
+        (top / bottom).mean().item(): "it is a mean of quotients: divide the mean by the mean",
+        (top.median() / bottom.median()).item(): "it is one of medians: take the means",
+        in_l2: "the norm of the slopes is ℓ2: against ℓ∞ the loss rises by ε ‖∇‖₁",
+    }
+    return "".join(f": {why}" for value, why in slips.items() if abs(gain / value - 1) < 1e-4)

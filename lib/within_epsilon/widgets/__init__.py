@@ -9,7 +9,7 @@ from within_epsilon.widgets.base import Explorer
 from within_epsilon.widgets.branching import BranchingExplorer
 from within_epsilon.widgets.broadcast import BroadcastExplorer
 from within_epsilon.widgets.converter import EpsilonConverter
-from within_epsilon.widgets.defence_rounds import digit_rounds
+from within_epsilon.widgets.defence_rounds import digit_rounds, recorded_rounds
 from within_epsilon.widgets.defences import Case, DefenceExplorer, record_case
 from within_epsilon.widgets.digit_lab import DigitLab
 from within_epsilon.widgets.epsilon import EpsilonExplorer
@@ -52,4 +52,5 @@ __all__ = [
     "digits_mlp",
     "disc_network",
     "record_case",
+    "recorded_rounds",
 ]
