@@ -441,6 +441,42 @@ def test_second_network_sees_the_same_image_and_can_be_attacked(
             assert value == pytest.approx(100 * expected, abs=0.0501)
 
 
+def readings(page: Any) -> list[str]:
+    """Return which digit each network finds the likeliest in the adversarial image."""
+    found = []
+    for table in page.locator(".tables ul").all():
+        values = [float(text.strip("<>%")) for text in table.locator(".value").all_inner_texts()]
+        name = table.locator(".name").nth(values.index(max(values))).inner_text()
+        found.append(name.split()[0])
+    return found
+
+
+@pytest.mark.browser
+def test_attack_both_of_chapter_10_does_in_the_page_what_the_text_says(
+    open_page: Callable[..., Any],
+) -> None:
+    """Other starts are tried on the engine alone, in engine/test_engine_attacks.py."""
+    networks = {"standard": digits_classifier(), "robust": digits_classifier(robust="linf")}
+    page = open_page(own := DigitLab(*networks.values(), names=list(networks), epsilon=0))
+    slider = labs.epsilon_slider(page)
+    slider.press("ArrowRight")
+    labs.wait_for_notice(page, r"runs in this page\.$")
+    page.get_by_role("radio", name="PGD").check()
+
+    def read_at(epsilon: float) -> list[bool]:
+        slider.fill(str(own.epsilons.index(epsilon)))
+        labs.wait_for_sentence(page, f"ℓ∞ ε = {epsilon}, PGD, 20 steps")
+        return [digit == "0" for digit in readings(page)]
+
+    assert read_at(0.08) == [True, True]
+    assert read_at(0.14) == [False, True]
+    assert read_at(0.25) == [False, True]
+    page.get_by_role("radio", name="robust").check()
+    assert read_at(0.25)[1]
+    assert not read_at(0.3)[0]
+    assert read_at(0.35) == [False, False]
+
+
 COUNT_WORKERS = """globalThis.workers = 0;
 globalThis.Worker = class extends Worker {
   constructor(...all) { super(...all); workers += 1; }

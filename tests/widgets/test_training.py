@@ -180,22 +180,27 @@ def test_pauses_goes_on_and_compares(open_page: Callable[..., Any]) -> None:
 
 @pytest.mark.browser
 def test_what_was_trained_is_attacked_in_the_digit_lab(open_page: Callable[..., Any]) -> None:
-    page = open_page(short(epochs=4))
+    page = open_page(short(epochs=4, epsilon=0.2))
     attack = page.get_by_role("button", name="Attack it in the digit lab")
     assert attack.is_disabled()
     press(page, "Train")
+    page.locator(".verdict", has_text=re.compile("Epoch [1-4] of 4")).wait_for()
+    assert "Loading" not in page.locator(".notice").first.inner_text()
     ended(page)
     press(page, "Train anew")  # the same again, from another seed
     ended(page)
     attack.click()
     lab = page.get_by_role("group", name="Digit lab")
-    lab.get_by_role("slider", name="Size of the perturbation").press("End")
+    slider = lab.get_by_role("slider", name="Size of the perturbation")
+    slider.wait_for()
+    assert "ε = 0.2" in slider.get_attribute("aria-valuetext")  # the radius of its training
+    slider.press("End")
     verdict = lab.locator(".verdict")
     verdict.filter(
         has_text=re.compile(r"0 \([>\d.]+%\) → \d \([>\d.]+%\), ℓ∞ ε = 0.5, PGD, 20 steps")
     ).wait_for()
     assert lab.locator(".tables ul").count() == 2
-    assert lab.get_by_role("radio", name="before: FGSM, ε = 0.1").count() == 1
+    assert lab.get_by_role("radio", name="before: FGSM, ε = 0.2").count() == 1
 
 
 @pytest.mark.browser

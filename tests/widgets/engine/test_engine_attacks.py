@@ -116,6 +116,29 @@ def test_pgd_visits_and_scores_every_point() -> None:
         assert start[free].abs().max() <= 0.1 + 1e-6
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_attack_both_of_chapter_10_holds_from_every_start(seed: int) -> None:
+    """What the chapter says of its digit lab, which draws other starts in the page than here."""
+    networks = [digits_classifier(), digits_classifier(robust="linf")]
+    image, label = digits().test.images[19:20], digits().test.labels[19:20]
+    assert label.item() == 0
+
+    def both_read_it(attacked: int, epsilon: float) -> list[bool]:
+        model = networks[attacked]
+        network = Network(describe(model, (1, 8, 8)), weights(model))
+        options = {"epsilon": epsilon, "steps": 20, "seed": seed}
+        (points,) = attack(network, "pgd", image, label, **options)
+        with torch.no_grad():
+            return [model(points[-1][1][None]).argmax().item() == 0 for model in networks]
+
+    assert both_read_it(0, 0.08) == [True, True]
+    assert both_read_it(0, 0.14) == [False, True]
+    assert both_read_it(0, 0.25) == [False, True]
+    assert both_read_it(1, 0.25)[1]
+    assert not both_read_it(1, 0.3)[0]
+    assert both_read_it(1, 0.35) == [False, False]
+
+
 def test_noise_is_as_large_as_the_ball_and_balanced() -> None:
     _, network = digits_network()
     images, labels = digits().test.images[:8], digits().test.labels[:8]

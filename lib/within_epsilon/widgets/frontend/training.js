@@ -115,7 +115,11 @@ export function render({ model, el }) {
       : now.points.length ? "" : "Loading the digits and the engine …";
     show();
     try {
-      await now.go({ signal, heard: () => { if (now === run) show(); } });
+      await now.go({ signal, heard: () => {
+        if (now !== run) return;
+        if (!now.recorded) notice.textContent = ""; // it trains: what was said of loading is over
+        show();
+      } });
       if (!now.recorded) notice.textContent = whereItTrained(now);
     } catch (error) {
       now.close();
@@ -176,7 +180,7 @@ export function render({ model, el }) {
       weights: encodeWeights(weights), size: weights.length,
       name: `${i ? "before" : "yours"}: ${adversaryWords(last)}, ε = ${last.epsilon}` }));
     const { render: renderLab } = await import(DIGIT_LAB);
-    const lab = makeModel({ ...get("lab"), networks });
+    const lab = makeModel({ ...get("lab"), networks, epsilon: runs[0].settings.epsilon });
     const close = await renderLab({ model: lab, el: labPlace });
     closeLab = () => {
       close();
