@@ -1,4 +1,4 @@
-"""Record the rounds that the defence explorer of chapter 11 plays: half a minute on one core.
+"""Record the rounds that the defence explorer of chapter 11 plays: two minutes on one core.
 
     python .ci/record_defences.py
 

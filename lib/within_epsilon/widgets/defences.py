@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
 import traitlets
 from torch import Tensor, nn
 
 from within_epsilon import plots
-from within_epsilon.attacks import pgd
+from within_epsilon.attacks import autoattack, pgd
 from within_epsilon.evaluation import robust_accuracy
 from within_epsilon.evaluation.examples import Data
 from within_epsilon.threat import Ball
@@ -55,6 +55,10 @@ class Case:
     judged : int, optional
         How many examples are lost, at `epsilon`, to the attack that breaks the round's fake. None
         if that was not measured.
+    clue : str
+        Of a fake: the name in `STOPS` of the curve that gives it away.
+    by_autoattack : tuple of int
+        How many examples are lost to AutoAttack at each radius. Empty if that was not measured.
     """
 
     name: str
@@ -66,6 +70,8 @@ class Case:
     broken: tuple[int, ...] = field(default=())
     usual: int = USUAL_STEPS
     judged: int | None = None
+    clue: str = "epsilon"
+    by_autoattack: tuple[int, ...] = ()
 
 
 def record_case(
@@ -79,6 +85,8 @@ def record_case(
     why: str = "",
     judge: Callable[..., Tensor] | None = None,
     usual: int = USUAL_STEPS,
+    clue: str = "epsilon",
+    thorough: bool = False,
     seed: int = 0,
 ) -> Case:
     """Attack a model with plain PGD, over radii, steps and restarts in turn.
@@ -101,6 +109,10 @@ def record_case(
         Of an honest model: the attack that breaks the fake beside it. A fake's is its tool.
     usual : int
         Steps of PGD over radii and restarts: those of the evaluation that is to be doubted.
+    clue : {"epsilon", "steps", "restarts"}
+        Of a fake: which curve gives it away.
+    thorough : bool
+        Whether AutoAttack judges the model, too, at every radius. Costs many times the rest.
     seed : int
         Of the attacks.
 
@@ -112,8 +124,10 @@ def record_case(
     Raises
     ------
     ValueError
-        If epsilon is no stop.
+        If epsilon is no stop, or clue no curve.
     """
+    if clue not in STOPS:
+        raise ValueError(f"clue: expected one of {tuple(STOPS)}, received {clue!r}")
     if epsilon not in STOPS["epsilon"]:
         raise ValueError(f"epsilon: expected one of {STOPS['epsilon']}, received {epsilon}")
 
@@ -129,27 +143,38 @@ def record_case(
         "steps": [lost(partial(pgd, steps=int(steps))) for steps in STOPS["steps"]],
         "restarts": [lost(partial(climb, restarts=int(count))) for count in STOPS["restarts"]],
     }
-    counts = {view: tuple(count for count, _ in run) for view, run in runs.items()}
     n = runs["steps"][0][1]
+
+    def over_radii(attack: Callable[..., Tensor]) -> tuple[int, ...]:
+        counts: list[int] = []
+        for at in STOPS["epsilon"]:
+            # A larger ball holds the smaller one: where all are lost, all stay lost.
+            counts.append(n if n in counts else lost(attack, at)[0])
+        return tuple(counts)
+
+    case = Case(
+        name,
+        n,
+        epsilon,
+        {view: tuple(count for count, _ in run) for view, run in runs.items()},
+        usual=usual,
+        by_autoattack=over_radii(autoattack) if thorough else (),
+    )
     if tool is None:
-        return Case(
-            name, n, epsilon, counts, usual=usual, judged=None if judge is None else lost(judge)[0]
-        )
-    broken: list[int] = []
-    for at in STOPS["epsilon"]:
-        # A larger ball holds the smaller one: where all are lost, all stay lost.
-        broken.append(n if n in broken else lost(tool, at)[0])
+        return replace(case, judged=None if judge is None else lost(judge)[0])
+    broken = over_radii(tool)
     judged = broken[STOPS["epsilon"].index(epsilon)]
-    return Case(name, n, epsilon, counts, called, why, tuple(broken), usual, judged)
+    return replace(case, tool=called, why=why, broken=broken, judged=judged, clue=clue)
 
 
 class DefenceExplorer(Explorer):
     """Tell the fake among attacked models by their curves alone, before their names are shown.
 
-    Each round shows a few models by letter: how many examples plain PGD makes them lose, over
-    epsilon, over steps and over restarts. A curve is drawn as far as the reader has dragged.
-    After a guess, names appear, beside the fake's curve that of the attack that breaks it, and
-    what that attack does to the others.
+    Each round shows a few models by letter: how many examples each is claimed to keep, by plain
+    PGD at one radius, and how many PGD makes it lose, over epsilon, over steps and over restarts.
+    A curve is drawn as far as the reader has dragged. After a guess, names appear, the curve that
+    gives the fake away, beside it that of the attack that breaks it, and a table of what that
+    attack and AutoAttack do to all.
 
     Parameters
     ----------
@@ -224,14 +249,20 @@ class DefenceExplorer(Explorer):
         alt = f"Error against ε, a curve each; at ε = 1 are lost: {ends} of {self.n}"
         fake = next(i for i, case in enumerate(cases) if case["tool"])
         claim = cases[fake]["epsilon"]
+        place = STOPS["epsilon"].index(claim)
         answer = (
             f"{LETTERS[fake]}, {cases[fake]['name']}. {cases[fake]['why']} "
             f"At ℓ∞ ε = {radius(claim)} {cases[fake]['tool']} makes it lose "
-            f"{cases[fake]['broken'][STOPS['epsilon'].index(claim)]} of {self.n}."
+            f"{cases[fake]['broken'][place]} of {self.n}."
+        )
+        kept = ", ".join(
+            f"{LETTERS[i]} {self.n - case['lost']['epsilon'][place]}"
+            for i, case in enumerate(cases)
         )
         return (
             still_picture(chart(figure), alt)
-            + "<p>One of these models is claimed to be more robust than it is. Which?</p>"
+            + f"<p>Claimed at ℓ∞ ε = {radius(claim)}: of {self.n} digits stand {kept}. One claim "
+            "is far too high. Which?</p>"
             + f"<details><summary>Answer</summary><p>{html.escape(answer)}</p></details>"
         )
 

@@ -30,6 +30,12 @@ const DEFENCES_STYLE = `
 .names li { padding: 3px 0; }
 .names b { display: inline-block; width: 1.6em; }
 .names .fake { color: var(--adversary-text); font-weight: 600; }
+table { border-collapse: collapse; }
+caption { text-align: left; padding-bottom: 4px; }
+th { font-weight: 400; text-align: left; }
+td, thead th { text-align: right; min-width: 2.6em; font-variant-numeric: tabular-nums; }
+td, th { padding: 3px 0; border-top: 1px solid var(--line); }
+table .fake { color: var(--adversary-text); font-weight: 600; }
 `;
 
 /** Heights for letters that would otherwise cover each other, in the order given. */
@@ -92,12 +98,14 @@ export function render({ model, el }) {
   const guesses = rounds.map((cases) => choice({ label: "Which is the fake?", value: state.guess,
     options: cases.map((_, i) => ({ value: i, label: LETTERS[i] })),
     change: (value) => { if (!state.revealed) set("guess", value); } }));
-  const reveal = button("Reveal", () =>
-    update({ revealed: true, view: "epsilon", place: claimOf(rounds[state.round]) }));
+  const reveal = button("Reveal", () => {
+    const { clue } = rounds[state.round].find((one) => one.tool);
+    update({ revealed: true, view: clue, place: stops[clue].length - 1 });
+  });
   const next = button("", () => update({ round: (state.round + 1) % rounds.length, view: "epsilon",
     place: first("epsilon"), guess: -1, revealed: false }));
   const again = button("Reset", () => { reach = new Map(); reset(); });
-  const names = html("ul", { class: "names" });
+  const [names, table] = [html("ul", { class: "names" }), html("table")];
   const title = html("p", { class: "muted" });
   const plot = html("div", { class: "plot", "aria-hidden": "true" });
   const { node: verdictNode, say } = verdict(card);
@@ -105,10 +113,24 @@ export function render({ model, el }) {
   const claimOf = (cases) => stops.epsilon.indexOf(cases[0].epsilon);
 
   const inSteps = (count) => `${count} ${count === 1 ? "step" : "steps"}`;
-  /** "A loses 33, B 5, C 18"; models whose count is unknown are left out. */
-  const losses = (counts, verb) => counts.map((count, i) => [LETTERS[i], count])
-    .filter(([, count]) => count != null)
-    .map(([letter, count], rank) => (rank ? `${letter} ${count}` : verb(letter, count))).join(", ");
+  /** "A loses 33, B 5, C 18" */
+  const each = (counts, verb) => counts.map((count, i) =>
+    (i ? `${LETTERS[i]} ${count}` : `A ${verb} ${count}`)).join(", ");
+
+  /** What the evaluation, the better attack and AutoAttack make each model lose, as the table's rows. */
+  function judgements(cases) {
+    const [claim, fake] = [claimOf(cases), cases.find((one) => one.tool)];
+    const counts = (title, of) => [title, cases.map((one) => of(one) ?? "–")];
+    const rows = [counts(`PGD, ${inSteps(fake.usual)}`, (one) => one.lost.epsilon[claim]),
+      counts(fake.tool, (one) => (one.tool ? one.broken[claim] : one.judged)),
+      ...(fake.by_autoattack.length ? [counts("AutoAttack", (one) => one.by_autoattack[claim])] : [])];
+    const kind = (i) => ({ class: cases[i].tool ? "fake" : "" });
+    return [html("caption", {}, `Lost at ℓ∞ ε = ${fake.epsilon}, of ${n} digits`),
+      html("thead", {}, html("tr", {}, html("td"),
+        ...cases.map((_, i) => html("th", { scope: "col", ...kind(i) }, LETTERS[i])))),
+      html("tbody", {}, ...rows.map(([title, lost]) => html("tr", {},
+        html("th", { scope: "row" }, title), ...lost.map((count, i) => html("td", kind(i), `${count}`)))))];
+  }
 
   function reading(cases) {
     const [{ usual, epsilon }] = cases;
@@ -118,20 +140,13 @@ export function render({ model, el }) {
       steps: () => `PGD, ${inSteps(stop)}, ℓ∞ ε = ${epsilon}`,
       restarts: () => `PGD, ${inSteps(usual)}, ${starts}, ℓ∞ ε = ${epsilon}` };
     const counts = cases.map((one) => one.lost[state.view][state.place]);
-    const lost = losses(counts, (one, count) => `${one} loses ${count}`);
-    return `${attack[state.view]()}: of ${n} digits ${lost}.`;
+    return `${attack[state.view]()}: of ${n} digits ${each(counts, "loses")}.`;
   }
 
   function sentence(cases) {
     if (!state.revealed) return [reading(cases)];
-    const [fake, claim] = [cases.findIndex((one) => one.tool), claimOf(cases)];
-    const { tool, why, broken, usual, epsilon } = cases[fake];
-    const make = (one, lost) => `makes ${one} lose ${lost}`;
-    const before = losses(cases.map((one) => one.lost.epsilon[claim]), make);
-    const after = losses(cases.map((one, i) => (i === fake ? broken[claim] : one.judged)), make);
-    const elsewhere = state.view === "epsilon" && state.place === claim ? "" : ` ${reading(cases)}`;
-    return [`It is ${LETTERS[fake]}. ${why} At ε = ${epsilon} PGD with ${inSteps(usual)} ${before}; `
-      + `${tool} ${after}.${elsewhere}`,
+    const fake = cases.findIndex((one) => one.tool);
+    return [`It is ${LETTERS[fake]}. ${cases[fake].why} ${reading(cases)}`,
     ...(state.guess === fake ? ["spotted", "true"] : ["not that one", "adversary"])];
   }
 
@@ -149,9 +164,11 @@ export function render({ model, el }) {
     reveal.disabled = state.guess < 0 || state.revealed;
     next.hidden = !state.revealed || rounds.length < 2;
     next.textContent = state.round + 1 < rounds.length ? "Next round" : "From the start";
-    title.textContent = `Round ${state.round + 1} of ${rounds.length}. ${n} digits. One of `
-      + `${LETTERS.slice(0, cases.length).split("").join(", ")} is claimed to be more robust than it is.`;
-    names.hidden = !state.revealed;
+    const claim = each(cases.map((one) => n - one.lost.epsilon[claimOf(cases)]), "keeps");
+    title.textContent = `Round ${state.round + 1} of ${rounds.length}. Claimed at ε = `
+      + `${cases[0].epsilon}: of ${n} digits ${claim}. One claim is far too high.`;
+    names.hidden = table.hidden = !state.revealed;
+    table.replaceChildren(...(state.revealed ? judgements(cases) : []));
     names.replaceChildren(...cases.map((one, i) => html("li", { class: one.tool ? "fake" : "" },
       html("b", {}, LETTERS[i]), one.tool ? `${one.name}: the fake. Thick: ${one.tool}` : one.name)));
     if (width) {
@@ -168,7 +185,7 @@ export function render({ model, el }) {
     verdictNode,
     part(html("div", { class: "row guess" }, ...guesses.map((one) => one.node),
       html("div", { class: "row" }, reveal, next))),
-    part(names));
+    part(names, table));
   drawAtWidth(card, plot, (now) => { width = now; show(); });
   show();
   return () => card.close();
