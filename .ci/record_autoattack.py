@@ -1,9 +1,9 @@
-"""Print what AutoAttack leaves of chapter 11's seven defences: a minute on one core.
+"""Record what AutoAttack leaves of chapter 11's seven defences: a minute on one core.
 
     python .ci/record_autoattack.py
 
-trains them as the chapter's own cells do, which takes too long beside all else that the chapter
-runs, and prints the counts that stand in its cell `97632fc4`, in the order of its table.
+trains them as the chapter's own cells do and writes data/defences_autoattack.json, by the names of
+the chapter's table: to attack them there would take too long beside all else that it runs.
 """
 
 import json
@@ -17,7 +17,9 @@ import torch
 
 from within_epsilon import attacks
 
-CHAPTER = Path(__file__).resolve().parent.parent / "chapters" / "11_honest_evaluation.ipynb"
+ROOT = Path(__file__).resolve().parent.parent
+CHAPTER = ROOT / "chapters" / "11_honest_evaluation.ipynb"
+RECORD = ROOT / "data" / "defences_autoattack.json"
 # Imports, the counting, and where each defence is made.
 CELLS = (
     *("a6fe384c", "7e9bc15b", "5117b056", "51ce3818", "3697989a", "cc7e904d", "e52f6bce"),
@@ -25,8 +27,8 @@ CELLS = (
 )
 
 
-def main() -> None:
-    """Train, attack, print."""
+def counts() -> dict[str, int]:
+    """Train and attack; return how many of 200 digits stand, by defence."""
     mpl.use("agg")
     torch.set_num_threads(1)
     cells = json.loads(CHAPTER.read_text(encoding="utf-8"))["cells"]
@@ -38,7 +40,7 @@ def main() -> None:
     unnoticed = partial(attacks.unnoticed, attack=plain)
     standing = names["standing"]
     warnings.simplefilter("ignore")  # that one is in train mode: we know
-    left = {
+    return {
         "none": standing(names["model"], plain),
         "rounding": standing(names["quantised"], plain),
         "loud logits": standing(names["saturated"], plain),
@@ -48,9 +50,7 @@ def main() -> None:
         "detector": standing(names["detector"], unnoticed),
         "k winners": standing(names["winners"], plain),
     }
-    print(left)
-    print(*left.values(), sep=", ")
 
 
 if __name__ == "__main__":
-    main()
+    RECORD.write_text(json.dumps(counts(), indent=1) + "\n", encoding="utf-8")
