@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from within_epsilon import data
-from within_epsilon.data import files
+from within_epsilon.data import digit_sets, files
 from within_epsilon.data.files import RemoteFile
 
 
@@ -58,6 +58,18 @@ def test_digits_splits_are_fixed_disjoint_and_balanced():
     labels = [split.labels.to(torch.uint8).numpy().tobytes() for split in splits]
     pinned = hashlib.sha256(b"".join(sixteenths + labels)).hexdigest()
     assert pinned == "55ebb03358ec280a96d330e09c06f47afb571af9ec1f3268539133a4430835c7"
+
+
+def test_digits_are_read_without_importing_scikit_learn(monkeypatch):
+    """Which takes a hundred times as long; where its file lies elsewhere, it is asked for them."""
+    code = "import sys, within_epsilon.data as d; d.digits(); print('sklearn' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "False", done.stderr
+    direct = data.digits()
+    monkeypatch.setattr(digit_sets, "find_spec", lambda name: None)
+    for split, other in zip(direct, data.digits(), strict=True):
+        assert torch.equal(split.images, other.images)
+        assert torch.equal(split.labels, other.labels)
 
 
 def test_split_is_a_data_set_and_checks_itself():

@@ -1,11 +1,13 @@
 """Handwritten digits in fixed splits: scikit-learn's 1,797, and MNIST."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from within_epsilon.data.files import OFFLINE, DataUnavailableError, cache_folder, patience
@@ -85,15 +87,30 @@ def digits() -> Digits:
     E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine
     Learning Repository, 1998, doi:10.24432/C50P49 (its test set).
     """
-    from sklearn.datasets import load_digits
-
-    raw = load_digits()
-    images = torch.from_numpy(raw.images / 16).float().unsqueeze(1)
-    labels = torch.from_numpy(raw.target).long()
+    levels, classes = _raw_digits()
+    images = torch.from_numpy(levels / 16).float().view(-1, 1, 8, 8)
+    labels = torch.from_numpy(classes).long()
     fold = np.empty(len(labels), dtype=int)
-    fold[np.argsort(raw.target, kind="stable")] = np.arange(len(labels)) % 9
+    fold[np.argsort(classes, kind="stable")] = np.arange(len(labels)) % 9
     chosen = (fold > 2, fold == 2, fold < 2)
     return Digits(*(Split(images[mask], labels[mask]) for mask in map(torch.from_numpy, chosen)))
+
+
+def _raw_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the file's values 0 to 16, (1797, 64), and classes (1797,).
+
+    From scikit-learn's file itself: to import scikit-learn takes a hundred times as long.
+    """
+    spec = find_spec("sklearn")
+    if spec is not None and spec.origin is not None:
+        path = Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz"
+        if path.is_file():
+            table = np.loadtxt(path, delimiter=",")
+            return table[:, :-1], table[:, -1].astype(np.int64)
+    from sklearn.datasets import load_digits  # which says what is missing, or knows another place
+
+    raw = load_digits()
+    return raw.data, raw.target.astype(np.int64)
 
 
 def mnist(root: str | Path | None = None) -> Digits:
