@@ -23,7 +23,7 @@ from within_epsilon.evaluation import (
     robust_curve,
     verdict,
 )
-from within_epsilon.evaluation.examples import Examples
+from within_epsilon.evaluation.core.examples import Examples
 from within_epsilon.losses import cross_entropy
 from within_epsilon.models import Classifier, digits_classifier
 from within_epsilon.threat import Ball

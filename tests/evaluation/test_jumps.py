@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from within_epsilon.evaluation.jumps import jumps
+from within_epsilon.evaluation.diagnosis.jumps import jumps
 
 START, END = torch.zeros(6, 1, 2, 2), torch.full((6, 1, 2, 2), 0.1)
 ONES = torch.ones(6)

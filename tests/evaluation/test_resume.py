@@ -21,7 +21,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from within_epsilon.attacks import count_evaluations, fgsm, noise_control, pgd
 from within_epsilon.data import digits
-from within_epsilon.evaluation import DoubtfulEvaluationWarning, identity, robust_accuracy
+from within_epsilon.evaluation import DoubtfulEvaluationWarning, robust_accuracy
+from within_epsilon.evaluation.core import identity
 from within_epsilon.losses import margin_loss
 from within_epsilon.models import Classifier, digits_classifier, mlp
 from within_epsilon.threat import Ball

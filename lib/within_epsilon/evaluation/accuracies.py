@@ -10,20 +10,19 @@ from torch import Tensor, nn
 
 from within_epsilon.attacks import describe
 from within_epsilon.checks import check_model
-from within_epsilon.evaluation import identity
-from within_epsilon.evaluation.diagnosis import training, warn_of
-from within_epsilon.evaluation.examples import (
+from within_epsilon.evaluation.core import identity
+from within_epsilon.evaluation.core.examples import (
     Data,
     Examples,
-    Unreadable,
     model_dtype,
     require_some,
 )
-from within_epsilon.evaluation.judging import attacks_of, judge, on_device, stages_in
-from within_epsilon.evaluation.keeping import keeper
-from within_epsilon.evaluation.record import Record
+from within_epsilon.evaluation.core.judging import attacks_of, judge, on_device, stages_in
+from within_epsilon.evaluation.core.keeping import keeper
+from within_epsilon.evaluation.core.record import Record
+from within_epsilon.evaluation.diagnosis.diagnose import training, warn_of
+from within_epsilon.evaluation.diagnosis.stages import bad_examples
 from within_epsilon.evaluation.running import Run
-from within_epsilon.evaluation.watching import bad_examples
 from within_epsilon.reports import RobustReport
 from within_epsilon.runtime import progress_bar, untouched
 from within_epsilon.threat import Ball
@@ -72,12 +71,9 @@ def accuracy(
     )
     hits, n, bad = 0, 0, {}
     with untouched(model):
-        for item in progress_bar(examples, show=progress, label="classifying", unit="batch"):
-            if isinstance(item, Unreadable):
-                bad[item.position], n = item.reason, n + 1
-                continue
-            judged = judge(model, on_device(item, model), Ball("linf", 0), [])
-            hits, n = hits + int((judged.fell_to == 0).sum()), n + len(item.labels)
+        for batch in progress_bar(examples, show=progress, label="classifying", unit="batch"):
+            judged = judge(model, on_device(batch, model), Ball("linf", 0), [])
+            hits, n = hits + int((judged.fell_to == 0).sum()), n + len(batch.labels)
             bad.update(judged.bad)
         # Afterwards, for a model may switch its own mode.
         findings = [finding] if (finding := training(model)) else []
@@ -185,14 +181,12 @@ def robust_accuracy(
     kept = keeper(keep, ball, record.readable)
     with untouched(model, run.seed):
         run.look(examples, record, thoroughly=diagnose)
-        for item in progress_bar(examples, show=progress, label="attacking", unit="batch"):
-            if isinstance(item, Unreadable):
-                record.lose(item)
-            else:
-                record.check(model, item)
-                batch = record.fresh(item)
-                images_adv = run.judge(batch, record) if len(batch.labels) else batch.images
-                kept.add(item, batch, images_adv)
+        for batch in progress_bar(examples, show=progress, label="attacking", unit="batch"):
+            record.check(model, batch)
+            fresh = record.fresh(batch)
+            images_adv = run.judge(fresh, record) if len(fresh.labels) else fresh.images
+            if not batch.unreadable:
+                kept.add(batch, fresh, images_adv)
             record.save(run.stages, time.perf_counter() - begun)
     record.finish()
     report = record.grown(run.stages, time.perf_counter() - begun)

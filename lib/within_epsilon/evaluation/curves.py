@@ -10,24 +10,23 @@ from torch import Tensor, nn
 from within_epsilon.attacks import describe, takes
 from within_epsilon.attacks.core.registry import accepted
 from within_epsilon.checks import check_model
-from within_epsilon.evaluation.diagnosis import warn_of
-from within_epsilon.evaluation.examples import (
+from within_epsilon.evaluation.core.examples import (
     Batch,
     Data,
     Examples,
-    Unreadable,
     model_dtype,
     require_some,
 )
-from within_epsilon.evaluation.judging import (
+from within_epsilon.evaluation.core.judging import (
     Guarded,
     attacks_of,
     judge,
     on_device,
     stages_in,
 )
+from within_epsilon.evaluation.diagnosis.diagnose import warn_of
+from within_epsilon.evaluation.diagnosis.stages import bad_examples
 from within_epsilon.evaluation.running import ENOUGH, findings_on, sample_of, weighed
-from within_epsilon.evaluation.watching import bad_examples
 from within_epsilon.geometry import Norm
 from within_epsilon.reports import Finding, wilson_interval
 from within_epsilon.runtime import progress_bar, untouched
@@ -138,12 +137,8 @@ def robust_curve(
     with untouched(model, seed or 0):
         sample = sample_of(model, examples.ahead(ENOUGH))
         findings = findings_on(model, sample, balls[-1], widest)
-        for item in progress_bar(examples, show=progress, label="attacking", unit="batch"):
-            if isinstance(item, Unreadable):
-                bad[item.position] = item.reason
-                radii = torch.zeros(1, dtype=torch.float64)
-            else:
-                radii = radii_of(model, on_device(item, model), attacks, balls, seed, bad)
+        for batch in progress_bar(examples, show=progress, label="attacking", unit="batch"):
+            radii = radii_of(model, on_device(batch, model), attacks, balls, seed, bad)
             n += len(radii)
             for place, ball in enumerate(balls):
                 lost[place] += int((radii <= ball.epsilon * (1 + _ROUNDING)).sum())

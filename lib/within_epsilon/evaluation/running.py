@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from within_epsilon.attacks import Loss, noise_control, settings
 from within_epsilon.attacks.core.registry import function_of
-from within_epsilon.evaluation.diagnosis import diagnose, training
-from within_epsilon.evaluation.examples import Batch, Examples
-from within_epsilon.evaluation.judging import Guarded, judge, on_device
-from within_epsilon.evaluation.record import Record
-from within_epsilon.evaluation.watching import Controls, check_stages
+from within_epsilon.evaluation.core.examples import Batch, Examples
+from within_epsilon.evaluation.core.judging import Guarded, judge, on_device
+from within_epsilon.evaluation.core.record import Record
+from within_epsilon.evaluation.diagnosis.diagnose import diagnose, training
+from within_epsilon.evaluation.diagnosis.stages import Controls, check_stages
 from within_epsilon.losses import cross_entropy, margin_loss
 from within_epsilon.reports import Finding, RobustReport
 from within_epsilon.runtime import untouched
@@ -99,7 +99,10 @@ def sample_of(model: nn.Module, batches: Iterable[Batch]) -> Batch | None:
     shape = first[0].images.shape[1:]
     alike = [batch for batch in first if batch.images.shape[1:] == shape]
     most = max(1, min(ENOUGH, _ENOUGH_NUMBERS // max(shape.numel(), 1)))
-    whole = Batch(*(torch.cat(column)[:most] for column in zip(*alike, strict=True)))
+    images, labels, indices = (
+        torch.cat(column)[:most] for column in zip(*(batch[:3] for batch in alike), strict=True)
+    )
+    whole = Batch(images, labels, indices)
     sample = whole.rows(~whole.images.flatten(1).isnan().any(dim=1))
     return on_device(sample, model) if len(sample.labels) else None
 

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from within_epsilon.data.examples import Examples
-from within_epsilon.evaluation import identity
+from within_epsilon.evaluation.core import identity
 from within_epsilon.runtime import written_whole
 
 _FORMAT = 1

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from within_epsilon.attacks import describe, settings, takes
 from within_epsilon.checks import check_logits
-from within_epsilon.evaluation.judging import check_attack
+from within_epsilon.evaluation.core.judging import check_attack
 from within_epsilon.losses import cross_entropy, kl_divergence
 from within_epsilon.losses.entropy import divergence_from
 from within_epsilon.modes import training_modules

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from within_epsilon import plots
 from within_epsilon.attacks import autoattack, pgd
 from within_epsilon.evaluation import robust_accuracy
-from within_epsilon.evaluation.examples import Data
+from within_epsilon.evaluation.core.examples import Data
 from within_epsilon.threat import Ball
 from within_epsilon.widgets.base import Explorer, state, still_picture
 from within_epsilon.widgets.pictures import chart

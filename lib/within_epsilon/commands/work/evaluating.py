@@ -17,9 +17,8 @@ from within_epsilon.commands.processes.journal import Entry, Journal
 from within_epsilon.commands.processes.progress import Progress
 from within_epsilon.commands.processes.workers import StoppedError, Workers, leave
 from within_epsilon.evaluation import blank_report, findings_of_parts, merge, robust_accuracy
-from within_epsilon.evaluation.examples import Batch, Examples, default_batch_size
-from within_epsilon.evaluation.identity import example_hash
-from within_epsilon.evaluation.record import hash_of_unreadable
+from within_epsilon.evaluation.core.examples import Examples, default_batch_size
+from within_epsilon.evaluation.core.identity import example_hash
 from within_epsilon.reports import RobustReport, differences
 from within_epsilon.reports.outcomes import add_hashes
 from within_epsilon.threat import Ball
@@ -95,12 +94,7 @@ class Experiment:
     def fingerprint(self, positions: Sequence[int]) -> str:
         """Hash examples as the reports about them do."""
         found = Examples(_Examples(self.data, positions), self.size, positions)
-        return add_hashes(
-            example_hash(item.images, item.labels, item.indices.tolist())
-            if isinstance(item, Batch)
-            else hash_of_unreadable(item.position)
-            for item in found
-        )
+        return add_hashes(map(example_hash, found))
 
 
 class _Examples(Dataset[tuple[Tensor, int]]):

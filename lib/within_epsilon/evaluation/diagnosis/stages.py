@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from within_epsilon.attacks import fgsm, noise_control
 from within_epsilon.attacks.core.registry import function_of
-from within_epsilon.evaluation.examples import Batch
-from within_epsilon.evaluation.judging import Guarded, Judged
+from within_epsilon.evaluation.core.examples import Batch
+from within_epsilon.evaluation.core.judging import Guarded, Judged
 from within_epsilon.reports import Finding, RobustReport
 from within_epsilon.threat import Ball
 

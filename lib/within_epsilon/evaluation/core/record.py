@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from within_epsilon.checks import dtype_explained
-from within_epsilon.evaluation.examples import Batch, Unreadable
-from within_epsilon.evaluation.identity import example_hash, probe
-from within_epsilon.evaluation.judging import Guarded, Judged, on_device
+from within_epsilon.evaluation.core.examples import Batch
+from within_epsilon.evaluation.core.identity import example_hash, probe
+from within_epsilon.evaluation.core.judging import Guarded, Judged, on_device
 from within_epsilon.reports import Finding, RobustReport, differences, merge
-from within_epsilon.reports.outcomes import BAD, Piece, add_hashes, join, letters, pieces_at
+from within_epsilon.reports.outcomes import Piece, add_hashes, join, letters, pieces_at
 from within_epsilon.runtime import untouched, written_whole
 
 
@@ -65,7 +65,7 @@ class Record:
         ValueError
             If they are others.
         """
-        if self._answers_checked:
+        if self._answers_checked or batch.unreadable:
             return
         images = on_device(batch, model).images
         with untouched(model, self._blank.seed or 0), dtype_explained(model, images):
@@ -109,8 +109,8 @@ class Record:
         if not self._done:
             return batch
         old = batch.rows(self._known(batch))
-        found = example_hash(old.images, old.labels, old.indices.tolist())
-        self._recognise(found, len(old.labels))
+        if len(old.labels):
+            self._recognise(old)
         return self.unknown(batch)
 
     def _known(self, batch: Batch) -> Tensor:
@@ -118,22 +118,10 @@ class Record:
 
     def add(self, batch: Batch, judged: Judged) -> None:
         """Add what became of a batch."""
-        indices = batch.indices.tolist()
         words = letters(judged.fell_to.tolist(), len(self.report.stages))
-        self._pieces += pieces_at(indices, words)
+        self._pieces += pieces_at(batch.indices.tolist(), words)
         self._bad.update(judged.bad)
-        found = example_hash(batch.images, batch.labels, indices)
-        self._hash = add_hashes((self._hash, found))
-
-    def lose(self, example: Unreadable) -> None:
-        """Add an example that could not be read."""
-        digest = hash_of_unreadable(example.position)
-        if example.position in self._done:
-            self._recognise(digest, 1)
-            return
-        self._pieces.append(Piece(example.position, BAD))
-        self._bad[example.position] = example.reason
-        self._hash = add_hashes((self._hash, digest))
+        self._hash = add_hashes((self._hash, example_hash(batch)))
 
     def finish(self) -> None:
         """Require that the data did not end before the record does."""
@@ -184,10 +172,10 @@ class Record:
         self.report = report
         self.note(report.findings)
 
-    def _recognise(self, found: str, n: int) -> None:
-        self._seen_hash = add_hashes((self._seen_hash, found))
-        self._seen += n
-        if n and self._seen == len(self._done) and self._seen_hash != self.report.data:
+    def _recognise(self, batch: Batch) -> None:
+        self._seen_hash = add_hashes((self._seen_hash, example_hash(batch)))
+        self._seen += len(batch.labels)
+        if self._seen == len(self._done) and self._seen_hash != self.report.data:
             raise ValueError(self._other_examples())
 
     def _other_examples(self) -> str:
@@ -201,11 +189,6 @@ class Record:
             f"resume: {self._path} records another experiment, of another {', '.join(differing)}; "
             "it is left as it is: give another path, or what it was begun with"
         )
-
-
-def hash_of_unreadable(position: int) -> str:
-    """Return what stands for an example that could not be read where others have their hash."""
-    return hashlib.blake2b(f"{position} unreadable".encode(), digest_size=16).hexdigest()
 
 
 def _checksum(content: object) -> str:

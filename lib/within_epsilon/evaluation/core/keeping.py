@@ -11,7 +11,7 @@ from numpy.lib import format as npy
 from PIL import Image
 from torch import Tensor
 
-from within_epsilon.evaluation.examples import Batch
+from within_epsilon.evaluation.core.examples import Batch
 from within_epsilon.reports import RobustReport
 from within_epsilon.reports.outcomes import place_of
 from within_epsilon.threat import Ball

@@ -1,6 +1,6 @@
 """Labelled images one batch at a time, whatever they come from."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count, islice
 from typing import Any, NamedTuple, TypeAlias
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from within_epsilon.checks import Labelled, check_labels
-from within_epsilon.evaluation.pairs import columns_of, is_data_set, pair
+from within_epsilon.evaluation.core.forms import columns_of, is_data_set, pair
 
 # A split, a pair of tensors or arrays, a data set, or batches such as a DataLoader gives.
 Data: TypeAlias = Labelled | Sequence[Any] | Dataset[Any] | Iterable[Any]
@@ -21,26 +21,30 @@ _MOST_NUMBERS, _MOST_EXAMPLES = 2**22, 256
 
 
 class Batch(NamedTuple):
-    """Images (N, ...), labels (N,), and their positions in the data set, (N,) int64."""
+    """Images (N, ...), labels (N,), and their positions in the data set, (N,) int64.
+
+    An example that its data set could not give is a batch of its own, without pixels, which says
+    why.
+    """
 
     images: Tensor
     labels: Tensor
     indices: Tensor
+    unreadable: str = ""
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """Return the batch with images, labels and positions changed alike."""
+        return Batch(
+            change(self.images), change(self.labels), change(self.indices), self.unreadable
+        )
 
     def rows(self, chosen: Tensor) -> "Batch":
         """Return the examples chosen by a mask (N,) or by their numbers."""
-        return Batch(*(column[chosen.to(column.device)] for column in self))
-
-
-class Unreadable(NamedTuple):
-    """An example that its data set could not give."""
-
-    position: int
-    reason: str
+        return self.map(lambda column: column[chosen.to(column.device)])
 
 
 class Examples:
-    """Iterate over `Batch` and `Unreadable`.
+    """Iterate over batches.
 
     Parameters
     ----------
@@ -101,30 +105,25 @@ class Examples:
 
     def ahead(self, most: int) -> list[Batch]:
         """Return the first batches, up to so many examples, which iterating still yields."""
-        taken, number = list[Batch | Unreadable](), 0
-        while number < most and (item := next(self._items, None)) is not None:
-            taken.append(item)
-            number += len(item.labels) if isinstance(item, Batch) else 0
-            if self._columns is None and isinstance(item, Batch):
-                # The next batch may come in the same memory.
-                taken[-1] = Batch(*(column.clone() for column in item))
+        taken, number = list[Batch](), 0
+        while number < most and (batch := next(self._items, None)) is not None:
+            if self._columns is None:  # the next one may come in the same memory
+                batch = batch.map(Tensor.clone)
+            taken.append(batch)
+            number += 0 if batch.unreadable else len(batch.labels)
         self._items = chain(taken, self._items)
-        return [item for item in taken if isinstance(item, Batch)]
+        return [batch for batch in taken if not batch.unreadable]
 
-    def __iter__(self) -> Iterator[Batch | Unreadable]:
+    def __iter__(self) -> Iterator[Batch]:
         return self._items
 
-    def _numbered(self) -> Iterator[Batch | Unreadable]:
+    def _numbered(self) -> Iterator[Batch]:
         places = count() if self._places is None else iter(self._places)
-        for block in self._blocks():
-            number = 1 if isinstance(block, str) else len(block[1])
-            indices = list(islice(places, number))
-            if len(indices) < number:
+        for images, labels, *reason in self._blocks():
+            indices = list(islice(places, len(labels)))
+            if len(indices) < len(labels):
                 self._complain("more")
-            if isinstance(block, str):
-                yield Unreadable(indices[0], block)
-            else:
-                yield Batch(*block, torch.tensor(indices))
+            yield Batch(images, labels, torch.tensor(indices), *reason)
         if self._places is not None and next(places, None) is not None:
             self._complain("fewer")
 
@@ -134,8 +133,8 @@ class Examples:
             f"{word} examples; give the positions of exactly these examples in the data set"
         )
 
-    def _blocks(self) -> Iterator[tuple[Tensor, Tensor] | str]:
-        """Yield images and labels, or why there are none."""
+    def _blocks(self) -> Iterator[tuple[Tensor, Tensor] | tuple[Tensor, Tensor, str]]:
+        """Yield images and labels, and why there are none where they could not be read."""
         if self._columns is not None:
             images, labels = self._columns
             for part in self._parts(images, labels):
@@ -154,7 +153,7 @@ class Examples:
         for start in range(0, max(len(images), 1), size):
             yield images[start : start + size], labels[start : start + size]
 
-    def _read(self, data: Any) -> Iterator[tuple[Tensor, Tensor] | str]:
+    def _read(self, data: Any) -> Iterator[tuple[Tensor, Tensor] | tuple[Tensor, Tensor, str]]:
         """Read a data set example by example; those of one shape that follow make a batch."""
         waiting: list[tuple[Tensor, Tensor]] = []
         for number in range(len(data)):
@@ -164,7 +163,8 @@ class Examples:
                 if waiting:
                     yield _stacked(waiting)
                     waiting = []
-                yield f"unreadable: {type(error).__name__}: {error}"
+                reason = f"unreadable: {type(error).__name__}: {error}"
+                yield torch.empty(1, 0), torch.tensor([-1]), reason
                 continue
             # Copies: the next example may come in the same memory.
             image, label = (part.clone() for part in self._pair(item, one=True))

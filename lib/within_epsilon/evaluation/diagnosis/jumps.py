@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from within_epsilon.evaluation.looking import per_row
+from within_epsilon.evaluation.diagnosis.look import per_row
 
 # Places on the way, how often the gap with the largest change is halved, and what part of the
 # largest logit or loss that change must be in the end: a slope that climbs all of it in a hundredth

@@ -8,9 +8,14 @@ from torch import Tensor, nn
 
 from within_epsilon.attacks import Loss
 from within_epsilon.checks import check_images, check_labels, check_model
-from within_epsilon.evaluation.looking import Look
-from within_epsilon.evaluation.slopes import check_gradient
-from within_epsilon.evaluation.squeezed import check_squeezed
+from within_epsilon.evaluation.diagnosis.gradients import check_gradient
+from within_epsilon.evaluation.diagnosis.look import Look
+from within_epsilon.evaluation.diagnosis.losses import check_losses
+from within_epsilon.evaluation.diagnosis.outputs import (
+    check_impossible,
+    check_range,
+    check_squeezed,
+)
 from within_epsilon.losses import cross_entropy
 from within_epsilon.modes import how_to_eval, training_modules
 from within_epsilon.reports import Finding
@@ -163,138 +168,13 @@ def _writes(look: Look) -> Finding | None:
     )
 
 
-def _probabilities(look: Look) -> Finding | None:
-    wide = look.logits.double()
-    within = ((wide >= 0) & (wide <= 1)).all()
-    allowed = max(1e-3, torch.finfo(look.logits.dtype).eps / 2)
-    sums_to_one = ((wide.sum(dim=1) - 1).abs() <= allowed).all()
-    # That a few logits lie in [0, 1] may be chance.
-    if not within or not (sums_to_one or wide.numel() >= 16):
-        return None
-    kind = "softmax" if sums_to_one else "sigmoids"
-    return Finding(
-        "probabilities",
-        f"all outputs lie in [0, 1]{' and sum to 1' if sums_to_one else ''}, as after {kind}",
-        "they flatten every loss and hide its gradient",
-        f"return the logits, without the {kind}",
-    )
-
-
-def _saturated(look: Look) -> Finding | None:
-    """Find outputs that gather at the ends of their range, which logits do not."""
-    logits = look.logits.double().nan_to_num(0, 0, 0)
-    # A class that is never possible is constant.
-    wide = logits[:, (logits != logits[:1]).any(dim=0)]
-    if len(wide) < 2 or wide.shape[1] < 4 or _probabilities(look) is not None:
-        return None
-    low, high = wide.aminmax(dim=1, keepdim=True)
-    # Not exactly there, as scores of 0 are.
-    gap = torch.minimum(wide - low, high - wide)
-    near = (gap > 0) & (gap <= 0.05 * (high - low))
-    hits = near.sum(dim=1) > 0.5 * (wide.shape[1] - 2)
-    if 4 * hits.sum() <= len(hits):
-        return None
-    return Finding(
-        "saturated outputs",
-        f"most outputs lie at the ends of their range for {look.of(hits)}, as after sigmoids, tanh "
-        "or a clamp",
-        "they flatten every loss and hide its gradient",
-        "return the logits, without what squeezes them",
-    )
-
-
-def _squeezed(look: Look) -> Finding | None:
-    return None if _probabilities(look) or _saturated(look) else check_squeezed(look)
-
-
-def _impossible(look: Look) -> Finding | None:
-    hits = look.logits.isneginf().any(dim=1)
-    if not hits.any():
-        return None
-    return Finding(
-        "impossible classes",
-        f"a logit is -inf for {look.of(hits)}",
-        "losses that add or subtract logits turn infinite or NaN there",
-        "fill with -1e9 in place of -inf; the library's losses know such classes",
-        doubtful=False,
-    )
-
-
-def _loss(look: Look) -> Finding | None:
-    """Judge the losses by their slopes in the logits: no pass through the model is needed."""
-    flat, wrong, even = [], [], []
-    for loss in look.losses:
-        slopes = _slopes(loss, look.logits, look.labels)
-        if slopes is None:
-            return None
-        own = slopes.gather(1, look.labels.unsqueeze(1)).squeeze(1)
-        flat.append((slopes == 0).all(dim=1))
-        wrong.append(own > 0)
-        even.append(_even(slopes, look.labels))
-    hits = torch.stack(wrong).all(dim=0) if wrong else look.labels < 0
-    if hits.double().mean() > 0.5:
-        return Finding(
-            "loss of the wrong sign",
-            f"the loss rises with the true class's logit for {look.of(hits)}",
-            "an attack that raises it makes the model more certain",
-            "give minus this loss, or losses.margin_loss",
-        )
-    hits = torch.stack(flat).all(dim=0) if flat else look.labels < 0
-    alike = torch.stack(even).all(dim=0) if even else look.labels < 0
-    alike &= _spread(look.logits) < 2
-    # Squeezed outputs are said by themselves.
-    if 2 * alike.sum() > len(alike) and not (_probabilities(look) or _saturated(look)):
-        return Finding(
-            "small logits",
-            f"the loss weighs all other classes alike for {look.of(alike)}, whose logits differ by "
-            f"{_spread(look.logits).median().item():.2g} (median)",
-            "an attack that follows it heads for none of them, and the robust accuracy is too high",
-            "return the logits, not squeezed or divided; try losses.margin_loss, or autoattack",
-        )
-    if not look.many(hits):
-        return None
-    return Finding(
-        "flat loss",
-        f"the loss does not change with the logits for {look.of(hits)}, which are up to "
-        f"{look.logits.nan_to_num(0, 0, 0).abs().max().item():.3g} large",
-        "attacks that follow it stand still there, and the robust accuracy is too high",
-        "try losses.margin_loss, or an attack without gradients",
-    )
-
-
-def _even(slopes: Tensor, labels: Tensor) -> Tensor:
-    """Tell for which examples a loss weighs all classes but the true one alike, (N,)."""
-    rivals = slopes.double().scatter(1, labels.unsqueeze(1), 0).abs()
-    # Of two or three classes the others are too few to compare.
-    most = 1.6 / (rivals.shape[1] - 1) if rivals.shape[1] > 3 else 0
-    return rivals.amax(dim=1) < most * rivals.sum(dim=1)
-
-
-def _spread(logits: Tensor) -> Tensor:
-    """Return how far apart the logits of each example are, (N,)."""
-    return logits.amax(dim=1) - logits.amin(dim=1)
-
-
-def _slopes(loss: Loss, logits: Tensor, labels: Tensor) -> Tensor | None:
-    """Differentiate a loss in the logits; None if it is called otherwise, as one's own may be."""
-    leaf = logits.detach().clone().requires_grad_()
-    try:
-        with torch.enable_grad():
-            values = loss(leaf, labels)
-            (slopes,) = torch.autograd.grad(values.sum(), leaf)
-    except (TypeError, AttributeError, RuntimeError, ValueError):
-        return None
-    return slopes
-
-
 _CHECKS: tuple[Callable[[Look], Finding | None], ...] = (
     _training,
-    _probabilities,
-    _saturated,
+    check_range,
     _random,
-    _impossible,
-    _loss,
+    check_impossible,
+    check_losses,
     check_gradient,
-    _squeezed,
+    check_squeezed,
     _writes,
 )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from within_epsilon.evaluation.looking import Look, per_row
+from within_epsilon.evaluation.diagnosis.look import Look, per_row
 from within_epsilon.losses import margin_loss
 from within_epsilon.reports import Finding
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from within_epsilon.evaluation.across import check_across, check_dead
-from within_epsilon.evaluation.looking import Look, per_row
+from within_epsilon.evaluation.diagnosis.directions import check_across, check_dead
+from within_epsilon.evaluation.diagnosis.look import Look, per_row
 from within_epsilon.reports import Finding
 
 

@@ -5,7 +5,7 @@ import hashlib
 import math
 import re
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from platform import python_version
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from within_epsilon import __version__
 from within_epsilon.attacks import WithinBall, describe, settings
 from within_epsilon.checks import check_logits
+from within_epsilon.evaluation.core.examples import Batch
 from within_epsilon.reports import Stage
 
 # Settings that change what is shown, or that the evaluation sets itself.
@@ -187,13 +188,16 @@ def versions() -> dict[str, str]:
     }
 
 
-def example_hash(images: Tensor, labels: Tensor, indices: Iterable[int]) -> str:
+def example_hash(batch: Batch) -> str:
     """Hash examples with their positions and labels; sums of such hashes are in any order equal."""
-    pixels = images.detach().cpu().contiguous()
+    if batch.unreadable:
+        (index,) = batch.indices.tolist()
+        return hashlib.blake2b(f"{index} unreadable".encode(), digest_size=16).hexdigest()
+    pixels = batch.images.detach().cpu().contiguous()
     rows = pixels.flatten(1).view(torch.uint8).numpy()
     kind = f"{pixels.dtype} {tuple(pixels.shape[1:])}"
     total = 0
-    for index, label, row in zip(indices, labels.tolist(), rows, strict=True):
+    for index, label, row in zip(batch.indices.tolist(), batch.labels.tolist(), rows, strict=True):
         state = hashlib.blake2b(f"{index} {label} {kind} ".encode(), digest_size=16)
         state.update(row.data)
         total += int.from_bytes(state.digest(), "little")

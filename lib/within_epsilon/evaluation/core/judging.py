@@ -20,7 +20,7 @@ from within_epsilon.attacks import (
 )
 from within_epsilon.attacks.core.registry import accepted, entry_of
 from within_epsilon.checks import BadExampleError, check_images
-from within_epsilon.evaluation.examples import Batch
+from within_epsilon.evaluation.core.examples import Batch
 from within_epsilon.reports.outcomes import MOST_STAGES
 from within_epsilon.runtime import device_of, untouched
 from within_epsilon.threat import Ball, check_ball
@@ -54,7 +54,9 @@ def judge(model: nn.Module, batch: Batch, ball: Ball, stages: Sequence[Attack]) 
     TypeError, ValueError
         As `attacks.in_turn`.
     """
-    images, labels, indices = batch
+    if batch.unreadable:
+        return _bad(batch, batch.unreadable)
+    images, labels, indices = batch[:3]
     unusable = images.flatten(1).isnan().any(dim=1)
     if unusable.any():
         if unusable.all():
@@ -93,7 +95,7 @@ def _bad(batch: Batch, reason: str) -> Judged:
 def on_device(batch: Batch, model: nn.Module) -> Batch:
     """Move a batch to where the model is; its positions stay."""
     device = device_of(model)
-    return Batch(batch.images.detach().to(device), batch.labels.to(device), batch.indices)
+    return batch._replace(images=batch.images.detach().to(device), labels=batch.labels.to(device))
 
 
 class Guarded:

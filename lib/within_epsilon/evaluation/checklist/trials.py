@@ -21,9 +21,9 @@ from within_epsilon.attacks import (
     unnoticed_margin,
 )
 from within_epsilon.evaluation.accuracies import robust_accuracy
-from within_epsilon.evaluation.examples import Data, Examples, Unreadable, model_dtype
-from within_epsilon.evaluation.jumps import jumps
-from within_epsilon.evaluation.watching import check_stages
+from within_epsilon.evaluation.core.examples import Data, Examples, model_dtype
+from within_epsilon.evaluation.diagnosis.jumps import jumps
+from within_epsilon.evaluation.diagnosis.stages import check_stages
 from within_epsilon.losses import margin_loss
 from within_epsilon.reports import Finding, RobustReport
 from within_epsilon.runtime import device_of, untouched
@@ -252,11 +252,8 @@ def _on(model: Callable[[], nn.Module | None], attack: Attack) -> Attack:
 
 def _read(data: Data, model: nn.Module) -> tuple[Tensor, Tensor]:
     """Read all examples that can be read, as images (N, ...) and labels (N,)."""
-    batches = [
-        item
-        for item in Examples(data, None, None, model_dtype(model))
-        if not isinstance(item, Unreadable)
-    ]
+    examples = Examples(data, None, None, model_dtype(model))
+    batches = [batch for batch in examples if not batch.unreadable]
     shapes = {tuple(batch.images.shape[1:]) for batch in batches}
     if len(shapes) != 1:
         raise ValueError(

@@ -7,8 +7,8 @@ from itertools import pairwise
 from torch import nn
 
 from within_epsilon.checks import check_counts, check_model
-from within_epsilon.evaluation.examples import Data
-from within_epsilon.evaluation.trials import Trials
+from within_epsilon.evaluation.checklist.trials import Trials
+from within_epsilon.evaluation.core.examples import Data
 from within_epsilon.reports import Check, SanityReport
 from within_epsilon.threat import Ball, check_ball
 

@@ -1,0 +1,1 @@
+"""The machinery that evaluations share; a reader begins with `judging`."""
