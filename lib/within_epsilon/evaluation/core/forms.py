@@ -1,6 +1,6 @@
 """Images and labels, found in whatever they come as."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,13 +22,7 @@ def pair(
     TypeError, ValueError
         If there are none where `Examples` looks for them, or not as many of both.
     """
-    found: Any = ()
-    if isinstance(batch, Labelled):
-        found = batch.images, batch.labels
-    elif isinstance(batch, Mapping):
-        found = _named(batch)
-    elif isinstance(batch, tuple | list):
-        found = batch[:2]
+    found = _parts(batch)
     if len(found) == 2 and isinstance(found[0], Tensor | np.ndarray):
         images, labels = _tensor(found[0], dtype), _labels(found[1], one)
         if labels is not None:
@@ -48,9 +42,14 @@ def pair(
     )
 
 
-def _named(parts: Mapping[Any, Any]) -> list[Any]:
-    names = ("images", "image"), ("labels", "label")
-    return [parts[key] for keys in names for key in keys if key in parts]
+def _parts(value: Any) -> Sequence[Any]:
+    """Return images and labels where they are looked for, before they are looked at."""
+    if isinstance(value, Labelled):
+        return value.images, value.labels
+    if isinstance(value, Mapping):
+        names = "images", "image", "labels", "label"
+        return [value[name] for name in names if name in value]
+    return value[:2] if isinstance(value, tuple | list) else ()
 
 
 def _tensor(array: Tensor | np.ndarray, dtype: torch.dtype | None) -> Tensor:
@@ -79,21 +78,20 @@ def _labels(labels: Any, one: bool) -> Tensor | None:
 
 def columns_of(data: Any) -> tuple[Any, Any] | None:
     """Return all images and all labels, if that is how the data come."""
-    if isinstance(data, Split) or (isinstance(data, Labelled) and not isinstance(data, Dataset)):
-        return data.images, data.labels
-    if isinstance(data, Mapping):
-        found = _named(data)
-        return (found[0], found[1]) if len(found) == 2 else None
-    if not (isinstance(data, tuple | list) and len(data) == 2):
+    parts = _parts(data)
+    if len(parts) != 2 or (isinstance(data, Dataset) and not isinstance(data, Split)):
         return None
-    if not (_is_array(data[1], 1) or _is_list_of_numbers(data[1])):
+    images, labels = parts
+    if isinstance(data, Labelled | Mapping):
+        return images, labels
+    if len(data) != 2 or not (_is_array(labels, 1) or _is_list_of_numbers(labels)):
         return None
-    if isinstance(data[0], list | tuple) and data[0] and _is_array(data[0][0], 1):
+    if isinstance(images, list | tuple) and images and _is_array(images[0], 1):
         raise TypeError(
             "data: expected images (N, ...) as one tensor, received a list of them; put them "
             "together with torch.stack(images)"
         )
-    return (data[0], data[1]) if _is_array(data[0], 2) else None
+    return (images, labels) if _is_array(images, 2) else None
 
 
 def _is_array(value: Any, dimensions: int) -> bool:
