@@ -51,6 +51,13 @@ def photo_weights_missing() -> str:
     return f"{' and '.join(missing)} cannot be had (see data/README.md)" if missing else ""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give slow tests an hour, unless they ask for another time themselves."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(3600))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip photo tests without weights, and downloads unless they are asked for."""
     if item.get_closest_marker("photo") and photo_weights_missing():
