@@ -56,9 +56,9 @@ def diagnose(
     list of Finding
         Of modules in train mode, answers that are random or depend on the batch, outputs
         that are probabilities, sigmoids or saturated, impossible classes, losses that are flat,
-        of the wrong sign or take all rivals alike, and gradients that are missing, not finite,
-        zero, zero where pixels are 0 or 1 or where the loss has a slope, or at odds with what
-        it does. Empty if nothing was found, which proves nothing.
+        of the wrong sign, take all rivals alike or miss the nearest, and gradients that are
+        missing, not finite, zero, zero where pixels are 0 or 1 or where the loss has a slope, or
+        at odds with what it does. Empty if nothing was found, which proves nothing.
 
     Raises
     ------
@@ -76,6 +76,8 @@ def diagnose(
     that is lost at some pixels, rounded or moved may rise as it says along itself. In half
     precision, steps that are longer than rounding are too long: a float32 copy is looked at, if
     there can be one. What acts on each output alone, by autograd's graph, must not bend the margin.
+    A loss that gives the nearest rival less than half of its weight is compared with the margin
+    loss, by ten steps of PGD, on 8 examples or more.
     """
     check_model(model)
     check_images(images)
