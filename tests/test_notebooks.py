@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import json
 import re
@@ -88,6 +89,69 @@ def test_cells_are_short_and_pictures_are_described(path):
         draws = any("image/png" in output.get("data", {}) for output in cell["outputs"])
         alt = cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
         assert not draws or len(alt) > 40, f"a picture without alternative text:\n{source}"
+
+
+# What sets pixels on a figure; whatever calls one of these does so too.
+PIXELS = {"imshow", "matshow", "figimage", "pcolor", "pcolormesh", "BboxImage", "OffsetImage"}
+
+
+def _tree(source: str) -> ast.Module:
+    """Parse Python, and IPython's lines as if they did nothing."""
+    return ast.parse(re.sub(r"^(\s*)[%!]\w.*", r"\1pass", source, flags=re.MULTILINE))
+
+
+def _calls(tree: ast.AST) -> set[str]:
+    """Return the last names of all that is called: imshow of axes.imshow(…)."""
+    called = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return {getattr(each, "attr", getattr(each, "id", "")) for each in called}
+
+
+def _pixel_setters(trees: list[ast.Module]) -> set[str]:
+    """Return PIXELS and the names of functions that call them, at any depth."""
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    calls = {node.name: _calls(node) for node in nodes if isinstance(node, ast.FunctionDef)}
+    found = set(PIXELS)
+    while more := {name for name, called in calls.items() if called & found} - found:
+        found |= more
+    return found
+
+
+def _mistagged(cells) -> list[str]:
+    """Return what is wrong with the tag "chart" of code cells, which the dark page recolours."""
+    plots = (ROOT / "lib" / "within_epsilon" / "plots").glob("*.py")
+    library = [ast.parse(path.read_text(encoding="utf-8")) for path in plots]
+    trees = [_tree(_source(cell)) for cell in cells]
+    setters = _pixel_setters([*library, *trees])
+    faults = []
+    for cell, tree in zip(cells, trees, strict=True):
+        shown = {kind for output in cell["outputs"] for kind in output.get("data", {})}
+        chart, pixels = "chart" in _tags(cell), bool(_calls(tree) & setters)
+        if chart and (pixels or "image/png" not in shown or "text/html" in shown):
+            faults.append(f"tagged as a chart, but more or other than that:\n{_source(cell)}")
+        if "image/png" in shown and not chart and not pixels:
+            faults.append(f"a figure without pictures wants the tag chart:\n{_source(cell)}")
+    return faults
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_charts_and_no_pictures_are_tagged_for_the_dark(path):
+    assert _mistagged(_cells(path, "code")) == []
+
+
+def test_a_wrong_or_forgotten_tag_of_a_chart_is_seen():
+    def seen(source, *tags, kind="image/png", before=""):
+        outputs = [{"data": {kind: ""}}]
+        first = {"source": before, "metadata": {}, "outputs": []}
+        last = {"source": source, "metadata": {"tags": list(tags)}, "outputs": outputs}
+        return len(_mistagged([first, last]))
+
+    own = "%matplotlib inline\ndef show(x):\n    axes.imshow(x)\ndef both(x):\n    show(x)"
+    for draws in ("plots.pictures(x, y)", "plots.triptych(x, y)", "plots.matrix(x)", "a.imshow(x)"):
+        assert (seen(draws), seen(draws, "chart")) == (0, 1)
+    assert (seen("both(x)", before=own), seen("both(x)", "chart", before=own)) == (0, 1)
+    for chart in ("plots.lines(x, y)", "plots.marks(x)", "plots.surfaces(x)", "figure"):
+        assert (seen(chart), seen(chart, "chart")) == (1, 0)
+    assert seen("explore()", "chart", kind="text/html") == 1
 
 
 def _prose(text: str):

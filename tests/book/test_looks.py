@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import colorsys
+import io
+
 import pytest
+from matplotlib import rc_params_from_file
+from matplotlib.colors import to_rgb
+from PIL import Image
 from visits import PAGES, Visit
+
+from within_epsilon.plots.style import PALETTE, STYLE, ink
 
 pytestmark = pytest.mark.browser
 
@@ -167,3 +176,88 @@ def test_a_sign_in_a_title_of_two_lines_marks_the_first(chromium, book):
         }
         assert len(heights) > 1
         assert len(tops) == 1
+
+
+WORDS = ("text.color", "axes.labelcolor", "xtick.color")  # in the figures' style file
+CHART = ".tag_chart .cell_output img"
+PICTURE = ".cell:not(.tag_chart) .cell_output img:not(within-epsilon-explorer img)"
+
+
+def _shot(element) -> Image.Image:
+    """Return what is seen of an element, without the round corners of a card."""
+    element.evaluate("async image => { image.loading = 'eager'; await image.decode(); }")
+    shot = Image.open(io.BytesIO(element.screenshot())).convert("RGB")
+    return shot.crop((6, 6, shot.width - 6, shot.height - 6))
+
+
+def _as_seen(image, colours) -> list[tuple[float, ...]]:
+    """Show squares of these colours in an image's place; return what is seen of each, in [0, 1]."""
+    squares, file = Image.new("RGB", (40 * len(colours), 40)), io.BytesIO()
+    for place, colour in enumerate(colours):
+        squares.paste(colour, (40 * place, 0, 40 * place + 40, 40))
+    squares.save(file, "PNG")
+    source = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    image.evaluate("(image, source) => { image.src = source; }", source)
+    shot = _shot(image)
+    width = (shot.width + 12) / len(colours)
+    seen = [
+        shot.getpixel((round(width * (k + 0.5)) - 6, shot.height // 2)) for k in range(len(colours))
+    ]
+    return [tuple(part / 255 for part in pixel) for pixel in seen]
+
+
+def _contrast(one, other) -> float:
+    """Return two colours' contrast, from 1 to 21."""
+    lights = [
+        sum(
+            weight * (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4)
+            for weight, part in zip((0.2126, 0.7152, 0.0722), colour, strict=True)
+        )
+        for colour in (one, other)
+    ]
+    return (max(lights) + 0.05) / (min(lights) + 0.05)
+
+
+def _hue(colour) -> float:
+    return 360 * colorsys.rgb_to_hsv(*colour)[0]
+
+
+def test_in_the_dark_a_chart_can_be_read_and_its_colours_keep_their_meaning(chromium, book):
+    style = rc_params_from_file(STYLE, use_default_template=False)
+    words = [f"#{style[name]}".replace("##", "#") for name in WORDS]
+    words += [ink(colour) for colour in PALETTE]
+    with Visit(chromium, book, theme="dark") as visit:
+        page = visit.open_with_all_shown("chapters/12_verification.html")
+        image = page.locator(CHART).first
+        ground, *seen = _as_seen(image, ["#ffffff", *PALETTE, *words])
+        behind = page.locator("body").evaluate("body => getComputedStyle(body).backgroundColor")
+        assert f"rgb{tuple(round(255 * part) for part in ground)}" == behind
+        marks, texts = seen[: len(PALETTE)], seen[len(PALETTE) :]
+        assert min(_contrast(mark, ground) for mark in marks) >= 3
+        assert min(_contrast(text, ground) for text in texts) >= 4.5
+        for colour, mark in zip(PALETTE[:-1], marks, strict=False):  # the last is a grey
+            apart = (_hue(mark) - _hue(to_rgb(colour)) + 180) % 360 - 180
+            assert abs(apart) <= 10, colour
+
+
+# What an element does to the colours it is drawn in, and to those behind it.
+COLOURING = """
+image => [getComputedStyle(image).filter, getComputedStyle(image).mixBlendMode].join()
+"""
+
+
+def test_only_charts_and_only_on_a_dark_screen_change_their_colours(chromium, book):
+    pictures, corners = {}, {}
+    for theme in ("light", "dark"):
+        with Visit(chromium, book, theme=theme) as visit:
+            page = visit.open_with_all_shown("chapters/03_softmax.html")
+            pictures[theme] = [_shot(each).tobytes() for each in page.locator(PICTURE).all()]
+            chart = page.locator(CHART).first
+            corners[theme] = _shot(chart).getpixel((0, 0))
+            assert (chart.evaluate(COLOURING) == "none,normal") == (theme == "light")
+            page.emulate_media(media="print")
+            assert chart.evaluate(COLOURING) == "none,normal"
+    assert len(pictures["dark"]) >= 3
+    assert pictures["dark"] == pictures["light"]
+    assert corners["light"] == (255, 255, 255)
+    assert max(corners["dark"]) < 40
