@@ -53,7 +53,7 @@ def check_losses(look: Look) -> Finding | None:
 def _small(look: Look, share: Tensor) -> Finding | None:
     """Find logits so small that the losses cannot tell the nearest rival from the others."""
     spread = _spread(look.logits)
-    alike = (share < 1.6 / max(look.logits.shape[1] - 1, 1)) & (spread < 2)
+    alike = (share < 1.6 / (look.logits.shape[1] - 1 or 1)) & (spread < 2)
     if 2 * alike.sum() <= len(alike):
         return None
     return Finding(
@@ -98,7 +98,7 @@ def _share(slopes: Tensor, labels: Tensor) -> Tensor:
     rivals = slopes.double().scatter(1, labels.unsqueeze(1), 0).abs()
     # Of two or three classes the others are too few to compare; a flat loss weighs none.
     if rivals.shape[1] <= 3:
-        return torch.ones_like(rivals[:, 0])
+        return torch.full_like(rivals[:, 0], torch.inf)
     return (rivals.amax(dim=1) / rivals.sum(dim=1)).nan_to_num(1.0)
 
 
