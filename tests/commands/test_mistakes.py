@@ -197,6 +197,16 @@ class Bad(nn.Module):
         return {}["logits"]
 net = Bad
 """: "odd:net cannot take images of shape (1, 8, 8) (KeyError: 'logits')",
+    """
+from torch import nn
+class More(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(8, 10)
+    def forward(self, images):
+        return {"logits": self.body(images[:, 0, 0])}
+net = More
+""": "return models.Classifier(network, output=...)",
 }
 
 
