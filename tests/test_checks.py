@@ -26,11 +26,15 @@ def test_usable_arguments_pass(dtype):
     [
         (torch.rand(1, 3, 2, 2) * 255, ValueError, "divide by 255"),
         (torch.rand(1, 3, 2, 2) - 2, ValueError, "let the model normalise"),
+        (torch.tensor([[0.0, 1.0 + 2e-7]]), ValueError, r"1\.0000\d+\]; .*clamp"),
+        (torch.tensor([[-0.05, 1.0]]), ValueError, "clamp"),
+        (torch.tensor([[0.0, 16.0]]), ValueError, "what else white is"),
         (torch.full((1, 2), torch.nan), ValueError, "NaN"),
         (torch.full((1, 2), torch.inf), ValueError, "inf"),
         (torch.tensor([0.5]), ValueError, "unsqueeze"),
         (torch.empty(0, 3), ValueError, r"at least one image.*received \(0, 3\); look at"),
         (torch.ones(1, 3, dtype=torch.uint8), TypeError, "/ 255"),
+        (torch.ones(1, 3, dtype=torch.bool), TypeError, r"images.float\(\)$"),
         ([[0.5]], TypeError, "received list"),
     ],
 )

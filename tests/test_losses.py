@@ -111,6 +111,19 @@ def test_an_impossible_class_counts_for_nothing():
         assert gradient[0, 1] == 0
 
 
+@pytest.mark.parametrize(
+    ("loss", "rivals"),
+    [(losses.margin_loss, ()), (losses.dlr, ()), (losses.dlr_targeted, (torch.tensor([2]),))],
+)
+def test_a_label_as_impossible_as_others_has_lost(loss, rivals):
+    logits = torch.tensor([[-torch.inf, 1.0, 3.0, -torch.inf, 0.0]], requires_grad=True)
+    value = loss(logits, torch.tensor([0]), *rivals)
+    (gradient,) = torch.autograd.grad(value.sum(), logits)
+    assert value.item() > 1e6
+    assert gradient.isfinite().all()
+    assert gradient[0, 2] > 0
+
+
 def test_margin_is_the_gap_to_the_best_rival():
     for z, y, gap in zip(LOGITS, LABELS, losses.margin(LOGITS, LABELS), strict=True):
         rivals = [value for j, value in enumerate(z.tolist()) if j != y]

@@ -10,6 +10,7 @@ from torch import nn
 from within_epsilon.runtime import (
     device_of,
     example_generators,
+    in_full_precision,
     pick_device,
     progress_bar,
     seed_everything,
@@ -126,3 +127,11 @@ def test_untouched_puts_back_what_wants_a_gradient_and_whether_there_are_any():
         torch.set_grad_enabled(False)
     assert torch.is_grad_enabled()
     assert (model.weight.requires_grad, model.bias.requires_grad) == (True, False)
+
+
+def test_tf32_is_off_inside_and_as_it_was_afterwards():
+    places = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [place.allow_tf32 for place in places]
+    with in_full_precision():
+        assert not any(place.allow_tf32 for place in places)
+    assert [place.allow_tf32 for place in places] == before

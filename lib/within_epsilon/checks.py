@@ -48,7 +48,7 @@ def check_images(images: Tensor) -> None:
     if not images.is_floating_point():
         raise TypeError(
             f"images: expected floating-point pixels in [0, 1], received {images.dtype}; "
-            "convert with images.float() / 255"
+            f"convert with images.float(){'' if images.dtype == torch.bool else ' / 255'}"
         )
     if images.ndim < 2:
         raise ValueError(
@@ -66,10 +66,12 @@ def check_images(images: Tensor) -> None:
     remedy = "give pixels in [0, 1] and let the model normalise (models.Classifier does)"
     if math.isnan(lowest):
         remedy = "remove the NaN"
+    elif lowest >= -0.1 and highest <= 1.1:  # of rounding, or of a resampling filter
+        remedy = "put what oversteps back with images.clamp(0, 1)"
     elif lowest >= 0 and highest <= 255:
-        remedy = "divide by 255"
+        remedy = "divide by 255, or by what else white is in them"
     raise ValueError(
-        f"images: expected pixels in [0, 1], received [{lowest:.4g}, {highest:.4g}]; {remedy}"
+        f"images: expected pixels in [0, 1], received [{lowest:.9g}, {highest:.9g}]; {remedy}"
     )
 
 

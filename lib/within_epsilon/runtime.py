@@ -6,10 +6,10 @@ import os
 import random
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from operator import length_hint
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 import torch
@@ -224,6 +224,26 @@ def untouched(model: nn.Module, seed: int = 0) -> Iterator[None]:
                 parameter.grad = gradient
                 if gradient is not None and values is not None:
                     gradient.copy_(values)
+
+
+@contextmanager
+def in_full_precision() -> Iterator[None]:
+    """Compute float32 in float32 inside: on a GPU, torch's convolutions round to TF32 by default.
+
+    Ten bits are plenty for an attack, and make stairs of a loss as steps as short as rounding
+    see it.
+    """
+    before: list[tuple[Any, bool]] = []
+    with suppress(RuntimeError):  # torch will not say where a user has set parts of it apart
+        places: tuple[Any, ...] = torch.backends.cudnn, torch.backends.cuda.matmul
+        for where in places:
+            before.append((where, where.allow_tf32))
+            where.allow_tf32 = False
+    try:
+        yield
+    finally:
+        for where, allowed in before:
+            where.allow_tf32 = allowed
 
 
 def _copies(part: nn.Module) -> dict[str, tuple[Tensor | None, Tensor | None]]:

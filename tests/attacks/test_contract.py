@@ -23,8 +23,9 @@ from within_epsilon.attacks import (
     square,
     takes,
 )
+from within_epsilon.attacks.core.linear import rival_gap
 from within_epsilon.checks import BadExampleError
-from within_epsilon.losses import cross_entropy, margin, margin_loss
+from within_epsilon.losses import cross_entropy, dlr, margin, margin_loss
 from within_epsilon.threat import Ball
 
 ATTACKS = {
@@ -334,6 +335,33 @@ def test_an_impossible_class_is_no_rival(attack, ball):
         labels = model(images).argmax(dim=1)
         fills[fill] = survivors(model, attack, ball, images, labels)
     assert (fills[-torch.inf] == fills[-1e9]).float().mean() >= 11 / 12
+
+
+@pytest.mark.parametrize("loss", [margin_loss, dlr])
+def test_a_label_as_impossible_as_others_is_no_bad_example(loss):
+    _, images, labels = network(torch.float32)
+
+    def two_best(logits, fill):
+        second = logits.topk(2, dim=1).values[:, 1:]
+        return torch.where(logits >= second, logits, fill)
+
+    labels[:4] = Around()(images[:4]).argmin(dim=1)
+    attack = partial(pgd, steps=5, loss=loss)
+    infinite, finite = (
+        survivors(Around(after=partial(two_best, fill=fill)), attack, BALLS["linf"], images, labels)
+        for fill in (-torch.inf, -1e9)
+    )
+    assert not infinite[:4].any()
+    assert torch.equal(infinite, finite)
+
+
+def test_no_gap_between_impossible_classes_is_nan():
+    logits = torch.tensor([[-torch.inf, -torch.inf, 1.0]])
+    gaps = [
+        rival_gap(logits, torch.tensor([y]), torch.tensor([t])).item() for y, t in ((0, 1), (0, 2))
+    ]
+    assert gaps[0] == -torch.inf
+    assert gaps[1] > 1e30
 
 
 @every_follower

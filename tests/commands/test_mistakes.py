@@ -47,6 +47,7 @@ def test_arrays(refused, arrays, folder):
         "uint16": {"images": n.astype(np.uint16), "labels": np.zeros(4, int)},
         "before they are normalised": {"images": n - 0.4, "labels": np.zeros(4, int)},
         "divide by 255": {"images": n + 200.0, "labels": np.zeros(4, int)},
+        "numpy.clip": {"images": n + 1.0000002, "labels": np.zeros(4, int)},
         "whole numbers": {"labels": np.eye(64)},
         "(N, H, W)": {"images": np.zeros((64, 1, 1, 8, 8), np.uint8)},
         "counted from 0": {"labels": np.full(64, 10)},
@@ -196,6 +197,16 @@ class Bad(nn.Module):
         return {}["logits"]
 net = Bad
 """: "odd:net cannot take images of shape (1, 8, 8) (KeyError: 'logits')",
+    """
+from torch import nn
+class More(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(8, 10)
+    def forward(self, images):
+        return {"logits": self.body(images[:, 0, 0])}
+net = More
+""": "return models.Classifier(network, output=...)",
 }
 
 

@@ -493,3 +493,8 @@ def test_a_default_batch_is_bounded_by_pixels_and_larger_ones_are_cut():
 class Biased(nn.Module):
     def forward(self, logits):
         return logits + torch.tensor([9.0, 0.0])
+
+
+def test_a_mistyped_setting_is_refused_in_our_words():
+    with pytest.raises(TypeError, match="attack: expected"):
+        robust_accuracy(digits_classifier(), digits().test, partial(pgd, step=3), BALL)

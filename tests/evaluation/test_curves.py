@@ -58,3 +58,8 @@ def test_a_bad_example_is_lost_at_every_radius():
 
 
 fmn_linf = partial(fmn, norm="linf")
+
+
+def test_a_targeted_search_has_no_curve():
+    with pytest.raises(ValueError, match="expected an untargeted one"):
+        robust_curve(digits_classifier(), TEST, partial(fmn, targeted=True), "linf", [0.1])

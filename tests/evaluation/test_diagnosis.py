@@ -539,3 +539,11 @@ def test_one_image_alone_shows_that_a_model_looks_at_the_others():
     model = Changed(before=Does(lambda x: (x - x.mean(0) / 2).clamp(0, 1)))
     found = diagnose(model, TEST.images[:1], TEST.labels[:1], BALL)
     assert "batch dependence" in [finding.name for finding in found]
+
+
+def test_in_place_writes_are_harmless_for_the_noise_control():
+    model = Changed(before=Does(lambda x: x.mul_(0.9)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = robust_accuracy(model, EXAMPLES, noise_control, BALL)
+    assert [f.doubtful for f in report.findings if f.name == "in-place writes"] == [False]

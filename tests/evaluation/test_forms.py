@@ -88,8 +88,10 @@ def test_examples_that_come_in_the_same_memory_are_kept_apart():
         ((IMAGES[:3].numpy(), LABELS[:3].numpy() / 1.0), "labels.long"),
         ((IMAGES[:3].numpy(), LABELS[:3].numpy()[:, None]), "labels: expected shape"),
         ((IMAGES[:3].numpy().astype(object), LABELS[:3].numpy()), "astype"),
+        ({"pixel_values": IMAGES, "labels": LABELS}, "a dict with keys .*'pixel_values'"),
+        (None, "received a NoneType"),
     ],
-    ids=["list", "single", "one-hot", "floats", "column", "objects"],
+    ids=["list", "single", "one-hot", "floats", "column", "objects", "other keys", "nothing"],
 )
 def test_arrays_that_are_not_quite_right_get_a_remedy(data, message):
     with pytest.raises((TypeError, ValueError), match=message):

@@ -85,3 +85,28 @@ def test_other_places_are_refused(tmp_path):
 class Half(torch.nn.Module):
     def forward(self, images):
         return images[:, :1]
+
+
+def test_a_folder_without_the_pictures_on_record_is_refused(tmp_path):
+    def evaluate(**options):
+        return robust_accuracy(
+            digits_classifier(), (IMAGES[:6], LABELS[:6]), fgsm, BALL, diagnose=False, **options
+        )
+
+    evaluate(resume=tmp_path / "record.json", keep=tmp_path / "pictures")
+    evaluate(resume=tmp_path / "record.json", keep=tmp_path / "pictures")
+    with pytest.raises(ValueError, match="keep: expected the 6 images"):
+        evaluate(resume=tmp_path / "record.json", keep=tmp_path / "others")
+
+
+def test_a_folder_keeps_no_pictures_of_an_evaluation_before(tmp_path):
+    for number in (6, 4):
+        robust_accuracy(
+            digits_classifier(),
+            (IMAGES[:number], LABELS[:number]),
+            fgsm,
+            BALL,
+            keep=tmp_path,
+            diagnose=False,
+        )
+        assert len(list(tmp_path.glob("*.png"))) == number

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from within_epsilon.attacks import noise_control, pgd, square
 from within_epsilon.data import digits
@@ -74,3 +75,31 @@ def test_a_seed_is_given_to_every_attack_that_takes_one():
     assert [stage.settings["seed"] for stage in reports[2].stages] == [1, 1, 1]
     assert reports[0].outcomes == reports[1].outcomes
     assert reports[1] != reports[2]
+
+
+class Keeps(nn.Module):
+    """A model that writes down something of every pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.network, self.last = digits_classifier(), 0.0
+
+    def forward(self, images):
+        self.last = images.mean().item()
+        return self.network(images)
+
+
+def test_a_model_that_keeps_something_of_a_pass_is_said_to_be_another(tmp_path):
+    model, path = Keeps().eval(), tmp_path / "record.json"
+    parts = [
+        robust_accuracy(model, TEST[rows], noise_control, BALL, indices=rows, diagnose=False)
+        for rows in (range(4), range(4, 8))
+    ]
+    with pytest.raises(ValueError, match=r"differ in model.*build it anew"):
+        merge(parts)
+    model = Keeps().eval()
+    robust_accuracy(model, TEST[:4], noise_control, BALL, resume=path, diagnose=False)
+    with pytest.raises(ValueError, match=r"of another model.*build it anew"):
+        robust_accuracy(model, TEST[:4], noise_control, BALL, resume=path, diagnose=False)
+    again = Keeps().eval()
+    robust_accuracy(again, TEST[:4], noise_control, BALL, resume=path, diagnose=False)

@@ -22,6 +22,7 @@ from within_epsilon.evaluation.core.judging import (
     attacks_of,
     judge,
     on_device,
+    require_untargeted,
     stages_in,
 )
 from within_epsilon.evaluation.diagnosis.diagnose import warn_of
@@ -129,6 +130,8 @@ def robust_curve(
     check_model(model)
     balls = _balls(norm, epsilons)
     by_distance = callable(attack) and not takes(attack, "ball")
+    if by_distance:
+        require_untargeted(attack)
     attacks: Any = attack if by_distance else attacks_of(attack, balls[0], seed)
     widest = [Guarded(attacks)] if by_distance else stages_in(attacks, balls[-1], seed)
     radii_of = _by_distance if by_distance else _by_radius

@@ -123,7 +123,7 @@ def dlr_targeted(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     check_labels(targets, *logits.shape)
     wide = widen(logits)
     top = _possible(wide).topk(4).values
-    pairs = wide.gather(-1, torch.stack([targets, labels], dim=-1))
+    pairs = _finite(wide.gather(-1, torch.stack([targets, labels], dim=-1)))
     spread = top[..., 0] - (top[..., 2] + top[..., 3]) / 2
     return _ratio(pairs[..., 0] - pairs[..., 1], spread).to(logits.dtype)
 
@@ -147,4 +147,9 @@ def _possible(logits: Tensor) -> Tensor:
 def _rival_gaps(logits: Tensor, labels: Tensor) -> Tensor:
     """Return z_j - z_y, with minus infinity in the place of j = y."""
     wide, column = widen(logits), labels.unsqueeze(-1)
-    return (wide - wide.gather(-1, column)).scatter(-1, column, -torch.inf)
+    return (wide - _finite(wide.gather(-1, column))).scatter(-1, column, -torch.inf)
+
+
+def _finite(logits: Tensor) -> Tensor:
+    """Return the lowest number for minus infinity, which minus itself would be NaN."""
+    return logits.clamp(min=torch.finfo(logits.dtype).min)

@@ -219,7 +219,7 @@ def merge(reports: Iterable[RobustReport]) -> RobustReport:
         if differing:
             raise ValueError(
                 f"reports: expected parts of one experiment, received some that differ in "
-                f"{', '.join(differing)}; evaluate all parts alike"
+                f"{', '.join(differing)}; evaluate all parts alike{hint_on_model(differing)}"
             )
     stages = tuple(
         replace(
@@ -249,3 +249,10 @@ def differences(one: RobustReport, other: RobustReport) -> list[str]:
     """Name what makes two reports belong to different experiments."""
     names = ("model", "ball", "stages", "seed", "key", "versions")
     return [name for name in names if getattr(one, name) != getattr(other, name)]
+
+
+def hint_on_model(differing: list[str]) -> str:
+    """Say what may make a model another one, although nobody changed it."""
+    if not any(name.startswith("model") for name in differing):
+        return ""
+    return " (a model that keeps something of a forward pass is another after it: build it anew)"

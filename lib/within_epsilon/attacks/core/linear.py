@@ -114,7 +114,8 @@ def likeliest_others(logits: Tensor, labels: Tensor) -> Tensor:
 def rival_gap(logits: Tensor, labels: Tensor, rivals: Tensor) -> Tensor:
     """Return by how much the rivals' logits exceed the labels', (N,)."""
     pairs = logits.gather(1, torch.stack([rivals, labels], dim=1))
-    return pairs[:, 0] - pairs[:, 1]
+    # Minus infinity minus itself would be NaN.
+    return pairs[:, 0] - pairs[:, 1].clamp(min=torch.finfo(logits.dtype).min)
 
 
 def _linearise(

@@ -83,10 +83,15 @@ class Arrays:
                 f"--data: expected numbers in {self._path}, received NaN at position {position}"
             )
         if lowest < 0 or highest > 1:
+            remedy = (
+                "save them before they are normalised, and give --mean and --std, or divide by "
+                "255, or by what else white is in them"
+            )
+            if lowest >= -0.1 and highest <= 1.1:  # of rounding, or of a resampling filter
+                remedy = "put what oversteps back with numpy.clip(images, 0, 1)"
             raise UnusableError(
-                f"--data: expected pixels in [0, 1] in {self._path}, received [{lowest:.4g}, "
-                f"{highest:.4g}] at position {position}; save them before they are normalised, and "
-                "give --mean and --std, or divide by 255"
+                f"--data: expected pixels in [0, 1] in {self._path}, received [{lowest:.9g}, "
+                f"{highest:.9g}] at position {position}; {remedy}"
             )
         return image, int(self.labels[position])
 

@@ -148,6 +148,12 @@ def cannot_take(name: str, shape: Sequence[int], error: Exception) -> ValueError
     text = " ".join(str(error).split("\n")[-1].split())[:200]
     if not isinstance(error, RuntimeError | ValueError | TypeError | AssertionError):
         text = f"{type(error).__name__}: {text}"
+    if text.startswith(("body: expected logits", "logits: expected a floating")):
+        return ValueError(
+            f"--model: {name} returns more than logits, or something else ({text.split('; ')[0]}); "
+            "let MODULE:FUNCTION return models.Classifier(network, output=...), with the key or "
+            "position of the logits"
+        )
     return ValueError(
         f"--model: {name} cannot take images of shape {tuple(shape)} ({text}); give what it was "
         "made for: --size and --channels change pictures, arrays are taken as they are"

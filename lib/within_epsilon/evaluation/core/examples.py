@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from within_epsilon.checks import Labelled, check_labels
-from within_epsilon.evaluation.core.forms import columns_of, is_data_set, pair
+from within_epsilon.evaluation.core.forms import columns_of, is_data_set, is_readable, pair
 
 # A split, a pair of tensors or arrays, a data set, or batches such as a DataLoader gives.
 Data: TypeAlias = Labelled | Sequence[Any] | Dataset[Any] | Iterable[Any]
@@ -74,6 +74,8 @@ class Examples:
         if batch_size is not None and not (isinstance(batch_size, int) and batch_size >= 1):
             raise ValueError(f"batch_size: expected at least 1, received {batch_size!r}")
         self._data, self._size, self._columns = data, batch_size, columns_of(data)
+        if (isinstance(data, Mapping) and self._columns is None) or not is_readable(data):
+            pair(data)  # which says what was expected
         if self._columns is not None and isinstance(self._columns[1], Tensor):
             check_labels(self._columns[1], len(self._columns[0]))
         elif self._columns is not None and len(self._columns[0]) != len(self._columns[1]):

@@ -1,6 +1,6 @@
 """Images and labels, found in whatever they come as."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -104,6 +104,11 @@ def _is_number(value: Any) -> bool:
 
 def _is_list_of_numbers(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(part, int | np.integer) for part in value)
+
+
+def is_readable(data: Any) -> bool:
+    """Tell whether examples or batches can be had from it, one by one or in turn."""
+    return isinstance(data, Iterable) or is_data_set(data)
 
 
 def is_data_set(data: Any) -> bool:

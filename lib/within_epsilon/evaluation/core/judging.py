@@ -14,11 +14,12 @@ from within_epsilon.attacks import (
     count_evaluations,
     describe,
     in_turn,
+    noise_control,
     settings,
     stages_of,
     takes,
 )
-from within_epsilon.attacks.core.registry import accepted, entry_of
+from within_epsilon.attacks.core.registry import accepted, entry_of, function_of
 from within_epsilon.checks import BadExampleError, check_images
 from within_epsilon.evaluation.core.examples import Batch
 from within_epsilon.reports.outcomes import MOST_STAGES
@@ -121,7 +122,7 @@ class Guarded:
     def __init__(self, attack: Attack, seed: int = 0) -> None:
         functools.update_wrapper(self, attack)  # its signature, for those who ask
         self.attack, self.seed = attack, seed
-        self.own = entry_of(attack) is None
+        self.own = entry_of(attack) is None and function_of(attack) is not noise_control
         self.forwards = self.gradients = 0
 
     def __call__(self, model: nn.Module, *args: Any, **named: Any) -> Tensor:
@@ -170,18 +171,29 @@ def check_attack(attack: object) -> None:
     """
     if not callable(attack):
         raise TypeError(f"attack: expected one such as attacks.pgd, received {attack!r}")
-    extra = accepted(attack, indices=[])
     try:  # as it will be called
+        extra = accepted(attack, indices=[])
         inspect.signature(attack).bind("model", "images", "labels", "ball", **extra)
         if takes(attack, "norm") and not takes(attack, "ball"):
             raise TypeError("it takes a norm, and no ball")
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise TypeError(
             "attack: expected one to call as attack(model, images, labels, ball), received "
             f"{describe(attack)} ({error}); give settings with functools.partial, and bring "
             "a minimal-norm attack's `.images_adv` back with ball.within(images).clip(...), or "
             "give the attack to robust_curve"
         ) from error
+    require_untargeted(attack)
+
+
+def require_untargeted(attack: Any) -> None:
+    """Require an attack that leads away from the true class.
+
+    Raises
+    ------
+    ValueError
+        If it is targeted.
+    """
     if settings(attack).get("targeted"):
         raise ValueError(
             "attack: expected an untargeted one, received targeted=True, which would lead "

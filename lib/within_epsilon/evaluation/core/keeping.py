@@ -65,12 +65,7 @@ class _Array(Keeper):
             path.unlink(missing_ok=True)
             path.touch()  # a path that cannot be written fails before the work, not after
             return
-        rows = len(np.load(path, mmap_mode="r")) if path.exists() else 0
-        if rows < done:
-            raise ValueError(
-                f"keep: expected the {done} images that were kept before the interruption, found "
-                f"{rows} in {path}; give the same path, or evaluate anew"
-            )
+        _require_kept(len(np.load(path, mmap_mode="r")) if path.exists() else 0, done, path)
 
     def add(self, item: Batch, fresh: Batch, images_adv: Tensor) -> None:  # noqa: ARG002
         self._order += item.indices.tolist()
@@ -93,6 +88,24 @@ class _Array(Keeper):
             file.truncate()
             file.write(np.ascontiguousarray(array).data)
         self._n += len(array)
+
+
+def _require_kept(found: int, done: int, path: Path) -> None:
+    """Require the images of all examples that are on record."""
+    if found < done:
+        raise ValueError(
+            f"keep: expected the {done} images that were kept before the interruption, found "
+            f"{found} in {path}; give the same path, or evaluate anew"
+        )
+
+
+def _listed(table: Path) -> list[str]:
+    """Return the names of the pictures that a table of norms lists, such as 000007.png."""
+    if not table.exists():
+        return []
+    with table.open(newline="", encoding="utf-8") as file:
+        names = [row["file"] for row in csv.DictReader(file) if row.get("file")]
+    return [name for name in names if Path(name).name == name]
 
 
 def _header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
@@ -131,9 +144,14 @@ class _Pictures(Keeper):
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._ball = folder, ball
         self._table = folder / "norms.csv"
-        if not done or not self._table.exists():
-            with self._table.open("w", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerow(("position", "file", "norm", "norm_of_file"))
+        names = _listed(self._table)
+        if done:
+            _require_kept(len(names), done, folder)
+            return
+        for name in names:  # of an evaluation before this one
+            (folder / name).unlink(missing_ok=True)
+        with self._table.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerow(("position", "file", "norm", "norm_of_file"))
 
     def add(self, item: Batch, fresh: Batch, images_adv: Tensor) -> None:  # noqa: ARG002
         if not len(images_adv):

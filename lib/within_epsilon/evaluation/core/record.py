@@ -15,6 +15,7 @@ from within_epsilon.evaluation.core.identity import example_hash, probe
 from within_epsilon.evaluation.core.judging import Guarded, Judged, on_device
 from within_epsilon.reports import Finding, RobustReport, differences, merge
 from within_epsilon.reports.outcomes import Piece, add_hashes, join, letters, pieces_at
+from within_epsilon.reports.report import hint_on_model
 from within_epsilon.runtime import untouched, written_whole
 
 
@@ -188,6 +189,7 @@ class Record:
         return (
             f"resume: {self._path} records another experiment, of another {', '.join(differing)}; "
             "it is left as it is: give another path, or what it was begun with"
+            + hint_on_model(differing)
         )
 
 

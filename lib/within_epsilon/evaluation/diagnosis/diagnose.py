@@ -19,7 +19,7 @@ from within_epsilon.evaluation.diagnosis.outputs import (
 from within_epsilon.losses import cross_entropy
 from within_epsilon.modes import how_to_eval, training_modules
 from within_epsilon.reports import Finding
-from within_epsilon.runtime import untouched
+from within_epsilon.runtime import in_full_precision, untouched
 from within_epsilon.threat import Ball, check_ball
 
 
@@ -83,7 +83,7 @@ def diagnose(
     check_images(images)
     check_labels(labels, len(images))
     check_ball(ball)
-    with untouched(model), warnings.catch_warnings():
+    with untouched(model), in_full_precision(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the model's own, which are not about this
         look = Look(model, images.detach(), labels, ball, tuple(losses))
         return [finding for check in _CHECKS if (finding := check(look)) is not None]

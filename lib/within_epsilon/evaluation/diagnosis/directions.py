@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from within_epsilon.evaluation.diagnosis.look import Look, per_row
+from within_epsilon.evaluation.diagnosis.look import Look, per_row, possible
 from within_epsilon.losses import margin_loss
 from within_epsilon.reports import Finding
 
@@ -133,7 +133,8 @@ def _off(look: Look, place: _Place, length: float, seed: int) -> Tensor:
     far = torch.where(place.gradient == 0, _FARTHER, 1)
     change, usual = _steps(place, place.allowed * far, length, seed)
     predicted, risen = _rises(look, place, change)
-    return torch.where(usual > 0, (risen - predicted).abs() / usual, torch.nan)
+    judged = (usual > 0) & possible(place.losses)
+    return torch.where(judged, (risen - predicted).abs() / usual, torch.nan)
 
 
 def _steps(place: _Place, weights: Tensor, length: float, seed: int) -> tuple[Tensor, Tensor]:

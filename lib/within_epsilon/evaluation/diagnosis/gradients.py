@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from within_epsilon.evaluation.diagnosis.directions import check_across, check_dead
-from within_epsilon.evaluation.diagnosis.look import Look, per_row
+from within_epsilon.evaluation.diagnosis.look import Look, per_row, possible
 from within_epsilon.reports import Finding
 
 
@@ -30,7 +30,12 @@ def check_gradient(look: Look) -> Finding | None:
             "replace rounding and thresholds by smooth stand-ins in the backward pass (BPDA), or "
             "try an attack without gradients",
         )
-    return _at_bounds(look) or _prediction(look) or _in_single_precision(look)
+    found = _at_bounds(look) or _prediction(look)
+    if found is None or found.name != "misleading gradient":
+        return found or _in_single_precision(look)
+    # Half precision anywhere inside makes stairs of an honest slope.
+    copied = look.in_single_precision(anywhere=True)
+    return found if copied is None or copied.gradient is None else _prediction(copied)
 
 
 def _missing(look: Look) -> Finding:
@@ -77,15 +82,23 @@ def _prediction(look: Look) -> Finding | None:
     if along is None:
         return None
     hits, judged, (predicted, risen) = along
-    if 2 * hits.sum() <= judged.sum():
+    if not look.many(hits):
         return check_across(look, risen / predicted)
+    most = 2 * hits.sum() > judged.sum()
     region = look.ball.within(look.images)
     assert look.gradient is not None
     far = region.clip(region.step(look.images, look.gradient, look.ball.epsilon / 2))
-    hits &= _apart(*look.rise(far, look.images), 4)
+    at_end = look.rise(far, look.images)
+    hits &= _apart(*at_end, 4)
     if 2 * hits.sum() <= judged.sum():
+        # Of many, a loss that bends upwards, as a softmax does, is none that fell short.
+        hits &= at_end[1] < at_end[0] / 4
+        if most:
+            # A straight-through estimate misleads some, but leads none the other way.
+            hits &= (risen < -predicted / 2) & (at_end[1] < 0)
+    if hits.sum() < 2 <= len(hits) or not look.many(hits):
         # A straight-through estimate, if the loss has no slope of its own.
-        stepped = 2 * (risen == 0).sum() >= len(risen)
+        stepped = most and 2 * (risen == 0).sum() >= len(risen)
         return check_dead(look) if stepped else check_across(look, risen / predicted)
     return Finding(
         "misleading gradient",
@@ -121,7 +134,8 @@ def _along(look: Look) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]] | None:
     length = gradient.double().flatten(1).norm(dim=1)
     # So short that few kinks lie between, so long that rounding is a hundredth of the rise.
     step = 300 * torch.finfo(inside.dtype).eps * look.scale / length
-    judged = (length > 0) & (step <= _reach(look))
+    assert look.losses_inside is not None
+    judged = (length > 0) & (step <= _reach(look)) & possible(look.losses_inside)
     if not judged.any():
         return None
     direction = gradient.double() / per_row(length.clamp(min=1e-300), inside)

@@ -21,6 +21,8 @@ _MANY = 0.1
 # So many examples show what gradients do at 0 and 1.
 _FEW = 8
 _HALF = (torch.float16, torch.bfloat16)
+# No margin is that large, unless the label's logit is minus infinity.
+_BEYOND = 1e30
 # What may stand between logits and outputs and acts on each for itself, as autograd calls it;
 # softmax does so as far as a margin is concerned. Roots may be of distances, which are honest.
 _ALONE = re.compile(
@@ -135,14 +137,21 @@ class Look:
             before = margin_loss(self.logits.double(), self.labels)
         return predicted, margin_loss(self.answers(there).double(), self.labels) - before
 
-    def in_single_precision(self) -> "Look | None":
+    def in_single_precision(self, *, anywhere: bool = False) -> "Look | None":
         """Return a look at a copy in float32 of a model in half precision, on a few examples.
 
-        None of any other model, and of one that cannot be copied.
+        None of any other model, and of one that cannot be copied. By its answers, unless
+        half precision is looked for `anywhere` inside, which takes a pass.
         """
-        if not any(
-            torch.equal(self.logits.to(half).to(self.logits), self.logits) for half in _HALF
-        ):
+        if anywhere:
+            with _SeesHalf() as seen:
+                self.answers(self.images[: 2 * _FEW])
+            half = seen.half
+        else:
+            half = any(
+                torch.equal(self.logits.to(half).to(self.logits), self.logits) for half in _HALF
+            )
+        if not half:
             return None
         some = slice(0, 2 * _FEW)
         images, labels = self.images[some].float(), self.labels[some]
@@ -163,6 +172,11 @@ class Look:
         return bool(hits.any()) and int(hits.sum()) >= _MANY * len(hits)
 
 
+def possible(losses: Tensor) -> Tensor:
+    """Tell by margin losses for which examples the label is a possible class, (N,)."""
+    return losses.abs() < _BEYOND
+
+
 def per_row(numbers: Tensor, like: Tensor) -> Tensor:
     """Return numbers (N,) in a shape that multiplies rows (N, ...)."""
     return numbers.view(-1, *[1] * (like.ndim - 1))
@@ -178,6 +192,19 @@ class _InSinglePrecision(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         with _NoHalf():
             return self.model(images)  # type: ignore[no-any-return]
+
+
+class _SeesHalf(TorchDispatchMode):
+    """Notes whether anything is computed in half precision."""
+
+    half = False
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        self.half |= getattr(result, "dtype", None) in _HALF
+        return result
 
 
 class _NoHalf(TorchDispatchMode):

@@ -71,6 +71,8 @@ def check_squeezed(look: Look) -> Finding | None:
     own = slopes.gather(1, look.labels.unsqueeze(1)).squeeze(1)
     rival = slopes.scatter(1, look.labels.unsqueeze(1), 0).amax(dim=1)
     hits = torch.minimum(own, rival) < _BENT * torch.maximum(own, rival)
+    # Who is wrong already is not attacked, and may be so because the label's output is masked.
+    hits &= look.logits.argmax(dim=1) == look.labels
     if not look.many(hits):
         return None
     return Finding(
