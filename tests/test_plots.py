@@ -206,6 +206,11 @@ def test_surfaces_share_one_vertical_scale():
     for axes in figure.axes:  # in grey: colours have their meanings
         shades = axes.collections[0].get_facecolor()[:, :3]
         assert np.ptp(shades, axis=1).max() < 1e-6 < np.ptp(shades[:, 0])
+        assert not axes.lines
+    names = {"xlabel": "x", "ylabel": "y", "zlabel": "z"}
+    (axes,) = plots.surfaces(x, y, {"a": hill}, **names, zlim=(0, 20), marked=True).axes
+    assert axes.get_zlim() == (0, 20)
+    assert [part.tolist() for part in axes.lines[0].get_data_3d()] == [[0], [0], [hill[3, 2]]]
     with pytest.raises(ValueError, match="shape"):
         plots.surfaces(x, y, {"turned": hill.T}, xlabel="x", ylabel="y", zlabel="z")
 
