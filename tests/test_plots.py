@@ -206,6 +206,11 @@ def test_surfaces_share_one_vertical_scale():
     for axes in figure.axes:  # in grey: colours have their meanings
         shades = axes.collections[0].get_facecolor()[:, :3]
         assert np.ptp(shades, axis=1).max() < 1e-6 < np.ptp(shades[:, 0])
+        assert not axes.lines
+    names = {"xlabel": "x", "ylabel": "y", "zlabel": "z"}
+    (axes,) = plots.surfaces(x, y, {"a": hill}, **names, zlim=(0, 20), marked=True).axes
+    assert axes.get_zlim() == (0, 20)
+    assert [part.tolist() for part in axes.lines[0].get_data_3d()] == [[0], [0], [hill[3, 2]]]
     with pytest.raises(ValueError, match="shape"):
         plots.surfaces(x, y, {"turned": hill.T}, xlabel="x", ylabel="y", zlabel="z")
 
@@ -235,3 +240,22 @@ def test_parts_are_where_they_are_and_two_signs_tell_their_kinds():
         [text.get_text() for text in axes.get_legend().get_texts()] for axes in (left, right)
     ]
     assert legends == [["proved"], ["proved", "open"]]
+
+
+def test_dumbbells_stand_at_their_counts_and_number_the_ends():
+    rows = {"plain": {"few": 97, "many": 92}, "defended": {"few": 193, "many": 57, "best": 58}}
+    figure = plots.dumbbells(rows, xlabel="counts", ringed="best", level=(92, 1))
+    (axes,) = figure.axes
+    marks = [line for line in axes.lines if len(line.get_xdata())]
+    places = [line.get_xydata()[0].tolist() for line in marks]
+    assert places == [[97, 0], [92, 0], [193, 1], [57, 1], [58, 1]]
+    shapes = [line.get_marker() for line in marks]
+    assert shapes[0] == shapes[2] != shapes[1] == shapes[3]
+    assert marks[-1].get_markerfacecolor() == "none"  # a ring hides no mark within it
+    assert [text.get_text() for text in axes.texts] == ["97", "193", "58", "92"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["plain", "defended"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["few", "many", "best"]
+    spans = [each.get_segments() for each in axes.collections]
+    assert np.allclose([each[0][:, 0] for each in spans], [[92, 97], [57, 193], [92, 92]])
+    with pytest.raises(ValueError, match="at most 4 kinds"):
+        plots.dumbbells({"one": dict.fromkeys("abcde", 1)}, xlabel="x", ringed="best")

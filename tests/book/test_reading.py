@@ -42,6 +42,10 @@ def test_a_choice_unfolds_its_answer_and_says_why_it_was_tempting(visit):
     box.get_by_role("button", name="less than 1/255").click()
     assert "So it is" in box.get_by_role("status").inner_text()
     assert answer.locator("li.yours").count() == 0
+    page.get_by_role("button", name="Guess again").first.click()
+    box.get_by_role("button", name="just show me").click()
+    assert answer.is_visible()
+    assert page.evaluate("document.activeElement.textContent") == "Guess after all"
     assert visit.complaints == []
 
 

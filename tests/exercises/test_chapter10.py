@@ -233,6 +233,55 @@ def _backward_already(*given):
     return loss
 
 
+def _free(
+    model, images, labels, delta, ball, step_size,
+    *, clear=True, at="moved", descend=1, ascend=1, move="right", reduce=torch.mean,
+):  # fmt: skip
+    points = (images + (delta if at == "moved" else 0)).clamp(0, 1).requires_grad_()
+    loss = reduce(cross_entropy(model(points), labels))
+    if clear:
+        model.zero_grad()
+    loss.backward()
+    with torch.no_grad():
+        for theta in model.parameters():
+            theta -= descend * step_size * theta.grad
+    step = ascend * ball.epsilon * points.grad.sign()
+    if move == "fresh":
+        return step
+    return delta + step if move == "out" else (delta + step).clamp(-ball.epsilon, ball.epsilon)
+
+
+def _free_through_the_clipping(model, images, labels, delta, ball, step_size):
+    delta.requires_grad_()
+    model.zero_grad()
+    cross_entropy(model((images + delta).clamp(0, 1)), labels).mean().backward()
+    with torch.no_grad():
+        for theta in model.parameters():
+            theta -= step_size * theta.grad
+        return (delta + ball.epsilon * delta.grad.sign()).clamp(-ball.epsilon, ball.epsilon)
+
+
+def _free_in_two_passes(model, images, labels, delta, ball, step_size):
+    _, uphill = input_gradient(model, (images + delta).clamp(0, 1), labels)
+    _free(model, images, labels, delta, ball, step_size)
+    return (delta + ball.epsilon * uphill.sign()).clamp(-ball.epsilon, ball.epsilon)
+
+
+def _free_back_twice(model, images, labels, delta, ball, step_size):
+    points = (images + delta).clamp(0, 1).requires_grad_()
+    loss = cross_entropy(model(points), labels).mean()
+    (uphill,) = torch.autograd.grad(loss, points, retain_graph=True)
+    slopes = torch.autograd.grad(loss, list(model.parameters()))
+    with torch.no_grad():
+        for theta, slope in zip(model.parameters(), slopes, strict=True):
+            theta -= step_size * slope
+    return (delta + ball.epsilon * uphill.sign()).clamp(-ball.epsilon, ball.epsilon)
+
+
+def _free_within_the_pixels(model, images, *given):
+    return (images + _free(model, images, *given)).clamp(0, 1) - images
+
+
 class _Masked(nn.Module):
     """The standard network with huge logits, whose cross-entropy is flat."""
 
@@ -252,6 +301,7 @@ RIGHT = {
     "10.5": _robust,
     "10.6": _cost,
     "10.7": _trades,
+    "10.8": _free,
 }
 
 
@@ -353,6 +403,21 @@ def test_stubs_are_not_attempted(number, stub):
         ("10.7", partial(_trades, reduce=lambda losses: losses), "the mean loss of shape"),
         ("10.7", lambda *given: _trades(*given).item(), "no gradient leads"),
         ("10.7", _backward_already, "used up"),
+        ("10.8", partial(_free, clear=False), "clear them"),
+        ("10.8", partial(_free, at="clean"), "that of the clean images"),
+        ("10.8", partial(_free, descend=0), "have not moved"),
+        ("10.8", partial(_free, descend=-1), "training descends"),
+        ("10.8", partial(_free, descend=3), "not by one step of SGD"),
+        ("10.8", partial(_free, reduce=torch.sum), "the sum of the losses"),
+        ("10.8", partial(_free, ascend=0), "δ has not moved"),
+        ("10.8", partial(_free, ascend=-1), "δ went downhill"),
+        ("10.8", partial(_free, ascend=10), "its step is longer than ε"),
+        ("10.8", partial(_free, ascend=0.5), "the old one plus ε along the signs"),
+        ("10.8", partial(_free, move="out"), "leaves the ball"),
+        ("10.8", partial(_free, move="fresh"), "does not go on"),
+        ("10.8", _free_through_the_clipping, "not through the clipping"),
+        ("10.8", _free_in_two_passes, "more than once"),
+        ("10.8", _free_back_twice, "goes back through the model twice"),
         ("10.5", lambda: 3, "the trained network"),
         ("10.5", lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), "90% are asked"),
         ("10.5", digits_classifier, "75% are asked"),
@@ -363,6 +428,10 @@ def test_wrong_answers_are_told_why(number, attempt, reason):
     said = verdict(number, attempt)
     assert said.startswith("wrong, because "), said
     assert re.search(reason, said), said
+
+
+def test_a_free_step_may_keep_its_perturbation_within_the_pixels():
+    assert verdict("10.8", _free_within_the_pixels) == "correct"
 
 
 def test_fgsm_is_no_way_to_a_large_radius():

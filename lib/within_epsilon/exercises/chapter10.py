@@ -14,6 +14,7 @@ from within_epsilon.attacks import fgsm, pgd
 from within_epsilon.data import digits
 from within_epsilon.exercises.answers import describe, number, pictures, plain, tensor_like
 from within_epsilon.exercises.hills import Bowl, Tilt, wrong_quotient
+from within_epsilon.exercises.loops import Leaky, replay
 from within_epsilon.exercises.registry import Wrong, exercise
 from within_epsilon.exercises.trades import Noting, complaint
 from within_epsilon.exercises.variants import drawn, variant
@@ -33,25 +34,10 @@ def _student() -> tuple[nn.Module, Tensor, Tensor]:
     return model, images.double(), labels
 
 
-class _Leaky:
-    """FGSM as beginners write it: its backward leaves gradients in the parameters."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[Tensor, Ball]] = []
-
-    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, ball: Ball) -> Tensor:
-        self.calls.append((images.detach().clone(), ball))
-        with torch.enable_grad():
-            pixels = images.detach().clone().requires_grad_()
-            (20 * cross_entropy(model(pixels), labels)).sum().backward()  # type: ignore[no-untyped-call]
-        assert pixels.grad is not None
-        return ball.perturb(images.detach(), ball.epsilon * pixels.grad.sign())
-
-
 def _moved(at: str, *, leak: bool = False, factor: float = 1.0) -> list[Tensor]:
     """Return the student's parameters after one step of 0.5 on clean or attacked images."""
     model, images, labels = _student()
-    points = _Leaky()(model, images, labels, BALL)
+    points = Leaky()(model, images, labels, BALL)
     points = images if at == "clean" else points
     if not leak:
         model.zero_grad()
@@ -72,7 +58,7 @@ def _close(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> bool:
 def robust_step(attempt: Callable[..., Any]) -> str | None:
     """`robust_step(model, images, labels, attack, ball, step_size)` descends where it hurts."""
     model, images, labels = _student()
-    attack = _Leaky()
+    attack = Leaky()
     before = [theta.detach().clone() for theta in model.parameters()]
     loss = attempt(model, images, labels, attack, BALL, 0.5)
     found = [theta.detach() for theta in model.parameters()]
@@ -100,7 +86,7 @@ def robust_step(attempt: Callable[..., Any]) -> str | None:
         raise Wrong("it returns nothing; the mean loss before the step is wanted", attempted=True)
     model, images, labels = _student()
     with torch.no_grad():
-        points = _Leaky()(model, images, labels, BALL)
+        points = Leaky()(model, images, labels, BALL)
         wanted = cross_entropy(model(points), labels).mean().item()
     if abs(number(loss) - wanted) > 1e-4:
         return f"it returned {number(loss):.4f}; the mean loss under attack was {wanted:.4f}"
@@ -293,3 +279,10 @@ def trades_loss(attempt: Callable[..., Any]) -> str | None:
     attack = Noting()
     found = attempt(model, images, labels, attack, BALL, 3.0)
     return complaint(found, attack, model, images, labels, BALL, 3.0)
+
+
+@exercise("10.8")
+def free_step(attempt: Callable[..., Any]) -> str | None:
+    """`free_step(model, images, labels, delta, ball, step_size)`: a gradient used twice."""
+    model, images, labels = _student()
+    return replay(attempt, model, images, labels, BALL)

@@ -6,6 +6,7 @@ enlarged by whole factors, so that nothing recolours what an attack has changed.
 
 from within_epsilon.plots.bounds import marks, partitions
 from within_epsilon.plots.charts import lines, matrix, probability_bars
+from within_epsilon.plots.dumbbells import dumbbells
 from within_epsilon.plots.pixels import amplify, pictures, triptych
 from within_epsilon.plots.style import (
     ADVERSARY,
@@ -29,6 +30,7 @@ __all__ = [
     "TRUE",
     "UNKNOWN",
     "amplify",
+    "dumbbells",
     "lines",
     "marks",
     "matrix",
