@@ -70,6 +70,15 @@ def test_no_tracked_file_is_heavy_or_knows_one_machine():
             )
 
 
+def test_every_finding_has_a_row_and_every_row_a_finding():
+    folder = ROOT / "findings"
+    rows = re.findall(
+        r"^\| `(\w+\.sh)` \|", (folder / "README.md").read_text("utf-8"), re.MULTILINE
+    )
+    scripts = {path.name for path in folder.glob("*.sh")} - {"environment.sh"}
+    assert sorted(rows) == sorted(scripts)
+
+
 def test_a_norm_has_one_name_wherever_it_is_read():
     wrong = "l" + "∞"
     text = [name for name in _tracked() if Path(name).suffix in (".ipynb", ".js", ".md", ".py")]
