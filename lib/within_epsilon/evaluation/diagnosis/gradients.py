@@ -82,21 +82,24 @@ def _prediction(look: Look) -> Finding | None:
     if along is None:
         return None
     hits, judged, (predicted, risen) = along
-    if not look.many(hits):
+    most = 2 * int(hits.sum()) > int(judged.sum())
+    # A model that answers anew each time has rises by chance.
+    if not (look.many(hits) if look.steady else most):
         return check_across(look, risen / predicted)
-    most = 2 * hits.sum() > judged.sum()
     region = look.ball.within(look.images)
     assert look.gradient is not None
     far = region.clip(region.step(look.images, look.gradient, look.ball.epsilon / 2))
     at_end = look.rise(far, look.images)
     hits &= _apart(*at_end, 4)
-    if 2 * hits.sum() <= judged.sum():
+    enough = 2 * int(hits.sum()) > int(judged.sum())
+    if not enough and look.steady:
         # Of many, a loss that bends upwards, as a softmax does, is none that fell short.
         hits &= at_end[1] < at_end[0] / 4
         if most:
             # A straight-through estimate misleads some, but leads none the other way.
             hits &= (risen < -predicted / 2) & (at_end[1] < 0)
-    if hits.sum() < 2 <= len(hits) or not look.many(hits):
+        enough = look.many(hits) and int(hits.sum()) >= min(2, len(hits))
+    if not enough:
         # A straight-through estimate, if the loss has no slope of its own.
         stepped = most and 2 * (risen == 0).sum() >= len(risen)
         return check_dead(look) if stepped else check_across(look, risen / predicted)
