@@ -133,7 +133,7 @@ function prediction(box, tell) {
     show(undefined);
     tell(question, undefined);
     box.querySelector("input, button").focus();
-  } }, "Guess again");
+  } });
   const show = (said) => {
     const verdict = said ? entry.judge(said) : {};
     entry.show(said);
