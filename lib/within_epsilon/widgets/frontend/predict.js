@@ -141,7 +141,7 @@ function prediction(box, tell) {
     explain(answer, verdict);
     look.hidden = said !== undefined;
     again.hidden = said === undefined;
-    again.textContent = said ? "Guess again" : "Guess after all";
+    again.textContent = said ? "Guess again" : "Guess";
     if (said === undefined) folded.setAttribute("hidden", "until-found");
     else folded.removeAttribute("hidden");
   };
