@@ -1,4 +1,4 @@
-"""Losses that are flat, of the wrong sign, or take all rivals alike."""
+"""Losses that are flat, of the wrong sign, take all rivals alike, or miss the nearest."""
 
 import torch
 from torch import Tensor
